@@ -1,0 +1,1 @@
+"""BentoML services: the only place that imports bentoml."""

@@ -1,0 +1,1 @@
+"""Turnout: SLO- and quality-aware model routing on BentoML."""

@@ -1,0 +1,194 @@
+"""Every error Turnout raises on purpose, in one tree.
+
+    TurnoutError
+    ├─ InvalidRequest          the request itself is wrong                 (4xx)
+    │  ├─ UnknownModel · UnknownRoute · UnknownClass
+    │  └─ PayloadTooLarge
+    ├─ CapacityError           right request, wrong moment: try again
+    │  └─ QueueFull · DeadlineUnreachable · OverMemoryBudget · Draining
+    ├─ RunnerError             a model could not load or run
+    │  └─ LoadFailed · RunFailed · UpstreamFailed · Cancelled
+    ├─ ConfigError             what an operator wrote cannot work
+    │  └─ CatalogInvalid · ArtifactInvalid
+    └─ DataError               a table or file given to a command is wrong
+       └─ TooFewOutcomes
+
+An error carries a stable ``code`` and named fields, never an HTTP status: each protocol
+adapter owns one table from code to status and body. A message says what was wrong, where,
+and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class TurnoutError(Exception):
+    """Root of the tree. ``code`` is stable across releases; ``str(error)`` is for people."""
+
+    code = "internal"
+
+
+class InvalidRequest(TurnoutError):
+    """The request can never succeed as it is. ``param`` names the offending field."""
+
+    code = "invalid_request"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class UnknownModel(InvalidRequest):
+    """No model or route has this name."""
+
+    code = "unknown_model"
+
+    def __init__(self, name: str, known: tuple[str, ...] = ()) -> None:
+        hint = f"; known here: {', '.join(known)}" if known else ""
+        super().__init__(f"no model or route is named {name!r}{hint}", param="model")
+        self.name = name
+
+
+class UnknownRoute(InvalidRequest):
+    """No route has this name."""
+
+    code = "unknown_route"
+
+    def __init__(self, name: str, known: tuple[str, ...] = ()) -> None:
+        hint = f"; known here: {', '.join(known)}" if known else ""
+        super().__init__(f"no route is named {name!r}{hint}", param="route")
+        self.name = name
+
+
+class UnknownClass(InvalidRequest):
+    """No latency class has this name."""
+
+    code = "unknown_latency_class"
+
+    def __init__(self, name: str, known: tuple[str, ...] = ()) -> None:
+        hint = f"; known here: {', '.join(known)}" if known else ""
+        super().__init__(f"no latency class is named {name!r}{hint}", param="latency_class")
+        self.name = name
+
+
+class PayloadTooLarge(InvalidRequest):
+    """The body is larger than the gateway accepts."""
+
+    code = "payload_too_large"
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"the request body is larger than the limit of {limit_bytes} bytes")
+        self.limit_bytes = limit_bytes
+
+
+class CapacityError(TurnoutError):
+    """A sound request that cannot be served now. ``retry_after_s`` says when to try again."""
+
+    code = "capacity"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class QueueFull(CapacityError):
+    """The model's queue holds as much as it may."""
+
+    code = "queue_full"
+
+    def __init__(self, model: str, depth: int, retry_after_s: float) -> None:
+        super().__init__(
+            f"the queue of model {model!r} is full ({depth} waiting); "
+            f"retry in {retry_after_s:.3g} s",
+            retry_after_s=retry_after_s,
+        )
+        self.model = model
+        self.depth = depth
+
+
+class DeadlineUnreachable(CapacityError):
+    """No candidate can answer inside the deadline, or it passed while the request waited."""
+
+    code = "deadline_unreachable"
+
+
+class OverMemoryBudget(CapacityError):
+    """Loading the model would exceed the memory budget and nothing may be evicted."""
+
+    code = "over_memory_budget"
+
+
+class Draining(CapacityError):
+    """The gateway is shutting down and takes no new work."""
+
+    code = "draining"
+
+
+class RunnerError(TurnoutError):
+    """A model failed. ``model`` names it."""
+
+    code = "runner_error"
+
+    def __init__(self, model: str, message: str) -> None:
+        super().__init__(f"model {model!r}: {message}")
+        self.model = model
+
+
+class LoadFailed(RunnerError):
+    """The model could not be loaded; it stays out of service, the others keep serving."""
+
+    code = "load_failed"
+
+
+class RunFailed(RunnerError):
+    """The model was loaded but this run failed."""
+
+    code = "run_failed"
+
+
+class UpstreamFailed(RunnerError):
+    """A remote model answered with an error, or not at all."""
+
+    code = "upstream_failed"
+
+
+class Cancelled(RunnerError):
+    """The client left, so the work was dropped."""
+
+    code = "cancelled"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model, "the client left before the answer was ready")
+
+
+class ConfigError(TurnoutError):
+    """Something an operator wrote cannot work. The message names file, line and key."""
+
+    code = "config_error"
+
+
+class CatalogInvalid(ConfigError):
+    """A catalog is refused. ``problems`` holds one line each: ``file:line: key: what``."""
+
+    code = "catalog_invalid"
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class ArtifactInvalid(ConfigError):
+    """A model file is missing, corrupt, of a refused kind, or not what its hash says."""
+
+    code = "artifact_invalid"
+
+
+class DataError(TurnoutError):
+    """A table or file given to a command is wrong. The message names file, row or column."""
+
+    code = "data_error"
+
+
+class TooFewOutcomes(DataError):
+    """Not enough recorded outcomes to fit or calibrate what was asked."""
+
+    code = "too_few_outcomes"

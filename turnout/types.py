@@ -1,0 +1,242 @@
+"""The words every package shares: what is asked, what is predicted, what is decided, what happened.
+
+All frozen, slotted dataclasses without behaviour beyond small derived values. Units end names.
+A deadline is an absolute instant on the monotonic clock inside, remaining time on the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Tensors = Mapping[str, np.ndarray[Any, Any]]
+
+
+class Task(StrEnum):
+    """What a model does; fixes its public tensors (see ``SIGNATURES``)."""
+
+    CHAT = "chat"
+    IMAGE = "image"
+    TABULAR = "tabular"
+    EMBED = "embed"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """Name, Open Inference Protocol datatype and shape of a tensor; -1 is any size."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The public tensors of a task."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+SIGNATURES: Mapping[Task, Signature] = {
+    Task.IMAGE: Signature(
+        inputs=(TensorSpec("image", "BYTES", (-1,)),),
+        outputs=(
+            TensorSpec("class_id", "INT64", (-1,)),
+            TensorSpec("class_name", "BYTES", (-1,)),
+            TensorSpec("score", "FP32", (-1,)),
+        ),
+    ),
+    Task.TABULAR: Signature(
+        inputs=(TensorSpec("features", "FP32", (-1, 15)),),
+        outputs=(TensorSpec("probability", "FP32", (-1,)),),
+    ),
+    Task.EMBED: Signature(
+        inputs=(TensorSpec("text", "BYTES", (-1,)),),
+        outputs=(TensorSpec("embedding", "FP32", (-1, 384)),),
+    ),
+    Task.CHAT: Signature(
+        inputs=(TensorSpec("prompt", "BYTES", (-1,)),),
+        outputs=(TensorSpec("text", "BYTES", (-1,)),),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What a generating model is asked to write.
+
+    Attributes:
+        messages: the conversation, oldest first.
+        max_tokens: tokens to write at most.
+        temperature: 0 is greedy.
+        top_p: nucleus mass, in (0, 1].
+        stop: strings that end the answer; they are not part of it.
+        seed: makes sampling repeatable on one host.
+        logprobs: whether each piece carries its tokens' log-probabilities.
+    """
+
+    messages: tuple[Message, ...]
+    max_tokens: int = 256
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    logprobs: bool = False
+
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a generated answer. The last piece has a ``finish_reason``.
+
+    Attributes:
+        text: new text since the last piece; may be empty.
+        token_ids: the tokens it came from.
+        logprobs: natural log-probability of each token, when asked for.
+        prompt_tokens: length of the prompt, on the last piece.
+        completion_tokens: tokens written in all, on the last piece.
+    """
+
+    text: str
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    finish_reason: FinishReason | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the caller will not go beyond. None means no limit of the caller's own."""
+
+    max_cost_usd: float | None = None
+    min_quality: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, free of protocol.
+
+    Attributes:
+        id: unique; also the id of its decision.
+        target: what the caller named: a route, ``auto``, or one model.
+        task: what is asked for.
+        inputs: public tensors by name, or a ``Generation`` for chat.
+        latency_class: name of the class in the catalog.
+        arrived_s: monotonic instant of arrival.
+        deadline_s: monotonic instant by which the answer (chat: its first token) is due.
+        limits: the caller's own constraints.
+        session: requests of one session stay on one model where they can.
+    """
+
+    id: str
+    target: str
+    task: Task
+    inputs: Tensors | Generation
+    latency_class: str
+    arrived_s: float
+    deadline_s: float
+    limits: Limits = field(default_factory=Limits)
+    session: str | None = None
+
+    @property
+    def deadline_in_s(self) -> float:
+        """Time from arrival to the deadline, in seconds."""
+        return self.deadline_s - self.arrived_s
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What is expected of one candidate for one request.
+
+    Attributes:
+        quality: calibrated P(good answer), in [0, 1].
+        p50_s: median seconds to the answer (chat: to the first token).
+        p95_s: seconds by which the class's target share of answers is there.
+        cost_usd: expected cost.
+    """
+
+    quality: float
+    p50_s: float
+    p95_s: float
+    cost_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that could answer, what is predicted of it, and why not if it may not."""
+
+    model: str
+    prediction: Prediction
+    feasible: bool
+    why_not: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which model answers, who stands in, and why.
+
+    Attributes:
+        id: the request's id.
+        route: the route that decided; the model's own name when it was named directly.
+        model: the chosen one.
+        fallbacks: who is tried next, in order, when the chosen one fails.
+        reason: one sentence for a person.
+        rule: stable word for the rule that decided (a metric label).
+        latency_class: name of the class.
+        candidates: every model considered.
+        propensity: probability with which this policy chooses this model here.
+    """
+
+    id: str
+    route: str
+    model: str
+    fallbacks: tuple[str, ...]
+    reason: str
+    rule: str
+    latency_class: str
+    candidates: tuple[Candidate, ...]
+    propensity: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What happened to a decided request.
+
+    Attributes:
+        model: who answered in the end (differs from the decision's after a fallback).
+        status: ``ok`` or the error's code.
+        queue_s: wait before the run.
+        run_s: the run itself.
+        total_s: arrival to last byte.
+        first_s: arrival to first token (generation) or to the answer.
+        batch: rows run together.
+        input_tokens: prompt tokens of a generation.
+        output_tokens: tokens written.
+    """
+
+    model: str
+    status: str
+    queue_s: float
+    run_s: float
+    total_s: float
+    first_s: float
+    batch: int = 1
+    input_tokens: int = 0
+    output_tokens: int = 0
