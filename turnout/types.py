@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
 
-    Tensors = Mapping[str, np.ndarray[Any, Any]]
+Tensors: TypeAlias = "Mapping[str, np.ndarray[Any, Any]]"
 
 
 class Task(StrEnum):

@@ -1,0 +1,46 @@
+"""Whether the names in a catalog resolve: candidates, classes, tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from turnout.catalog.schema import Catalog
+
+RESERVED = frozenset({"auto"})
+
+
+def dangling(catalog: Catalog) -> list[str]:
+    """One line for each name that means nothing or two things: ``key: what is wrong``."""
+    problems = [
+        f"models.{name}: a route has the same name"
+        for name in catalog.models
+        if name in catalog.routes
+    ]
+    problems += [
+        f"{kind}.{name}: this name is reserved"
+        for kind, names in (("models", catalog.models), ("routes", catalog.routes))
+        for name in names
+        if name in RESERVED
+    ]
+    for name, route in catalog.routes.items():
+        for candidate in route.candidates:
+            model = catalog.models.get(candidate)
+            if model is None:
+                problems.append(f"routes.{name}.candidates: no model is named {candidate!r}")
+            elif model.task != route.task:
+                problems.append(
+                    f"routes.{name}.candidates: model {candidate!r} does {model.task.value!r}, "
+                    f"the route does {route.task.value!r}"
+                )
+        if route.latency_class not in catalog.classes:
+            problems.append(
+                f"routes.{name}.latency_class: no class is named {route.latency_class!r}"
+            )
+        if isinstance(route.target_quality, dict):
+            problems += [
+                f"routes.{name}.target_quality: no class is named {key!r}"
+                for key in route.target_quality
+                if key not in catalog.classes
+            ]
+    return problems

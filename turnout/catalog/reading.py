@@ -1,0 +1,123 @@
+"""Reading a catalog: YAML to ``Catalog``, every problem as ``file:line: key: what``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from turnout.catalog.schema import Catalog
+from turnout.errors import CatalogInvalid
+
+Path_ = tuple[str, ...]
+
+
+def load(path: Path) -> Catalog:
+    """Read and check a catalog file.
+
+    Raises:
+        CatalogInvalid: the file is missing, is not YAML, or breaks the schema; one problem a line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CatalogInvalid([f"{path}: cannot be read: {error}"]) from error
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str) -> Catalog:
+    """Check catalog text; ``name`` stands for the file in messages.
+
+    Raises:
+        CatalogInvalid: as ``load``.
+    """
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        problem = getattr(error, "problem", None) or str(error)
+        raise CatalogInvalid([f"{name}:{line}: not valid YAML: {problem}"]) from error
+    if root is None or not isinstance(data, dict):
+        raise CatalogInvalid([f"{name}:1: expected the keys version, classes, models and routes"])
+    lines: dict[Path_, int] = {}
+    problems = [f"{name}:{line}: {key}: is given twice" for line, key in _walk(root, (), lines)]
+    if problems:
+        raise CatalogInvalid(problems)
+    try:
+        return Catalog.model_validate(data)
+    except ValidationError as error:
+        raise CatalogInvalid(_problems(error, name, lines)) from error
+
+
+def json_schema() -> str:
+    """The catalog's JSON Schema, for editors."""
+    return json.dumps(Catalog.model_json_schema(), indent=2) + "\n"
+
+
+def _walk(node: yaml.Node, at: Path_, lines: dict[Path_, int]) -> Iterator[tuple[int, str]]:
+    """Record the line of every key under ``node``; yield keys that are given twice."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            path = (*at, str(key.value))
+            if path in lines:
+                yield key.start_mark.line + 1, ".".join(path)
+            lines[path] = key.start_mark.line + 1
+            yield from _walk(value, path, lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            path = (*at, str(index))
+            lines[path] = value.start_mark.line + 1
+            yield from _walk(value, path, lines)
+
+
+def _problems(error: ValidationError, name: str, lines: dict[Path_, int]) -> list[str]:
+    found: list[str] = []
+    for item in error.errors(include_url=False):
+        path = tuple(str(part) for part in item["loc"])
+        if not path and item["type"] == "value_error":
+            found += [_dangling_line(text, name, lines) for text in _message(item).split("; ")]
+            continue
+        found.append(f"{name}:{_line(path, lines)}: {_shown(path, lines)}: {_message(item)}")
+    return list(dict.fromkeys(found))
+
+
+def _dangling_line(text: str, name: str, lines: dict[Path_, int]) -> str:
+    key = text.split(":", 1)[0]
+    return f"{name}:{_line(tuple(key.split('.')), lines)}: {text}"
+
+
+def _line(path: Path_, lines: dict[Path_, int]) -> int:
+    """The line of the deepest known part of ``path`` (pydantic adds union tags to it)."""
+    known: Path_ = ()
+    for part in path:
+        if (*known, part) in lines:
+            known = (*known, part)
+    return lines.get(known, 1)
+
+
+def _shown(path: Path_, lines: dict[Path_, int]) -> str:
+    """``path`` without what pydantic adds: union tags, ``[key]``, names of types."""
+    shown: Path_ = ()
+    for index, part in enumerate(path):
+        last = index == len(path) - 1
+        if (*shown, part) in lines or (last and part.isidentifier() and part.islower()):
+            shown = (*shown, part)
+    return ".".join(shown) or "catalog"
+
+
+def _message(item: Any) -> str:
+    kind, message = item["type"], str(item["msg"]).removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        return "unknown key; remove it or check its spelling"
+    if kind == "missing":
+        return "is missing"
+    given = item.get("input")
+    if isinstance(given, (str, int, float, bool)):
+        return f"{message} (got {given!r})"
+    return message

@@ -1,0 +1,246 @@
+"""The catalog's shape: latency classes, models and routes, as strict pydantic models.
+
+Unknown keys, impossible values and dangling names are refused. ``reading.load`` turns a YAML
+file into a ``Catalog`` and its problems into one line each.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
+
+from turnout.catalog.engines import RemoteEngine, Runner
+from turnout.types import Task
+
+_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)?\s*$")
+_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
+    f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGT", start=1)
+}
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
+
+
+def parse_size(value: object) -> object:
+    """Read ``2GiB`` as bytes. Numbers and anything unreadable pass on to pydantic."""
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.match(value)
+    if match is None:
+        raise ValueError("give a size such as 512MiB or 2GiB")
+    return int(float(match.group(1)) * _UNITS[match.group(2) or "B"])
+
+
+def _check_name(value: str) -> str:
+    if not re.match(NAME_PATTERN, value):
+        raise ValueError("use lower-case letters, digits, '.', '_' and '-', at most 63 characters")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+Bytes = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Strict(BaseModel):
+    """Refuses unknown keys; immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class LatencyClass(Strict):
+    """What a caller of this class may expect, and what happens when it can't be had.
+
+    Attributes:
+        deadline_ms: the answer (chat: its first token) is due this long after arrival.
+        percentile: share of answers that must hold the deadline.
+        priority: 0 is served first.
+        infeasible: when no candidate can hold the deadline: ``refuse`` with Retry-After,
+            ``fastest`` candidate anyway, or ``queue`` as if there were no deadline.
+    """
+
+    deadline_ms: PositiveFloat
+    percentile: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
+    priority: Annotated[int, Field(ge=0, le=9)]
+    infeasible: Literal["refuse", "fastest", "queue"] = "fastest"
+
+
+class Cost(Strict):
+    """What one answer costs, in US dollars. Parts add up."""
+
+    usd_per_request: Annotated[float, Field(ge=0)] = 0.0
+    usd_per_1m_input_tokens: Annotated[float, Field(ge=0)] = 0.0
+    usd_per_1m_output_tokens: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Quality(Strict):
+    """What is known of a model's quality before anything is learned.
+
+    Attributes:
+        prior: expected share of good answers on typical traffic.
+        proxy: a model of the trained router whose judgement stands for this one.
+    """
+
+    prior: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    proxy: str | None = None
+
+
+class Profile(Strict):
+    """Latency expected before the first measurement on this host.
+
+    Attributes:
+        base_ms: one row (chat: to the first token), model idle.
+        per_row_ms: each further row of a batch (chat: each prompt token).
+        per_token_ms: each written token (chat only).
+    """
+
+    base_ms: PositiveFloat = 50.0
+    per_row_ms: Annotated[float, Field(ge=0)] = 0.0
+    per_token_ms: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Batching(Strict):
+    """Limits of the adaptive batcher; within them it follows the measured curve."""
+
+    max_rows: PositiveInt = 64
+    max_queue: PositiveInt = 1024
+
+
+class Artifact(Strict):
+    """Where a model's files come from.
+
+    Attributes:
+        tag: name in the BentoML model store.
+        recipe: the project's build recipe that makes it (see ``runners/export``).
+        options: handed to the recipe.
+    """
+
+    tag: Name
+    recipe: Name
+    options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+
+
+class Model(Strict):
+    """One model: its task, its engine, where its files come from and where it runs."""
+
+    task: Task
+    runner: Runner
+    artifact: Artifact | None = None
+    placement: Literal["inline", "process", "remote"] = "inline"
+    cost: Cost = Cost()
+    quality: Quality = Quality()
+    profile: Profile = Profile()
+    batching: Batching = Batching()
+    memory: Bytes = 64 * 1024**2
+    context_tokens: PositiveInt = 2048
+    tags: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _engine_fits_placement(self) -> Model:
+        remote = isinstance(self.runner, RemoteEngine)
+        if remote != (self.placement == "remote"):
+            need = "placement: remote" if remote else "placement: inline or process"
+            raise ValueError(f"engine {self.runner.engine!r} needs {need}")
+        if not remote and self.artifact is None and self.runner.engine != "fake":
+            raise ValueError(f"engine {self.runner.engine!r} needs an artifact")
+        if self.runner.tasks is not None and self.task not in self.runner.tasks:
+            raise ValueError(f"engine {self.runner.engine!r} cannot do task {self.task.value!r}")
+        return self
+
+
+class Cascade(Strict):
+    """Answer cheap, escalate when the cheap answer's own confidence is low.
+
+    Attributes:
+        threshold: confidence (top-1 probability) under which the next model answers too.
+    """
+
+    threshold: Share
+
+
+class Route(Strict):
+    """A name callers use instead of a model.
+
+    Attributes:
+        task: what every candidate does.
+        candidates: model names, in no order of preference.
+        latency_class: the class of a request that names none.
+        policy: ``cheapest`` that reaches the target; ``best`` quality; ``fastest``; or
+            ``cascade``, cheap first and escalate when unsure.
+        target_quality: share of the best candidate's quality that is good enough, one number
+            or one per latency class.
+        min_quality: floor under which a candidate is not used.
+    """
+
+    task: Task
+    candidates: Annotated[tuple[Name, ...], Field(min_length=1)]
+    latency_class: Name
+    policy: Literal["cheapest", "best", "fastest", "cascade"] = "cheapest"
+    target_quality: Share | dict[Name, Share] = 0.95
+    min_quality: Share = 0.0
+    cascade: Cascade | None = None
+
+    @field_validator("candidates")
+    @classmethod
+    def _candidates_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("a candidate is listed twice")
+        return value
+
+    @model_validator(mode="after")
+    def _cascade_is_told(self) -> Route:
+        if (self.policy == "cascade") != (self.cascade is not None):
+            raise ValueError("policy: cascade and the key cascade go together")
+        return self
+
+    def target_for(self, latency_class: str) -> float:
+        """The target of a class: its own entry, else the strictest one given."""
+        if isinstance(self.target_quality, dict):
+            return self.target_quality.get(latency_class, max(self.target_quality.values()))
+        return self.target_quality
+
+
+class Gateway(Strict):
+    """Limits of the gateway itself.
+
+    Attributes:
+        max_body: largest request body.
+        memory_budget: what inline models may take together; None is no limit.
+        default_route: which route answers ``model: auto`` for each task; found by task if absent.
+    """
+
+    max_body: Bytes = 32 * 1024**2
+    memory_budget: Bytes | None = None
+
+
+class Catalog(Strict):
+    """A whole fleet: classes, models, routes."""
+
+    version: Literal[1]
+    gateway: Gateway = Gateway()
+    classes: Annotated[dict[Name, LatencyClass], Field(min_length=1)]
+    models: Annotated[dict[Name, Model], Field(min_length=1)]
+    routes: Annotated[dict[Name, Route], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> Catalog:
+        from turnout.catalog.names import dangling
+
+        problems = dangling(self)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def route_for(self, task: Task) -> str | None:
+        """The first route that does this task: what ``auto`` means."""
+        return next((name for name, route in self.routes.items() if route.task == task), None)
