@@ -36,7 +36,7 @@ def parse(text: str, name: str) -> Catalog:
         CatalogInvalid: as ``load``.
     """
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)  # pyright: ignore
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)

@@ -1,0 +1,100 @@
+"""From predictions to a choice: constraints first, then the cheapest that is good enough.
+
+One function a policy, in one explicit dictionary. Each takes the feasible candidates and returns
+the chosen one with the rule and the sentence that say why. What happens when nothing is feasible
+is the latency class's word, not the policy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from turnout.types import Candidate
+
+_TIE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The chosen candidate, the stable word for the rule, and a sentence for a person."""
+
+    candidate: Candidate
+    rule: str
+    reason: str
+
+
+Policy = Callable[[Sequence[Candidate], float], Choice]
+
+
+def cheapest(feasible: Sequence[Candidate], target: float) -> Choice:
+    """The cheapest candidate whose quality is at least ``target`` x the best one's.
+
+    Args:
+        feasible: at least one candidate.
+        target: share of the best quality that is good enough, in [0, 1].
+    """
+    top = max(candidate.prediction.quality for candidate in feasible)
+    needed = target * top
+    good = [c for c in feasible if c.prediction.quality >= needed - _TIE]
+    chosen = min(good, key=_by_cost)
+    quality = chosen.prediction.quality
+    if len(feasible) == 1:
+        return Choice(chosen, "only", f"{chosen.model} is the only candidate that may answer")
+    cheaper = [c for c in feasible if c.prediction.cost_usd < chosen.prediction.cost_usd - _TIE]
+    if cheaper:
+        rival = max(cheaper, key=lambda c: c.prediction.quality)
+        return Choice(
+            chosen,
+            "quality",
+            f"cheaper {rival.model} is expected to answer well {rival.prediction.quality:.0%} of "
+            f"the time, under the {needed:.0%} this class needs ({target:.0%} of the best, "
+            f"{top:.0%}); {chosen.model} reaches {quality:.0%}",
+        )
+    return Choice(
+        chosen,
+        "cheapest",
+        f"cheapest candidate that reaches the target: {quality:.0%} expected, {needed:.0%} needed "
+        f"({target:.0%} of the best, {top:.0%})",
+    )
+
+
+def best(feasible: Sequence[Candidate], target: float) -> Choice:
+    """The candidate with the highest expected quality, cheaper first among equals."""
+    del target
+    chosen = max(feasible, key=lambda c: (c.prediction.quality, -c.prediction.cost_usd))
+    quality = chosen.prediction.quality
+    return Choice(chosen, "best", f"highest expected quality: {quality:.0%}")
+
+
+def fastest(feasible: Sequence[Candidate], target: float) -> Choice:
+    """The candidate with the lowest predicted p95."""
+    del target
+    chosen = min(feasible, key=_by_latency)
+    p95_ms = chosen.prediction.p95_s * 1e3
+    return Choice(chosen, "fastest", f"lowest predicted p95: {p95_ms:.3g} ms")
+
+
+def cascade(feasible: Sequence[Candidate], target: float) -> Choice:
+    """The cheapest candidate first; the plane escalates when its answer is unsure."""
+    del target
+    chosen = min(feasible, key=_by_cost)
+    return Choice(chosen, "cascade", f"{chosen.model} answers first; it escalates when unsure")
+
+
+POLICIES: dict[str, Policy] = {
+    "cheapest": cheapest,
+    "best": best,
+    "fastest": fastest,
+    "cascade": cascade,
+}
+
+
+def _by_cost(candidate: Candidate) -> tuple[float, float, str]:
+    prediction = candidate.prediction
+    return (prediction.cost_usd, prediction.p95_s, candidate.model)
+
+
+def _by_latency(candidate: Candidate) -> tuple[float, float, str]:
+    prediction = candidate.prediction
+    return (prediction.p95_s, prediction.cost_usd, candidate.model)

@@ -1,0 +1,179 @@
+"""The order in which waiting work runs, and which of it runs together. Pure: time is an argument.
+
+Strict classes (priority 0 first), earliest deadline first within a class. A class that was not
+served for ``ageing_s`` goes first for one piece of work, so bulk always progresses. Work whose deadline has passed is handed back instead of run.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Place:
+    deadline_s: float
+    sequence: int
+
+
+@dataclass(slots=True)
+class Waiting(Generic[T]):
+    """One piece of waiting work.
+
+    Attributes:
+        item: the work itself.
+        rows: how many rows it adds to a batch.
+        priority: its class; 0 first.
+        deadline_s: monotonic instant after which running it is of no use.
+        arrived_s: monotonic instant at which it was queued.
+        dropped: set by ``WorkQueue.drop``; it is skipped when its turn comes.
+    """
+
+    item: T
+    rows: int
+    priority: int
+    deadline_s: float
+    arrived_s: float
+    dropped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Taken(Generic[T]):
+    """What ``WorkQueue.take`` hands out: a batch to run, and work that is too late."""
+
+    batch: list[Waiting[T]]
+    expired: list[Waiting[T]]
+
+
+class WorkQueue(Generic[T]):
+    """A bounded priority queue that forms batches.
+
+    Args:
+        max_rows: the most rows that may wait.
+        ageing_s: how long a class waits before one piece of its work goes first.
+    """
+
+    def __init__(self, max_rows: int, ageing_s: float = 1.0) -> None:
+        self._max_rows = max_rows
+        self._ageing_s = ageing_s
+        self._heaps: dict[int, list[tuple[_Place, Waiting[T]]]] = {}
+        self._served_s: dict[int, float] = {}
+        self._sequence = 0
+        self._rows = 0
+        self._count = 0
+
+    def __len__(self) -> int:
+        """Pieces of work that wait."""
+        return self._count
+
+    @property
+    def rows(self) -> int:
+        """Rows that wait."""
+        return self._rows
+
+    def fits(self, rows: int) -> bool:
+        """Whether ``rows`` more may wait. An empty queue takes any one piece of work."""
+        return self._count == 0 or self._rows + rows <= self._max_rows
+
+    def rows_before(self, priority: int) -> int:
+        """Rows that are served before a new arrival of this class."""
+        if len(self._heaps) <= 1 and priority in self._heaps:
+            return self._rows
+        return sum(
+            waiting.rows
+            for level, heap in self._heaps.items()
+            if level <= priority
+            for _, waiting in heap
+            if not waiting.dropped
+        )
+
+    def push(self, waiting: Waiting[T]) -> None:
+        """Queue work; the caller asks ``fits`` first."""
+        self._sequence += 1
+        heap = self._heaps.setdefault(waiting.priority, [])
+        heapq.heappush(heap, (_Place(waiting.deadline_s, self._sequence), waiting))
+        self._rows += waiting.rows
+        self._count += 1
+
+    def drop(self, waiting: Waiting[T]) -> None:
+        """Take back work that still waits, because its client has gone."""
+        if not waiting.dropped:
+            waiting.dropped = True
+            self._rows -= waiting.rows
+            self._count -= 1
+
+    def take(self, now_s: float, max_rows: int, run_s: Callable[[int], float]) -> Taken[T]:
+        """Form the next batch: the most urgent work, and what may ride along without harm.
+
+        Work joins while the batch stays within ``max_rows`` and the longer run would not make
+        any member miss its deadline that it would otherwise have held.
+
+        Args:
+            now_s: the present instant.
+            max_rows: the most rows in one run; a single larger piece still runs, alone.
+            run_s: expected seconds of a run of so many rows.
+        """
+        batch: list[Waiting[T]] = []
+        expired: list[Waiting[T]] = []
+        rows = 0
+        tightest_s = float("inf")
+        while (heap := self._next_heap(now_s)) is not None:
+            waiting = heap[0][1]
+            if waiting.deadline_s < now_s:
+                expired.append(self._pop(heap, now_s))
+                continue
+            if batch and (
+                rows + waiting.rows > max_rows
+                or self._harms(now_s, tightest_s, run_s, rows, waiting.rows)
+            ):
+                break
+            batch.append(self._pop(heap, now_s))
+            rows += waiting.rows
+            tightest_s = min(tightest_s, waiting.deadline_s)
+        return Taken(batch, expired)
+
+    def clear(self) -> Iterator[Waiting[T]]:
+        """Hand out everything that waits, leaving the queue empty."""
+        for heap in self._heaps.values():
+            yield from (waiting for _, waiting in heap if not waiting.dropped)
+        self._heaps.clear()
+        self._rows = self._count = 0
+
+    def _pop(self, heap: list[tuple[_Place, Waiting[T]]], now_s: float) -> Waiting[T]:
+        _, waiting = heapq.heappop(heap)
+        self._rows -= waiting.rows
+        self._count -= 1
+        self._served_s[waiting.priority] = now_s
+        waiting.dropped = True
+        return waiting
+
+    def _next_heap(self, now_s: float) -> list[tuple[_Place, Waiting[T]]] | None:
+        best: list[tuple[_Place, Waiting[T]]] | None = None
+        best_key = (True, float("inf"))
+        for priority in list(self._heaps):
+            heap = self._heaps[priority]
+            while heap and heap[0][1].dropped:
+                heapq.heappop(heap)
+            if not heap:
+                del self._heaps[priority]
+                continue
+            since_s = max(heap[0][1].arrived_s, self._served_s.get(priority, 0.0))
+            key = (now_s - since_s < self._ageing_s, float(priority))
+            if key < best_key:
+                best, best_key = heap, key
+        return best
+
+    def _harms(
+        self,
+        now_s: float,
+        tightest_s: float,
+        run_s: Callable[[int], float],
+        rows: int,
+        more: int,
+    ) -> bool:
+        """Whether ``more`` rows would make a member miss a deadline it now holds."""
+        return now_s + run_s(rows) <= tightest_s < now_s + run_s(rows + more)

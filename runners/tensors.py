@@ -1,0 +1,269 @@
+"""The local backend of a tensor model: queue, micro-batch, run, hand back.
+
+Requests that arrive while a run is in progress, or within one turn of the event loop, share the
+next run; a request that finds the model idle never waits for company. Runs expected to take
+less than ``_ON_LOOP_S`` happen on the event loop itself (a thread hop costs more than they do);
+longer ones on the model's own thread, so that the loop stays responsive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+from runners.protocol import Active, Load, Ran, TensorRunner, Ticket
+from runners.queue import Waiting, WorkQueue
+from turnout.errors import (
+    DeadlineUnreachable,
+    Draining,
+    LoadFailed,
+    QueueFull,
+    RunFailed,
+    TurnoutError,
+)
+from turnout.types import Tensors
+
+_ON_LOOP_S = 0.0008
+
+
+class TensorTask(Protocol):
+    """What surrounds the engine: public inputs to model inputs, and back."""
+
+    def prepare(self, tensors: Tensors) -> Tensors:
+        """Public inputs of one request to model inputs."""
+        ...
+
+    def collate(self, requests: Sequence[Tensors]) -> Tensors:
+        """Model inputs of several requests to one batch."""
+        ...
+
+    def finish(self, outputs: Tensors) -> Tensors:
+        """Model outputs of a batch to public outputs."""
+        ...
+
+
+class RunTimes(Protocol):
+    """The measured latency-versus-batch curve of a model."""
+
+    def run_s(self, units: float) -> float:
+        """Expected seconds of one run of ``units`` rows."""
+        ...
+
+    def observe_run(self, units: float, run_s: float) -> None:
+        """Learn from one run."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    tensors: Tensors
+    rows: int
+    answer: asyncio.Future[Ran]
+
+
+class LocalTensors:
+    """A ``TensorBackend`` over a runner in this process.
+
+    Args:
+        name: the model's name, for errors.
+        make: builds the runner and its task; called on the model's thread, so that heavy imports
+            don't block the event loop.
+        times: the model's latency curve; learned here.
+        max_rows: the most rows of one run.
+        max_queue: the most rows that wait.
+        heavy_prepare: whether ``prepare`` is worth a thread (decoding an image is).
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[], tuple[TensorRunner, TensorTask]],
+        times: RunTimes,
+        *,
+        max_rows: int = 64,
+        max_queue: int = 1024,
+        heavy_prepare: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._name = name
+        self._make = make
+        self._times = times
+        self._max_rows = max_rows
+        self._heavy_prepare = heavy_prepare
+        self._clock = clock
+        self._queue: WorkQueue[_Work] = WorkQueue(max_queue)
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix=f"model-{name}")
+        self._active: Active | None = None
+        self._runner: TensorRunner | None = None
+        self._task: TensorTask | None = None
+        self._running = 0
+        self._drain_due = False
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def active(self) -> Active | None:
+        """What runs; None before ``start`` has finished."""
+        return self._active
+
+    def load_now(self) -> Load:
+        """The present load."""
+        return Load(len(self._queue), self._running, self._queue.rows)
+
+    async def start(self) -> None:
+        """Load the model on its own thread.
+
+        Raises:
+            LoadFailed: with what is wrong and what to do.
+        """
+        loop = asyncio.get_running_loop()
+        self._runner, self._task, self._active = await loop.run_in_executor(
+            self._threads, self._load
+        )
+
+    async def stop(self) -> None:
+        """Refuse new work, finish what is accepted, free the model."""
+        self._stopping = True
+        await self._idle.wait()
+        if self._runner is not None:
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._runner.close)
+        self._threads.shutdown(wait=False)
+
+    async def infer(self, tensors: Tensors, ticket: Ticket) -> Ran:
+        """Run public inputs and return public outputs; see ``TensorBackend.infer``."""
+        task = self._task
+        if task is None:
+            raise LoadFailed(self._name, "is not loaded")
+        if self._stopping:
+            raise Draining("this model is being stopped; retry elsewhere", retry_after_s=1.0)
+        rows = len(next(iter(tensors.values())))
+        if not self._queue.fits(rows):
+            raise QueueFull(self._name, len(self._queue), self._retry_after_s())
+        loop = asyncio.get_running_loop()
+        if self._heavy_prepare:
+            prepared = await loop.run_in_executor(None, task.prepare, tensors)
+        else:
+            prepared = task.prepare(tensors)
+        waiting = Waiting(
+            _Work(prepared, rows, loop.create_future()),
+            rows,
+            ticket.priority,
+            ticket.deadline_s,
+            self._clock(),
+        )
+        self._queue.push(waiting)
+        self._idle.clear()
+        self._wake(loop)
+        try:
+            return await waiting.item.answer
+        except asyncio.CancelledError:
+            self._queue.drop(waiting)
+            self._settle()
+            raise
+
+    def _load(self) -> tuple[TensorRunner, TensorTask, Active]:
+        runner, task = self._make()
+        return runner, task, runner.load()
+
+    def _retry_after_s(self) -> float:
+        batches = -(-self._queue.rows // self._max_rows)
+        return batches * self._times.run_s(self._max_rows)
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Form a batch at the next turn of the loop, once what arrives together has arrived."""
+        if not (self._drain_due or self._running):
+            self._drain_due = True
+            loop.call_soon(self._drain, loop)
+
+    def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._drain_due = False
+        now_s = self._clock()
+        taken = self._queue.take(now_s, self._max_rows, self._times.run_s)
+        for late in taken.expired:
+            if not late.item.answer.done():
+                waited_ms = (now_s - late.arrived_s) * 1e3
+                late.item.answer.set_exception(
+                    DeadlineUnreachable(
+                        f"the deadline passed after {waited_ms:.3g} ms in the queue of model "
+                        f"{self._name!r}",
+                        retry_after_s=self._retry_after_s(),
+                    )
+                )
+        batch = taken.batch
+        if not batch:
+            self._settle()
+            return
+        rows = sum(waiting.rows for waiting in batch)
+        self._running = len(batch)
+        if self._times.run_s(rows) < _ON_LOOP_S:
+            self._deliver(loop, batch, rows, now_s, *self._run(batch))
+        else:
+            future = loop.run_in_executor(self._threads, self._run, batch)
+            future.add_done_callback(
+                lambda done: self._deliver(loop, batch, rows, now_s, *done.result())
+            )
+
+    def _run(self, batch: Sequence[Waiting[_Work]]) -> tuple[Tensors | TurnoutError, float]:
+        """Run a batch; never raises, so that no future is left behind."""
+        assert self._runner is not None
+        assert self._task is not None
+        start_s = self._clock()
+        try:
+            inputs = (
+                batch[0].item.tensors
+                if len(batch) == 1
+                else self._task.collate([waiting.item.tensors for waiting in batch])
+            )
+            outputs: Tensors | TurnoutError = self._task.finish(self._runner.run(inputs))
+        except TurnoutError as error:
+            outputs = error
+        except Exception as error:  # noqa: BLE001 - an engine may raise anything; one batch fails
+            outputs = RunFailed(self._name, f"{type(error).__name__}: {error}")
+        return outputs, self._clock() - start_s
+
+    def _deliver(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        batch: Sequence[Waiting[_Work]],
+        rows: int,
+        start_s: float,
+        outputs: Tensors | TurnoutError,
+        run_s: float,
+    ) -> None:
+        self._running = 0
+        if isinstance(outputs, TurnoutError):
+            for waiting in batch:
+                if not waiting.item.answer.done():
+                    waiting.item.answer.set_exception(outputs)
+        else:
+            self._times.observe_run(rows, run_s)
+            for waiting, tensors in zip(batch, _split(outputs, batch), strict=True):
+                if not waiting.item.answer.done():
+                    queue_s = max(start_s - waiting.arrived_s, 0.0)
+                    waiting.item.answer.set_result(Ran(tensors, queue_s, run_s, rows))
+        if len(self._queue):
+            self._wake(loop)
+        else:
+            self._settle()
+
+    def _settle(self) -> None:
+        if not len(self._queue) and not self._running:
+            self._idle.set()
+
+
+def _split(outputs: Tensors, batch: Sequence[Waiting[_Work]]) -> list[Mapping]:
+    if len(batch) == 1:
+        return [outputs]
+    parts: list[Mapping] = []
+    at = 0
+    for waiting in batch:
+        end = at + waiting.rows
+        parts.append({name: tensor[at:end] for name, tensor in outputs.items()})
+        at = end
+    return parts
