@@ -1,7 +1,8 @@
 """The order in which waiting work runs, and which of it runs together. Pure: time is an argument.
 
 Strict classes (priority 0 first), earliest deadline first within a class. A class that was not
-served for ``ageing_s`` goes first for one piece of work, so bulk always progresses. Work whose deadline has passed is handed back instead of run.
+served for ``ageing_s`` goes first for one piece of work, so bulk always progresses. Work whose
+deadline has passed is handed back instead of run.
 """
 
 from __future__ import annotations

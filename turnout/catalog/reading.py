@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic import ValidationError
@@ -36,7 +36,7 @@ def parse(text: str, name: str) -> Catalog:
         CatalogInvalid: as ``load``.
     """
     try:
-        root: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)  # pyright: ignore
+        root = cast("yaml.Node | None", yaml.compose(text, Loader=yaml.SafeLoader))  # pyright: ignore[reportUnknownMemberType]
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
