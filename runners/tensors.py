@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from runners.protocol import Active, Load, Ran, TensorRunner, Ticket
 from runners.queue import Waiting, WorkQueue
@@ -56,6 +56,9 @@ class RunTimes(Protocol):
     def observe_run(self, units: float, run_s: float) -> None:
         """Learn from one run."""
         ...
+
+
+_Result: TypeAlias = "Tensors | TurnoutError"
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,23 +212,42 @@ class LocalTensors:
                 lambda done: self._deliver(loop, batch, rows, now_s, *done.result())
             )
 
-    def _run(self, batch: Sequence[Waiting[_Work]]) -> tuple[Tensors | TurnoutError, float]:
-        """Run a batch; never raises, so that no future is left behind."""
-        assert self._runner is not None
-        assert self._task is not None
+    def _run(self, batch: Sequence[Waiting[_Work]]) -> tuple[list[_Result], float]:
+        """Run a batch; never raises, so that no future is left behind.
+
+        A batch that fails runs again one request at a time, so that one bad request does not
+        take its neighbours with it.
+        """
         start_s = self._clock()
         try:
-            inputs = (
-                batch[0].item.tensors
+            results = self._run_together([waiting.item for waiting in batch])
+        except Exception as error:  # noqa: BLE001 - an engine may raise anything
+            results = (
+                [self._failure(error)]
                 if len(batch) == 1
-                else self._task.collate([waiting.item.tensors for waiting in batch])
+                else [self._run_alone(waiting.item) for waiting in batch]
             )
-            outputs: Tensors | TurnoutError = self._task.finish(self._runner.run(inputs))
-        except TurnoutError as error:
-            outputs = error
-        except Exception as error:  # noqa: BLE001 - an engine may raise anything; one batch fails
-            outputs = RunFailed(self._name, f"{type(error).__name__}: {error}")
-        return outputs, self._clock() - start_s
+        return results, self._clock() - start_s
+
+    def _run_together(self, works: Sequence[_Work]) -> list[_Result]:
+        task, runner = self._task, self._runner
+        if task is None or runner is None:
+            raise LoadFailed(self._name, "is not loaded")
+        if len(works) == 1:
+            return [task.finish(runner.run(works[0].tensors))]
+        outputs = task.finish(runner.run(task.collate([work.tensors for work in works])))
+        return _split(outputs, works)
+
+    def _run_alone(self, work: _Work) -> _Result:
+        try:
+            return self._run_together([work])[0]
+        except Exception as error:  # noqa: BLE001 - an engine may raise anything
+            return self._failure(error)
+
+    def _failure(self, error: Exception) -> TurnoutError:
+        if isinstance(error, TurnoutError):
+            return error
+        return RunFailed(self._name, f"{type(error).__name__}: {error}")
 
     def _deliver(
         self,
@@ -233,20 +255,22 @@ class LocalTensors:
         batch: Sequence[Waiting[_Work]],
         rows: int,
         start_s: float,
-        outputs: Tensors | TurnoutError,
+        results: Sequence[_Result],
         run_s: float,
     ) -> None:
         self._running = 0
-        if isinstance(outputs, TurnoutError):
-            for waiting in batch:
-                if not waiting.item.answer.done():
-                    waiting.item.answer.set_exception(outputs)
-        else:
+        failed = False
+        for waiting, result in zip(batch, results, strict=True):
+            answer = waiting.item.answer
+            if isinstance(result, TurnoutError):
+                failed = True
+                if not answer.done():
+                    answer.set_exception(result)
+            elif not answer.done():
+                queue_s = max(start_s - waiting.arrived_s, 0.0)
+                answer.set_result(Ran(result, queue_s, run_s, rows))
+        if not failed:
             self._times.observe_run(rows, run_s)
-            for waiting, tensors in zip(batch, _split(outputs, batch), strict=True):
-                if not waiting.item.answer.done():
-                    queue_s = max(start_s - waiting.arrived_s, 0.0)
-                    waiting.item.answer.set_result(Ran(tensors, queue_s, run_s, rows))
         if len(self._queue):
             self._wake(loop)
         else:
@@ -257,13 +281,11 @@ class LocalTensors:
             self._idle.set()
 
 
-def _split(outputs: Tensors, batch: Sequence[Waiting[_Work]]) -> list[Mapping]:
-    if len(batch) == 1:
-        return [outputs]
-    parts: list[Mapping] = []
+def _split(outputs: Tensors, works: Sequence[_Work]) -> list[_Result]:
+    parts: list[_Result] = []
     at = 0
-    for waiting in batch:
-        end = at + waiting.rows
+    for work in works:
+        end = at + work.rows
         parts.append({name: tensor[at:end] for name, tensor in outputs.items()})
         at = end
     return parts
