@@ -1,0 +1,30 @@
+"""The Open Inference Protocol v2 over HTTP: JSON bodies and the binary tensor extension.
+
+Pure functions between bytes and numpy, used by the gateway (server side) and by the remote
+backend (client side).
+"""
+
+from runners.open_inference.datatypes import datatype_of, dtype_of
+from runners.open_inference.messages import (
+    HEADER_LENGTH,
+    InferRequest,
+    InferResponse,
+    OutputWish,
+    header_length_of,
+)
+from runners.open_inference.requests import decode_request, encode_request
+from runners.open_inference.responses import decode_response, encode_response
+
+__all__ = [
+    "HEADER_LENGTH",
+    "InferRequest",
+    "InferResponse",
+    "OutputWish",
+    "datatype_of",
+    "decode_request",
+    "decode_response",
+    "dtype_of",
+    "encode_request",
+    "encode_response",
+    "header_length_of",
+]

@@ -1,0 +1,193 @@
+"""What an inference request and its answer hold, once read; and the framing they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from runners.open_inference.tensors import Array, from_binary, from_json
+from turnout.errors import InvalidRequest
+from turnout.types import Tensors
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+
+
+@dataclass(frozen=True, slots=True)
+class OutputWish:
+    """An output the caller asked for; ``binary`` None leaves it to the request's default."""
+
+    name: str
+    binary: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """An inference request.
+
+    Attributes:
+        id: the caller's; None when it gave none.
+        tensors: inputs by name. Read-only arrays may share the request's body.
+        outputs: the outputs asked for; empty means all.
+        binary_output: outputs without a wish of their own go out as raw bytes.
+        parameters: the request's own parameters.
+    """
+
+    id: str | None
+    tensors: dict[str, Array]
+    outputs: tuple[OutputWish, ...] = ()
+    binary_output: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def chosen(self, produced: Tensors) -> dict[str, Array]:
+        """The outputs asked for, in the order asked.
+
+        Raises:
+            InvalidRequest: one of them was not produced.
+        """
+        if not self.outputs:
+            return dict(produced)
+        for wish in self.outputs:
+            if wish.name not in produced:
+                raise InvalidRequest(
+                    f"outputs: no output is named {wish.name!r}; there are {', '.join(produced)}",
+                    param="outputs",
+                )
+        return {wish.name: produced[wish.name] for wish in self.outputs}
+
+    def binary(self, names: Mapping[str, Any]) -> frozenset[str]:
+        """Which of these outputs go out as raw bytes."""
+        wishes = {wish.name: wish.binary for wish in self.outputs}
+        return frozenset(
+            name
+            for name in names
+            if (self.binary_output if wishes.get(name) is None else wishes[name])
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class InferResponse:
+    """An answer, as a client reads it."""
+
+    model: str
+    version: str | None
+    id: str | None
+    tensors: dict[str, Array]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+def header_length_of(value: str | bytes | None) -> int | None:
+    """Read the ``Inference-Header-Content-Length`` header; None when there is none.
+
+    Raises:
+        InvalidRequest: it is no whole number.
+    """
+    if value is None:
+        return None
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    text = text.strip()
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise InvalidRequest(
+            f"header {HEADER_LENGTH} must be a whole number, got {text!r}", param=HEADER_LENGTH
+        )
+    return int(text)
+
+
+def split(body: bytes | memoryview, header_length: int | None) -> tuple[dict[str, Any], memoryview]:
+    """Part a body into its JSON object and the raw bytes after it.
+
+    Raises:
+        InvalidRequest: the length does not fit, or the first part is no JSON object.
+    """
+    view = memoryview(body)
+    if header_length is not None and not 0 <= header_length <= len(view):
+        raise InvalidRequest(
+            f"header {HEADER_LENGTH} says {header_length} bytes of JSON, the body has {len(view)}: "
+            "it was cut short, or the header is wrong",
+            param=HEADER_LENGTH,
+        )
+    end = len(view) if header_length is None else header_length
+    try:
+        document = orjson.loads(view[:end])
+    except orjson.JSONDecodeError as error:
+        hint = f" (raw tensors need the header {HEADER_LENGTH})" if header_length is None else ""
+        raise InvalidRequest(f"the body is not valid JSON: {error}{hint}") from error
+    if not isinstance(document, dict):
+        raise InvalidRequest("the body must be a JSON object")
+    return document, view[end:]
+
+
+def read_tensors(entries: object, raw: memoryview, where: str) -> dict[str, Array]:
+    """Read a list of tensor entries; binary ones take their bytes from ``raw`` in order.
+
+    Raises:
+        InvalidRequest: any entry is malformed, or ``raw`` is too short or too long.
+    """
+    if not isinstance(entries, list) or not entries:
+        raise InvalidRequest(f"{where} must be a list with at least one tensor", param=where)
+    tensors: dict[str, Array] = {}
+    position = 0
+    for index, entry in enumerate(entries):
+        name, spot = read_name(entry, f"{where}[{index}]")
+        if name in tensors:
+            raise InvalidRequest(f"{spot}: there are two tensors of this name", param=where)
+        size = _binary_size(entry, spot)
+        if size is None:
+            tensors[name] = from_json(entry, spot)
+            continue
+        if position + size > len(raw):
+            raise InvalidRequest(
+                f"{spot}: binary_data_size is {size} but {len(raw) - position} bytes are left in "
+                "the body",
+                param="binary_data_size",
+            )
+        tensors[name] = from_binary(entry, raw[position : position + size], spot)
+        position += size
+    if position != len(raw):
+        raise InvalidRequest(
+            f"{len(raw) - position} bytes at the end of the body belong to no tensor",
+            param="binary_data_size",
+        )
+    return tensors
+
+
+def read_name(entry: object, where: str) -> tuple[str, str]:
+    """An entry's name, and the words that point at it in a message."""
+    name = entry.get("name") if isinstance(entry, dict) else None
+    if not isinstance(name, str) or not name:
+        raise InvalidRequest(f"{where} must be an object with a name", param="name")
+    return name, f"{where} ({name!r})"
+
+
+def read_parameters(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """An entry's parameters; absent or null is empty."""
+    parameters = entry.get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise InvalidRequest(f"{where}: parameters must be an object", param="parameters")
+    return parameters
+
+
+def read_text(document: Mapping[str, Any], key: str) -> str | None:
+    """An optional string of the document."""
+    value = document.get(key)
+    if value is not None and not isinstance(value, str):
+        raise InvalidRequest(f"{key} must be a string, got {value!r}", param=key)
+    return value
+
+
+def _binary_size(entry: Mapping[str, Any], where: str) -> int | None:
+    size = read_parameters(entry, where).get("binary_data_size")
+    if size is None:
+        return None
+    if type(size) is not int or size < 0:
+        raise InvalidRequest(
+            f"{where}: binary_data_size must be a whole number >= 0, got {size!r}",
+            param="binary_data_size",
+        )
+    if "data" in entry:
+        raise InvalidRequest(f"{where}: give data or binary_data_size, not both", param="data")
+    return size
