@@ -1,0 +1,1 @@
+"""What the router sees of an input, by kind of input."""

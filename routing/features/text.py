@@ -1,0 +1,213 @@
+"""Reading a prompt: its words, its numbers, its answer options, and what they say of its form.
+
+Everything here is a pure function of the text; nothing is learned. The cost is bounded: text
+beyond ``MAX_CHARS`` is cut from the middle, so a long document costs what a page costs.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_CHARS: Final = 6_000
+_HEAD_CHARS: Final = 4_000
+
+_WORD: Final = re.compile(r"[a-z]+")
+_NUMBER: Final = re.compile(r"\d[\d,]*\.?\d*")
+_QUESTION: Final = ord("?")
+_EXCLAIM: Final = ord("!")
+_NEWLINE: Final = ord("\n")
+_OPTION: Final = re.compile(r"\n\s*\(?([A-J])[.):]\s")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One prompt, taken apart once for every feature that needs it.
+
+    Attributes:
+        text: the prompt, cut to ``MAX_CHARS``.
+        lower: the same in lower case.
+        words: alphabetic words of the whole text, in order.
+        stem_words: how many of ``words`` come before the first answer option.
+        options: text of each answer option ("A. ...", "B) ..."), empty when there are none.
+        numbers: numerals as written, in order.
+    """
+
+    text: str
+    lower: str
+    words: list[str]
+    stem_words: int
+    options: tuple[str, ...]
+    numbers: list[str]
+
+
+def read(prompt: str) -> Reading:
+    """Take a prompt apart. Never fails, also not on empty text."""
+    text = prompt
+    if len(text) > MAX_CHARS:
+        text = text[:_HEAD_CHARS] + "\n" + text[-(MAX_CHARS - _HEAD_CHARS) :]
+    lower = text.lower()
+    marks = list(_OPTION.finditer(text))
+    options: tuple[str, ...] = ()
+    stem_end = len(text)
+    if len(marks) >= 2:
+        stem_end = marks[0].start()
+        ends = [mark.start() for mark in marks[1:]] + [len(text)]
+        options = tuple(text[mark.end() : end] for mark, end in zip(marks, ends, strict=True))
+    stem = _WORD.findall(lower, 0, stem_end)
+    words = stem + _WORD.findall(lower, stem_end) if options else stem
+    return Reading(text, lower, words, len(stem), options, _NUMBER.findall(text))
+
+
+_WORD_GROUPS: Final[tuple[tuple[str, str], ...]] = (
+    ("negated", "not except least false never incorrect cannot"),
+    ("asks_who_when_where", "who whom when where"),
+    ("asks_why_or_explain", "why explain describe discuss"),
+    ("asks_how", "how"),
+    ("asks_what_or_which", "what which"),
+    ("asks_to_compute", "calculate compute determine evaluate solve find estimate"),
+    ("asks_to_prove", "prove proof theorem lemma suppose let show"),
+    ("asks_for_code", "function python program code algorithm array list string return def"),
+    ("logic", "valid invalid premise premises implies argument conclusion proposition"),
+    ("moral", "scenario moral wrong morally character standards"),
+    ("statements", "statement statements ii iii iv"),
+    ("passage", "passage author refers following quotation excerpt according"),
+    ("comparison", "more than less twice times half fewer each total remaining left"),
+    ("rates", "percent per ratio rate average"),
+    ("money", "cost price pay sell dollar dollars profit cents"),
+    ("time", "hour hours minute minutes day days week weeks month months year years"),
+    ("law", "court defendant plaintiff contract statute law crime liable"),
+    ("medicine", "patient disease symptom symptoms treatment blood infection clinical"),
+    ("physics", "mass force velocity energy current temperature pressure charge field"),
+    ("hedged", "likely best probably would could might should most"),
+    ("all_or_none", "all none both neither only"),
+)
+_GROUP_OF: Final[dict[str, int]] = {
+    word: group for group, (_, words) in enumerate(_WORD_GROUPS) for word in words.split()
+}
+_PHRASES: Final[tuple[tuple[str, str], ...]] = (
+    ("asks_how_many", "how m"),
+    ("asks_which_of", "which of the"),
+    ("all_of_the", "of the above"),
+    ("blank", "__"),
+    ("told_to_box", "\\boxed"),
+    ("code_block", "def "),
+)
+
+NAMES: Final[tuple[str, ...]] = (
+    "length",
+    "words",
+    "lines",
+    "sentences",
+    "words_per_sentence",
+    "word_length",
+    "long_words",
+    "distinct_words",
+    "upper_case",
+    "digits",
+    "numbers",
+    "number_size",
+    "commas",
+    "parentheses",
+    "quotes",
+    "operators",
+    "latex_marks",
+    "brackets",
+    "dollar_marks",
+    "percent_marks",
+    "underscores",
+    "colons",
+    "question_marks",
+    "not_ascii",
+    "options",
+    "option_length",
+    "option_length_spread",
+    "options_numeric",
+    "options_repeat_words",
+    "stem_length",
+    "ends_with_question",
+    "ends_with_colon",
+    *(name for name, _ in _WORD_GROUPS),
+    *(name for name, _ in _PHRASES),
+)
+
+
+def _option_features(reading: Reading) -> tuple[float, float, float, float, float]:
+    options = reading.options
+    if not options:
+        return 0.0, 0.0, 0.0, 0.0, 0.0
+    lengths = [len(option) for option in options]
+    mean = sum(lengths) / len(lengths)
+    spread = (max(lengths) - min(lengths)) / (mean + 1.0)
+    numeric = sum(not option[:1].isalpha() for option in options) / len(options)
+    tail = reading.words[reading.stem_words :]
+    repeated = 1.0 - len(set(tail)) / (len(tail) + 1.0)
+    return float(len(options)), math.log1p(mean), spread, numeric, repeated
+
+
+def _number_size(numbers: list[str]) -> float:
+    digits = max((len(number.partition(".")[0]) for number in numbers), default=0)
+    return float(min(digits, 12))
+
+
+def hand_made(reading: Reading) -> NDArray[np.float32]:
+    """Features of form, one for each of ``NAMES``.
+
+    Counts are compressed with log(1 + n) and shares are in [0, 1], so that one long document
+    does not dominate a linear head.
+
+    Returns:
+        shape (len(NAMES),), float32.
+    """
+    text, lower, words = reading.text, reading.lower, reading.words
+    n_chars, n_words = len(text), len(words)
+    log1p = math.log1p
+    count = np.bincount(_bytes_of(text), minlength=256).tolist()
+    sentences = text.count(". ") + count[_QUESTION] + count[_EXCLAIM] + 1
+    stem_chars = text.find(reading.options[0]) if reading.options else n_chars
+    tail = text[max(0, stem_chars - 8) : stem_chars] if reading.options else text[-3:]
+    word_lengths = list(map(len, words))
+    groups = [_GROUP_OF[word] for word in words if word in _GROUP_OF]
+    grouped = np.bincount(np.array(groups, dtype=np.int64), minlength=len(_WORD_GROUPS))
+    values = [
+        log1p(n_chars),
+        log1p(n_words),
+        log1p(count[_NEWLINE]),
+        log1p(sentences),
+        log1p(n_words / sentences),
+        sum(word_lengths) / (n_words + 1.0),
+        sum(length > 8 for length in word_lengths) / (n_words + 1.0),
+        len(set(words)) / (n_words + 1.0),
+        sum(count[65:91]) / (n_chars + 1.0),
+        sum(count[48:58]) / (n_chars + 1.0),
+        log1p(len(reading.numbers)),
+        _number_size(reading.numbers),
+        log1p(count[44]),
+        log1p(count[40]),
+        log1p(count[34] + count[39]),
+        log1p(count[61] + count[43] + count[42] + count[47] + count[60] + count[62]),
+        log1p(count[92] + count[94]),
+        log1p(count[91] + count[123]),
+        log1p(count[36]),
+        log1p(count[37]),
+        log1p(count[95]),
+        log1p(count[58]),
+        log1p(count[_QUESTION]),
+        sum(count[128:]) / (n_chars + 1.0),
+        *_option_features(reading),
+        log1p(max(0, stem_chars)),
+        float("?" in tail),
+        float(":" in tail),
+        *np.log1p(grouped).tolist(),
+        *(log1p(lower.count(phrase)) for _, phrase in _PHRASES),
+    ]
+    return np.array(values, dtype=np.float32)
+
+
+def _bytes_of(text: str) -> NDArray[np.uint8]:
+    return np.frombuffer(text.encode("utf-8", "replace"), dtype=np.uint8)

@@ -1,0 +1,7 @@
+"""How likely each model is to answer a prompt well: serving side, numpy only."""
+
+from routing.quality.artifact import load_router, save_router
+from routing.quality.learned import LearnedQuality
+from routing.quality.prior import ModelPrior, QualityModel
+
+__all__ = ["LearnedQuality", "ModelPrior", "QualityModel", "load_router", "save_router"]

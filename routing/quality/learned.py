@@ -1,0 +1,69 @@
+"""The learned quality model: shared features, one head per model, priors for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routing.quality.calibration import logit, sigmoid
+from routing.quality.cold_start import ColdStart
+from routing.quality.encoder import Encoder
+from routing.quality.heads import Heads
+from routing.quality.novelty import Novelty
+from routing.quality.prior import ModelPrior
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedQuality:
+    """Implements ``QualityModel``. Immutable; safe to share between threads.
+
+    Attributes:
+        encoder: from prompt to features.
+        heads: the trained models' heads.
+        cold_start: for models without a head.
+        novelty: how much to trust the heads here.
+        origin: what it was trained on, for people.
+    """
+
+    encoder: Encoder
+    heads: Heads
+    cold_start: ColdStart
+    novelty: Novelty
+    origin: str = ""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models that have a trained head."""
+        return self.heads.models
+
+    def predict(
+        self, prompt: str, models: Sequence[ModelPrior], *, fast: bool
+    ) -> NDArray[np.float32]:
+        """Calibrated P(good answer) of each model; see ``QualityModel.predict``."""
+        del fast
+        encoded = self.encoder.encode(prompt)
+        rows = self.heads.rows()
+        known = [_row(model, rows) for model in models]
+        head_scores = self.heads.scores(encoded)
+        difficulty = self.cold_start.difficulty(encoded.dense)
+        trust = self.novelty.trust(encoded)
+        scores = np.empty(len(models), dtype=np.float32)
+        for i, (model, row) in enumerate(zip(models, known, strict=True)):
+            if row >= 0:
+                score, anchor = float(head_scores[row]), logit(float(self.heads.base_rate[row]))
+            else:
+                score = self.cold_start.score(model.prior, difficulty)
+                anchor = logit(model.prior)
+            scores[i] = trust * score + (1.0 - trust) * anchor
+        return sigmoid(scores)
+
+
+def _row(model: ModelPrior, rows: Mapping[str, int]) -> int:
+    """Row of the model's own head, else of its proxy's, else -1."""
+    row = rows.get(model.name)
+    if row is None and model.proxy is not None:
+        row = rows.get(model.proxy)
+    return -1 if row is None else row
