@@ -220,7 +220,7 @@ class LocalTensors:
         """
         start_s = self._clock()
         try:
-            results = self._run_together([waiting.item for waiting in batch])
+            results: list[_Result] = self._run_together([waiting.item for waiting in batch])
         except Exception as error:  # noqa: BLE001 - an engine may raise anything
             results = (
                 [self._failure(error)]

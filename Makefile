@@ -1,0 +1,57 @@
+# Two commands set everything up on a fresh machine: `make serve` and `make test`.
+SHELL := /bin/bash
+PYTHON ?= python3
+PORT ?= 3000
+VENV := .venv
+BIN := $(VENV)/bin
+export BENTOML_HOME ?= $(CURDIR)/var/bentoml
+export BENTOML_DO_NOT_TRACK := True
+export TOKENIZERS_PARALLELISM := false
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help setup serve test check fix bench build models clean
+
+help:  ## Show this help
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+$(INSTALLED): pyproject.toml requirements/constraints.txt
+	@echo "==> installing into $(VENV) (a few minutes on the first run)"
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Turnout needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	$(BIN)/pip install -q --disable-pip-version-check --upgrade pip setuptools wheel
+	@echo "==> 1/3 torch"
+	$(BIN)/pip install -q --disable-pip-version-check -c requirements/constraints.txt torch==2.13.0 numpy
+	@echo "==> 2/3 serving, building and development tools"
+	$(BIN)/pip install -q --disable-pip-version-check -c requirements/constraints.txt -e '.[serve,llm,build,dev]'
+	@echo "==> 3/3 deepspeed"
+	DS_BUILD_OPS=0 $(BIN)/pip install -q --disable-pip-version-check -c requirements/constraints.txt --no-build-isolation deepspeed
+	@touch $@
+
+setup: $(INSTALLED)  ## Install everything and build every model, without serving
+	@$(BIN)/turnout models build
+
+serve: $(INSTALLED)  ## Build what is missing, start the gateway, show the first answer
+	@PORT=$(PORT) $(BIN)/turnout serve
+
+test: setup  ## Run every test
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)  ## Lint, format, types and import rules; changes nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/turnout catalog check catalog/default.yaml
+	$(BIN)/turnout catalog check catalog/hybrid.yaml
+
+fix: $(INSTALLED)  ## Fix what can be fixed by machine
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/turnout catalog schema --out catalog/schema.json
+
+build: setup  ## Build the gateway's Bento, models included
+	$(BIN)/bentoml build
+
+clean:  ## Remove the environment and everything built
+	rm -rf $(VENV) var

@@ -1,0 +1,105 @@
+"""What a request looks like to the router: its demand, its features, and each model's quality.
+
+The seam for learned quality: chat prompts go to a ``QualityModel``; other inputs use each
+model's prior, or what a subclass learns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from routing.latency import Demand
+from turnout.catalog import Catalog
+from turnout.types import Generation, Request, Task, Tensors
+
+_CHARS_PER_TOKEN = 4.0
+_EXPECTED_OUTPUT_TOKENS = 96.0
+
+
+class PromptQuality(Protocol):
+    """Calibrated quality of models for a prompt."""
+
+    def quality(self, prompt: str, models: Sequence[str], *, fast: bool) -> Mapping[str, float]:
+        """P(good answer) of each model, by name.
+
+        Args:
+            prompt: the conversation's last user message, with what came before it.
+            models: catalog names.
+            fast: use the real-time tier.
+        """
+        ...
+
+    def features(self, prompt: str) -> dict[str, float]:
+        """What was seen of the prompt, for the decision's record."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A request as the router sees it; see ``routing.router.Question``."""
+
+    demand: Demand
+    input_tokens: float
+    quality: Mapping[str, float]
+    features: dict[str, float]
+
+
+class Judge:
+    """Looks at requests.
+
+    Args:
+        catalog: for priors and classes.
+        prompts: quality for chat; None uses priors alone.
+    """
+
+    def __init__(self, catalog: Catalog, prompts: PromptQuality | None = None) -> None:
+        self._prompts = prompts
+        self._urgent = {name: c.priority == 0 for name, c in catalog.classes.items()}
+        self._priors = {name: model.quality.prior for name, model in catalog.models.items()}
+
+    def look(self, request: Request, models: Sequence[str]) -> View:
+        """Look at a request on behalf of these candidates."""
+        if isinstance(request.inputs, Generation):
+            return self._look_at_chat(request, request.inputs, models)
+        rows = float(len(next(iter(request.inputs.values()))))
+        features = {"rows": rows} | _tensor_features(request.task, request.inputs)
+        return View(Demand(rows), 0.0, {name: self._priors[name] for name in models}, features)
+
+    def confidence(self, task: Task, tensors: Tensors) -> np.ndarray[Any, Any]:
+        """How sure a model is of each row of its answer, in [0, 1]; shape (n,), float32."""
+        if task is Task.IMAGE:
+            return tensors["score"]
+        if task is Task.TABULAR:
+            probability = tensors["probability"]
+            return np.maximum(probability, 1.0 - probability)
+        return np.ones(len(next(iter(tensors.values()))), np.float32)
+
+    def _look_at_chat(
+        self, request: Request, generation: Generation, models: Sequence[str]
+    ) -> View:
+        prompt = generation.messages[-1].content
+        chars = sum(len(message.content) for message in generation.messages)
+        tokens = max(chars / _CHARS_PER_TOKEN, 1.0)
+        written = min(float(generation.max_tokens), _EXPECTED_OUTPUT_TOKENS)
+        if self._prompts is None:
+            quality: Mapping[str, float] = {name: self._priors[name] for name in models}
+            features: dict[str, float] = {}
+        else:
+            fast = self._urgent.get(request.latency_class, False)
+            quality = self._prompts.quality(prompt, models, fast=fast)
+            features = self._prompts.features(prompt)
+        seen = {"chars": float(chars), "turns": float(len(generation.messages))}
+        return View(Demand(tokens, written), tokens, quality, seen | features)
+
+
+def _tensor_features(task: Task, tensors: Tensors) -> dict[str, float]:
+    if task is Task.IMAGE:
+        sizes = [len(image) for image in tensors["image"]]
+        return {"bytes": float(sum(sizes))}
+    if task is Task.EMBED:
+        return {"bytes": float(sum(len(text) for text in tensors["text"]))}
+    return {}

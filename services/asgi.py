@@ -1,0 +1,162 @@
+"""The gateway's ASGI application: hot paths answered here, everything else by BentoML.
+
+BentoML's own stack costs several times what a small model does; a request that is answered
+before it enters that stack costs little more than bare uvicorn (see docs/decisions/0001).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from services.http import (
+    ClientGone,
+    Http,
+    Receive,
+    Reply,
+    Route,
+    Scope,
+    Send,
+    read_body,
+    send_reply,
+    until_gone,
+)
+from services.plane import Plane
+from services.protocols import errors
+from services.protocols.native import Native
+from services.protocols.open_inference import OpenInference
+from services.protocols.openai import OpenAI
+from turnout.types import Task
+
+App = Callable[[Scope, Receive, Send], Any]
+
+_MODEL = re.compile(
+    r"^/v2/models/(?P<name>[^/]+)(?:/versions/[^/]+)?(?:/(?P<verb>infer|ready|config))?$"
+)
+_DECISION = "/v1/decisions/"
+
+
+class FrontDoor:
+    """Answers the hot paths of one plane and passes the rest on.
+
+    Args:
+        plane: the data plane; a callable because BentoML makes the instance only at start-up.
+        rest: BentoML's application.
+    """
+
+    def __init__(self, plane: Callable[[], Plane | None], rest: App) -> None:
+        self._plane = plane
+        self._rest = rest
+        self._routes: dict[tuple[str, str], Route] = {}
+        self._native: Native | None = None
+        self._oip: OpenInference | None = None
+        self._limit_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one connection event (HTTP request, lifespan)."""
+        if scope["type"] != "http":
+            await self._rest(scope, receive, send)
+            return
+        if self._oip is None:
+            self._open()
+        route = self._routes.get((scope["method"], scope["path"])) or self._find(
+            scope["method"], scope["path"]
+        )
+        if route is None:
+            await self._rest(scope, receive, send)
+            return
+        try:
+            await self._answer(route, scope, receive, send)
+        except ClientGone:
+            return
+
+    async def _answer(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await read_body(scope, receive, self._limit_bytes)
+        except ClientGone:
+            raise
+        except Exception as error:  # noqa: BLE001 - the adapter turns every error into a reply
+            reply = route.on_error(error)
+            reply.headers.append((b"connection", b"close"))
+            await send_reply(send, reply)
+            return
+        http = Http(scope["method"], scope["path"], dict(scope["headers"]), body)
+        if route.watch:
+            await until_gone(receive, self._run(route, http, send))
+        else:
+            await self._run(route, http, send)
+
+    async def _run(self, route: Route, http: Http, send: Send) -> None:
+        try:
+            reply = await route.handler(http)
+        except Exception as error:  # noqa: BLE001 - the adapter turns every error into a reply
+            reply = route.on_error(error)
+        await send_reply(send, reply)
+
+    def _find(self, method: str, path: str) -> Route | None:
+        """Paths with a name in them; the common ones are remembered."""
+        oip, native = self._oip, self._native
+        if oip is None or native is None:
+            return None
+        if method == "GET" and path.startswith(_DECISION):
+            name = path.removeprefix(_DECISION)
+            return Route(partial(native.decision, name=name), errors.native)
+        match = _MODEL.match(path)
+        if match is None:
+            return None
+        name, verb = match["name"], match["verb"]
+        handler = {
+            ("GET", None): oip.metadata,
+            ("GET", "ready"): oip.model_ready,
+            ("POST", "infer"): oip.infer,
+        }.get((method, verb))
+        if handler is None:
+            return None
+        route = Route(partial(handler, name=name), errors.open_inference, watch=self._slow(name))
+        plane = self._plane()
+        if plane is not None and (name in plane.catalog.routes or name in plane.catalog.models):
+            self._routes[method, path] = route
+        return route
+
+    def _slow(self, name: str) -> bool:
+        """Whether work of this name is long enough to be worth stopping."""
+        plane = self._plane()
+        if plane is None:
+            return False
+        entry = plane.catalog.routes.get(name) or plane.catalog.models.get(name)
+        return entry is not None and entry.task is not Task.TABULAR
+
+    def _open(self) -> None:
+        plane = self._plane()
+        if plane is None:
+            return
+        openai, oip, native = OpenAI(plane), OpenInference(plane), Native(plane)
+        self._oip, self._native = oip, native
+        self._limit_bytes = plane.catalog.gateway.max_body
+        self._routes = {
+            ("POST", "/v1/chat/completions"): Route(openai.chat, errors.openai, watch=True),
+            ("POST", "/v1/embeddings"): Route(openai.embeddings, errors.openai, watch=True),
+            ("GET", "/v1/models"): Route(openai.models, errors.openai),
+            ("GET", "/v2"): Route(oip.server, errors.open_inference),
+            ("GET", "/v2/health/live"): Route(oip.live, errors.open_inference),
+            ("GET", "/v2/health/ready"): Route(oip.ready, errors.open_inference),
+            ("GET", "/readyz"): Route(oip.ready, errors.native),
+            ("GET", "/livez"): Route(oip.live, errors.native),
+            ("POST", "/v1/route"): Route(native.route, errors.native),
+            ("POST", "/v1/feedback"): Route(native.feedback, errors.native),
+            ("GET", "/metrics"): Route(self._metrics, errors.native),
+        }
+
+    async def _metrics(self, http: Http) -> Reply:
+        """``GET /metrics``: ours and BentoML's, with the gauges of this moment."""
+        del http
+        from services.exposition import exposition
+
+        plane = self._plane()
+        if plane is not None:
+            for name, member in plane.fleet.members.items():
+                plane.metrics.loaded(name, member.backend.load_now())
+        content_type, body = exposition()
+        return Reply(200, [(b"content-type", content_type.encode())], body)

@@ -1,0 +1,63 @@
+"""What the gateway and every model service share: one plane behind BentoML and behind ASGI.
+
+A ``TurnoutService`` answers the hot paths itself and leaves the rest to BentoML; the object
+BentoML makes of it (an ``Endpoint``) owns the plane and its life.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import bentoml
+from _bentoml_sdk import Service
+
+from services.asgi import FrontDoor
+from services.compose import compose
+from services.plane import Plane
+from turnout.catalog import Catalog
+from turnout.settings import from_environment
+
+
+class TurnoutService(Service[Any]):
+    """A BentoML service whose hot paths are answered before BentoML's middleware."""
+
+    plane: Plane | None = None
+
+    def __call__(self) -> Any:
+        """Make the instance and remember its plane."""
+        instance = super().__call__()
+        self.plane = instance.plane
+        return instance
+
+    def to_asgi(self, is_main: bool = True) -> Any:
+        """Our front door, with BentoML's application behind it."""
+        return FrontDoor(lambda: self.plane, super().to_asgi(is_main))
+
+
+class Endpoint:
+    """The life of one plane inside a BentoML service. ``catalog`` is set by the subclass."""
+
+    catalog: Catalog
+
+    def __init__(self) -> None:
+        self.plane = compose(self.catalog, from_environment())
+
+    @bentoml.on_startup
+    async def open(self) -> None:
+        """Begin to load the models; returns at once, so that the port answers."""
+        self.plane.fleet.start()
+
+    @bentoml.on_shutdown
+    async def close(self) -> None:
+        """Finish what is accepted, then stop."""
+        self.plane.draining = True
+        await self.plane.fleet.stop()
+        self.plane.log.close()
+
+
+def listening(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Where a service listens: loopback port 3000 unless ``PORT`` or ``TURNOUT_HOST`` say else."""
+    env = os.environ if environment is None else environment
+    return {"host": env.get("TURNOUT_HOST", "127.0.0.1"), "port": int(env.get("PORT", "3000"))}

@@ -1,0 +1,137 @@
+"""From a catalog to a running plane: each model's backend by its placement.
+
+``inline`` runs here, on the model's own thread. ``process`` is the model's own BentoML service in
+another process, and ``remote`` any server by URL; both are spoken to in open protocols, so a
+model can move without its callers knowing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from runners.generation import LocalText
+from runners.remote import OpenAIBackend, OpenInferenceBackend
+
+from routing.judge import Judge
+from routing.latency import ModelLatency
+from runners.engines import make as make_runner
+from runners.protocol import TensorBackend, TensorRunner, TextBackend, TextRunner
+from runners.tasks import load_task
+from runners.tensors import LocalTensors, TensorTask
+from services.decisions import DecisionLog
+from services.fleet import Fleet
+from services.metrics import Metrics
+from services.names import service_name
+from services.plane import Plane
+from services.prompts import learned_prompts
+from services.store import resolve
+from turnout.catalog import Catalog, Model
+from turnout.errors import LoadFailed
+from turnout.settings import Settings
+from turnout.types import Task
+
+
+def compose(catalog: Catalog, settings: Settings) -> Plane:
+    """Build the plane of a catalog; nothing is loaded until ``fleet.start``."""
+    metrics = Metrics()
+    addresses = process_addresses()
+
+    def make(name: str, model: Model, latency: ModelLatency) -> TensorBackend | TextBackend:
+        return make_backend(name, model, latency, addresses)
+
+    fleet = Fleet(catalog, make, came_up=metrics.came_up)
+    chats = any(model.task is Task.CHAT for model in catalog.models.values())
+    prompts = learned_prompts(catalog, settings.router) if chats else None
+    return Plane(
+        catalog, fleet, Judge(catalog, prompts), metrics, DecisionLog(settings.decision_log)
+    )
+
+
+def make_backend(
+    name: str, model: Model, latency: ModelLatency, addresses: Mapping[str, str]
+) -> TensorBackend | TextBackend:
+    """The backend of one model, not yet loaded.
+
+    Args:
+        name: its catalog name.
+        model: its catalog entry.
+        latency: learns its run times.
+        addresses: URL of each model that runs in a process of its own, by service name.
+    """
+    runner = model.runner
+    if runner.engine == "openai":
+        return OpenAIBackend(name, runner)
+    if runner.engine == "open-inference":
+        return OpenInferenceBackend(name, runner, model.task)
+    address = addresses.get(service_name(name))
+    if model.placement == "process" and address is not None:
+        return _process_backend(name, model, address)
+    if model.task is Task.CHAT:
+        return _local_text(name, model)
+    return _local_tensors(name, model, latency)
+
+
+def process_addresses(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Where BentoML runs the services this one depends on: URL by service name."""
+    env = os.environ if environment is None else environment
+    found = json.loads(env.get("BENTOML_RUNNER_MAP") or "{}")
+    return {
+        name: url.replace("file://", "unix://", 1).replace("tcp://", "http://", 1)
+        for name, url in found.items()
+    }
+
+
+def _process_backend(name: str, model: Model, address: str) -> TensorBackend | TextBackend:
+    from turnout.catalog.engines import OpenAI, OpenInference
+
+    if model.task is Task.CHAT:
+        return OpenAIBackend(name, OpenAI(engine="openai", url=address, model=name))
+    options = OpenInference(engine="open-inference", url=address, model=name)
+    return OpenInferenceBackend(name, options, model.task)
+
+
+def _local_text(name: str, model: Model) -> LocalText:
+    def make() -> TextRunner:
+        runner = make_runner(name, model, _folder(name, model))
+        if not hasattr(runner, "step"):
+            raise LoadFailed(name, f"engine {model.runner.engine!r} does not generate text")
+        return runner  # type: ignore[return-value]
+
+    return LocalText(name, make, max_queue=model.batching.max_queue)
+
+
+def _local_tensors(name: str, model: Model, latency: ModelLatency) -> LocalTensors:
+    def make() -> tuple[TensorRunner, TensorTask]:
+        folder = _folder(name, model)
+        runner = make_runner(name, model, folder)
+        if not hasattr(runner, "run"):
+            raise LoadFailed(name, f"engine {model.runner.engine!r} does not run tensors")
+        if folder is None:
+            raise LoadFailed(name, "has no artifact to read its task's files from")
+        return runner, load_task(model.task, folder)  # type: ignore[return-value]
+
+    return LocalTensors(
+        name,
+        make,
+        latency,
+        max_rows=model.batching.max_rows,
+        max_queue=model.batching.max_queue,
+        heavy_prepare=model.task is Task.IMAGE,
+    )
+
+
+def _folder(name: str, model: Model) -> Path | None:
+    """Where a model's files are.
+
+    Raises:
+        LoadFailed: they were never built.
+    """
+    if model.artifact is None:
+        return None
+    try:
+        return resolve(model.artifact)
+    except FileNotFoundError as error:
+        raise LoadFailed(name, f"{error}; build it with `turnout models build`") from error

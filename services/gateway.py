@@ -1,0 +1,42 @@
+"""The gateway: one Bento service in front of a whole catalog.
+
+``bentoml serve`` starts it. Models of placement ``process`` are its BentoML dependencies, each in
+a process of its own; the others run inside it or elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bentoml
+
+from services.apis import API_OF, RouteApi
+from services.base import Endpoint, TurnoutService, listening
+from services.models import make_service
+from services.store import bento_models
+from turnout.catalog import Catalog, load
+from turnout.settings import from_environment
+
+_LONG_S = 24 * 3600
+
+
+def make_gateway(catalog: Catalog) -> TurnoutService:
+    """The gateway service of a catalog."""
+    body: dict[str, Any] = {"catalog": catalog, "__module__": __name__, "__doc__": __doc__}
+    body |= bento_models([m for m in catalog.models.values() if m.placement == "inline"])
+    for index, (name, model) in enumerate(catalog.models.items()):
+        if model.placement == "process":
+            body[f"process_{index}"] = bentoml.depends(make_service(catalog, name))
+    tasks = dict.fromkeys(model.task for model in catalog.models.values())
+    inner = type("Gateway", (Endpoint, RouteApi, *(API_OF[task] for task in tasks)), body)
+    decorate = bentoml.service(
+        name="turnout",
+        service_class=TurnoutService,
+        workers=1,
+        http=listening(),
+        traffic={"timeout": _LONG_S, "max_concurrency": None},
+    )
+    return decorate(inner)
+
+
+Gateway = make_gateway(load(from_environment().catalog))

@@ -1,0 +1,89 @@
+"""Each model of the catalog as a Bento service of its own, made by one factory.
+
+``bentoml serve services.models:fraud-small`` serves one model alone, with the same protocols as
+the gateway; the gateway runs models of placement ``process`` through the same services.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import bentoml
+
+from services.apis import API_OF
+from services.base import Endpoint, TurnoutService, listening
+from services.names import service_name
+from services.store import bento_models
+from turnout.catalog import Catalog, Route, load
+from turnout.settings import from_environment
+
+_LONG_S = 24 * 3600
+
+
+def __getattr__(name: str) -> Any:
+    """``services.models:<name>``, for every model of the catalog."""
+    if name.startswith("_"):
+        raise AttributeError(name)
+    known = _services()
+    if name not in known:
+        raise AttributeError(f"no model is named {name!r}; known here: {', '.join(known)}")
+    return known[name]
+
+
+def __dir__() -> list[str]:
+    """The catalog's models."""
+    return list(_services())
+
+
+def narrowed(catalog: Catalog, name: str) -> Catalog:
+    """The catalog of one model: it alone, inline, with the routes it is a candidate of."""
+    model = catalog.models[name]
+    placement = "remote" if model.placement == "remote" else "inline"
+    routes = {
+        route_name: route.model_copy(
+            update={"candidates": (name,), "policy": "cheapest", "cascade": None}
+        )
+        for route_name, route in catalog.routes.items()
+        if name in route.candidates
+    }
+    if not routes:
+        latency_class = next(iter(catalog.classes))
+        routes[f"{name}-route"] = Route(
+            task=model.task, candidates=(name,), latency_class=latency_class
+        )
+    return catalog.model_copy(
+        update={"models": {name: model.model_copy(update={"placement": placement})},
+                "routes": routes}
+    )  # fmt: skip
+
+
+def make_service(catalog: Catalog, name: str) -> TurnoutService:
+    """The Bento service of one model of a catalog.
+
+    Its adaptive settings (batch and queue limits, memory, concurrency) come from the catalog.
+    """
+    model = catalog.models[name]
+    body: dict[str, Any] = {"catalog": narrowed(catalog, name), "__module__": __name__}
+    body |= bento_models([model])
+    inner = type(service_name(name).replace("-", "_"), (Endpoint, API_OF[model.task]), body)
+    inner.__doc__ = f"{name}: {model.task.value} on {model.runner.engine}."
+    decorate = bentoml.service(
+        name=service_name(name),
+        service_class=TurnoutService,
+        workers=1,
+        http=listening(),
+        traffic={"timeout": _LONG_S, "max_concurrency": None},
+        # A dependency's client is closed after 100 requests while others are in flight
+        # unless these are out of reach.
+        runner_connection={"max_requests": 10**9, "max_age": 10**9},
+    )
+    service = decorate(inner)
+    service._import_str = f"{__name__}:{name}"
+    return service
+
+
+@cache
+def _services() -> dict[str, TurnoutService]:
+    catalog = load(from_environment().catalog)
+    return {name: make_service(catalog, name) for name in catalog.models}

@@ -1,0 +1,47 @@
+"""The learned quality of chat models: the trained router, asked by catalog name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import routing
+from routing.quality import ModelPrior, QualityModel, load_router
+from turnout.catalog import Catalog
+
+DEFAULT_ROUTER = Path(routing.__file__).parent / "default_router"
+
+
+class LearnedPrompts:
+    """``routing.judge.PromptQuality`` over a trained router.
+
+    Args:
+        catalog: whose priors and proxies stand for models the router was not trained on.
+        router: the trained router.
+    """
+
+    def __init__(self, catalog: Catalog, router: QualityModel) -> None:
+        self._router = router
+        self._priors = {
+            name: ModelPrior(name, model.quality.prior, model.quality.proxy)
+            for name, model in catalog.models.items()
+        }
+
+    def quality(self, prompt: str, models: Sequence[str], *, fast: bool) -> Mapping[str, float]:
+        """P(good answer) of each model, by name."""
+        priors = [self._priors[name] for name in models]
+        judged = self._router.predict(prompt, priors, fast=fast)
+        return {name: float(p) for name, p in zip(models, judged, strict=True)}
+
+    def features(self, prompt: str) -> dict[str, float]:
+        """What was seen of the prompt; the router's own explanation is made on demand."""
+        return {"prompt_chars": float(len(prompt))}
+
+
+def learned_prompts(catalog: Catalog, folder: Path | None = None) -> LearnedPrompts:
+    """Load a trained router; the one that ships when no folder is given.
+
+    Raises:
+        ArtifactInvalid: the folder holds no router this version can read.
+    """
+    return LearnedPrompts(catalog, load_router(folder or DEFAULT_ROUTER))

@@ -1,0 +1,1 @@
+"""Protocol adapters: bytes to ``Request``, answers and errors back to bytes."""

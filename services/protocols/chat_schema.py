@@ -1,0 +1,134 @@
+"""What ``POST /v1/chat/completions`` and ``/v1/embeddings`` accept, as pydantic models.
+
+Fields that would change the answer and that no engine here can honour are refused by name;
+fields that only describe the caller (``user``, ``metadata``) are ignored.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from turnout.errors import InvalidRequest
+from turnout.types import Generation, Message
+
+B = TypeVar("B", bound=BaseModel)
+_UNSUPPORTED = ("tools", "functions", "tool_choice", "function_call", "logit_bias", "audio",
+                "modalities", "prediction", "web_search_options")  # fmt: skip
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class TextPart(_Body):
+    """One text part of a message; other kinds are refused."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(_Body):
+    """One message of the conversation."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[TextPart]
+
+    def message(self) -> Message:
+        """The message without its parts."""
+        text = (
+            self.content
+            if isinstance(self.content, str)
+            else "".join(part.text for part in self.content)
+        )
+        return Message("system" if self.role == "developer" else self.role, text)
+
+
+class StreamOptions(_Body):
+    """What a stream carries besides text."""
+
+    include_usage: bool = False
+
+
+class ChatBody(_Body):
+    """``POST /v1/chat/completions``."""
+
+    model: Annotated[str, Field(min_length=1)] = "auto"
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
+    seed: int | None = None
+    n: Literal[1] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Literal[0] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    response_format: dict[str, Any] | None = None
+    routing: dict[str, Any] | None = None
+
+    @field_validator("response_format")
+    @classmethod
+    def _text_only(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is not None and value.get("type", "text") != "text":
+            raise ValueError("only {'type': 'text'} is supported")
+        return value
+
+    def generation(self) -> Generation:
+        """The body as engines take it."""
+        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        return Generation(
+            tuple(message.message() for message in self.messages),
+            max_tokens=self.max_completion_tokens or self.max_tokens or 256,
+            temperature=self.temperature or 0.0,
+            top_p=self.top_p or 1.0,
+            stop=tuple(text for text in stop if text),
+            seed=self.seed,
+            logprobs=bool(self.logprobs),
+        )
+
+
+class EmbeddingsBody(_Body):
+    """``POST /v1/embeddings``."""
+
+    model: Annotated[str, Field(min_length=1)] = "auto"
+    input: str | Annotated[list[str], Field(min_length=1, max_length=2048)]
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Literal[384] | None = None
+    routing: dict[str, Any] | None = None
+
+
+def chat_body(data: dict[str, Any]) -> ChatBody:
+    """Check a chat body.
+
+    Raises:
+        InvalidRequest: names the field and what is wrong with it.
+    """
+    for name in _UNSUPPORTED:
+        if data.get(name):
+            raise InvalidRequest(f"{name} is not supported by any model here", param=name)
+    return _checked(ChatBody, data)
+
+
+def embeddings_body(data: dict[str, Any]) -> EmbeddingsBody:
+    """Check an embeddings body.
+
+    Raises:
+        InvalidRequest: names the field and what is wrong with it.
+    """
+    return _checked(EmbeddingsBody, data)
+
+
+def _checked(kind: type[B], data: dict[str, Any]) -> B:
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = (
+            f"{where}: {first['msg']}" if first["type"] != "missing" else f"{where} is missing"
+        )
+        raise InvalidRequest(message, param=where or None) from error

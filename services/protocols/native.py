@@ -1,0 +1,151 @@
+"""Turnout's own endpoints: decide without running, look a decision up, say how it went."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+import numpy as np
+
+from services.decisions import decision_json
+from services.http import Http, Reply, json_object, json_reply
+from services.plane import Plane
+from services.protocols import options
+from services.protocols.chat_schema import chat_body
+from services.protocols.open_inference import OpenInference, check
+from turnout.errors import InvalidRequest, UnknownRoute
+from turnout.types import Generation, Task, Tensors
+
+_KEYS = frozenset(
+    {"route", "model", "inputs", "latency_class", "deadline_ms", "max_cost_usd", "min_quality"}
+)
+_ROUTING = ("latency_class", "deadline_ms", "max_cost_usd", "min_quality")
+
+
+class Native:
+    """Adapter over one plane."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+        self._tasks = OpenInference(plane)
+
+    async def route(self, http: Http) -> Reply:
+        """``POST /v1/route``: the decision for a request, without running it."""
+        return json_reply(self.decide(json_object(http), http.headers))
+
+    def decide(self, body: dict[str, Any], headers: dict[bytes, bytes]) -> dict[str, Any]:
+        """The decision for a route body, as JSON values.
+
+        Raises:
+            InvalidRequest: a key is unknown, missing or of the wrong kind.
+        """
+        unknown = [str(key) for key in body if key not in _KEYS]
+        if unknown:
+            raise InvalidRequest(
+                f"unknown key {', '.join(unknown)}; there are {', '.join(sorted(_KEYS))}",
+                param=unknown[0],
+            )
+        said = options.read(headers, {k: body[k] for k in _ROUTING if body.get(k) is not None})
+        name = body.get("route") or body.get("model") or "auto"
+        inputs = body.get("inputs")
+        if not isinstance(name, str):
+            raise InvalidRequest("route must be a string", param="route")
+        if not isinstance(inputs, dict):
+            raise InvalidRequest(
+                'inputs must be an object, such as {"messages": [...]} or {"features": [[...]]}',
+                param="inputs",
+            )
+        task = _task_of_inputs(inputs) if name == "auto" else self._task(name)
+        request = options.request(
+            self._plane.catalog, name, task, read_inputs(task, inputs), said, self._plane.clock()
+        )
+        return decision_json(self._plane.decide(request).decision)
+
+    async def decision(self, http: Http, name: str) -> Reply:
+        """``GET /v1/decisions/{id}``: the whole trace of a past decision."""
+        del http
+        record = self._plane.log.get(name)
+        if record is None:
+            return _not_known(name)
+        return json_reply(record.as_json())
+
+    async def feedback(self, http: Http) -> Reply:
+        """``POST /v1/feedback``: ``{"decision_id", "score": 0..1, "comment"}``."""
+        body = json_object(http)
+        name, score, comment = (body.get(key) for key in ("decision_id", "score", "comment"))
+        if not isinstance(name, str):
+            raise InvalidRequest("decision_id must be a string", param="decision_id")
+        if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
+            raise InvalidRequest(
+                f"score must be a number from 0 (bad) to 1 (good), got {score!r}", param="score"
+            )
+        if comment is not None and not isinstance(comment, str):
+            raise InvalidRequest("comment must be a string", param="comment")
+        said = {"score": float(score), "comment": comment}
+        if not self._plane.log.feedback(name, said):
+            return _not_known(name)
+        return json_reply({"decision_id": name, "accepted": True}, 202)
+
+    def _task(self, name: str) -> Task:
+        catalog = self._plane.catalog
+        if name not in catalog.routes and name not in catalog.models:
+            raise UnknownRoute(name, ("auto", *catalog.routes, *catalog.models))
+        return self._tasks.task_of(name)
+
+
+def read_inputs(task: Task, inputs: dict[str, Any]) -> Tensors | Generation:
+    """A route body's ``inputs`` as engines take them.
+
+    Raises:
+        InvalidRequest: they are not what the task takes.
+    """
+    if task is Task.CHAT:
+        return chat_body(inputs).generation()
+    try:
+        if task is Task.TABULAR:
+            features = np.asarray(inputs["features"], dtype=np.float32)
+            return check(task, {"features": np.atleast_2d(features)})
+        name = "image" if task is Task.IMAGE else "text"
+        given = inputs[name]
+        values = [given] if isinstance(given, str) else list(given)
+        read = _image if task is Task.IMAGE else _utf8
+        return check(task, {name: np.array([read(value) for value in values], dtype=object)})
+    except KeyError as error:
+        raise InvalidRequest(f"inputs.{error.args[0]} is missing", param="inputs") from error
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest(f"inputs cannot be read: {error}", param="inputs") from error
+
+
+def _image(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise InvalidRequest("inputs.image must be base64 text", param="inputs.image")
+    try:
+        return base64.b64decode(value, validate=True)
+    except binascii.Error as error:
+        raise InvalidRequest(
+            f"inputs.image is not base64: {error}", param="inputs.image"
+        ) from error
+
+
+def _utf8(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise InvalidRequest("inputs.text must be text", param="inputs.text")
+    return value.encode()
+
+
+def _task_of_inputs(inputs: dict[str, Any]) -> Task:
+    names = {"messages": Task.CHAT, "image": Task.IMAGE, "features": Task.TABULAR,
+             "text": Task.EMBED}  # fmt: skip
+    for name, task in names.items():
+        if name in inputs:
+            return task
+    raise InvalidRequest(
+        f"inputs must hold one of {', '.join(names)}, or name a route", param="inputs"
+    )
+
+
+def _not_known(name: str) -> Reply:
+    message = f"no decision {name!r} is remembered; the gateway keeps the latest ones"
+    error = {"code": "unknown_decision", "message": message, "param": "decision_id"}
+    return json_reply({"error": error}, 404)

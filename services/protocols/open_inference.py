@@ -1,0 +1,226 @@
+"""Open Inference Protocol v2 over REST: health, metadata, ``infer`` with binary tensors.
+
+Source: the Open Inference Protocol (KServe v2) REST specification and its binary tensor data
+extension, as Triton documents it.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any, cast
+
+import numpy as np
+
+from runners.open_inference import InferRequest, decode_request, encode_response, header_length_of
+from services.http import Http, Reply, json_reply
+from services.plane import Plane
+from services.protocols import options
+from services.protocols.answer import decision_headers
+from turnout.errors import InvalidRequest, UnknownModel
+from turnout.types import SIGNATURES, Generation, Message, Task, Tensors, TensorSpec
+
+_LENGTH = b"inference-header-content-length"
+_ROUTING_KEYS = ("latency_class", "deadline_ms", "max_cost_usd", "min_quality")
+
+
+class OpenInference:
+    """Adapter over one plane."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+        self._tasks = {name: route.task for name, route in plane.catalog.routes.items()} | {
+            name: model.task for name, model in plane.catalog.models.items()
+        }
+
+    def task_of(self, name: str) -> Task:
+        """The task of a model or route.
+
+        Raises:
+            UnknownModel: there is none of this name.
+        """
+        task = self._tasks.get(name)
+        if task is None:
+            raise UnknownModel(name, tuple(self._tasks))
+        return task
+
+    async def server(self, http: Http) -> Reply:
+        """``GET /v2``."""
+        del http
+        extensions = ["binary_tensor_data"]
+        return json_reply(
+            {"name": "turnout", "version": version("turnout"), "extensions": extensions}
+        )
+
+    async def live(self, http: Http) -> Reply:
+        """``GET /v2/health/live``."""
+        del http
+        return json_reply({"live": True})
+
+    async def ready(self, http: Http) -> Reply:
+        """``GET /v2/health/ready``: the most urgent models are warm."""
+        del http
+        ready = self._plane.fleet.urgent_ready() and not self._plane.draining
+        return json_reply({"ready": ready}, 200 if ready else 503)
+
+    async def model_ready(self, http: Http, name: str) -> Reply:
+        """``GET /v2/models/{name}/ready``: a route is ready when one of its models is."""
+        del http
+        self.task_of(name)
+        route = self._plane.catalog.routes.get(name)
+        members = self._plane.fleet.members
+        models = route.candidates if route else (name,)
+        ready = any(members[m].ready.is_set() and not members[m].broken for m in models)
+        return json_reply({"name": name, "ready": ready}, 200 if ready else 503)
+
+    async def metadata(self, http: Http, name: str) -> Reply:
+        """``GET /v2/models/{name}``: tensors, and what really runs."""
+        del http
+        signature = SIGNATURES[self.task_of(name)]
+        return json_reply(
+            {
+                "name": name,
+                "versions": ["1"],
+                "platform": self._platform(name),
+                "inputs": [_spec(spec) for spec in signature.inputs],
+                "outputs": [_spec(spec) for spec in signature.outputs],
+                "parameters": self._parameters(name),
+            }
+        )
+
+    async def infer(self, http: Http, name: str) -> Reply:
+        """``POST /v2/models/{name}/infer``."""
+        plane = self._plane
+        now_s = plane.clock()
+        task = self.task_of(name)
+        infer = decode_request(http.body, header_length_of(http.headers.get(_LENGTH)))
+        tensors = check(task, infer.tensors)
+        said = options.read(http.headers, _routing(infer))
+        if task is Task.CHAT:
+            return await self._chat(infer, name, tensors, said, now_s)
+        request = options.request(plane.catalog, name, task, tensors, said, now_s)
+        answer = await plane.infer(request)
+        headers, body = encode_response(
+            name,
+            "1",
+            infer.id,
+            infer.chosen(answer.tensors),
+            binary=infer.binary(answer.tensors),
+        )
+        return Reply(
+            200,
+            [
+                *((key.lower().encode(), value.encode()) for key, value in headers.items()),
+                *decision_headers(answer.decision, answer.model),
+            ],
+            body,
+        )
+
+    async def _chat(
+        self, infer: InferRequest, name: str, tensors: Tensors, said: options.Options, now_s: float
+    ) -> Reply:
+        prompts = tensors["prompt"]
+        if len(prompts) != 1:
+            raise InvalidRequest("prompt: send one prompt a request", param="prompt")
+        generation = Generation((Message("user", _text(prompts[0])),))
+        request = options.request(self._plane.catalog, name, Task.CHAT, generation, said, now_s)
+        stream = await self._plane.generate(request)
+        text = "".join([piece.text async for piece in stream.pieces])
+        produced = {"text": np.array([text.encode()], object)}
+        headers, body = encode_response(
+            name, "1", infer.id, infer.chosen(produced), binary=infer.binary(produced)
+        )
+        return Reply(
+            200,
+            [
+                *((key.lower().encode(), value.encode()) for key, value in headers.items()),
+                *decision_headers(stream.decision, stream.model),
+            ],
+            body,
+        )
+
+    def _platform(self, name: str) -> str:
+        model = self._plane.catalog.models.get(name)
+        return f"turnout_{model.runner.engine}" if model else "turnout_route"
+
+    def _parameters(self, name: str) -> dict[str, Any]:
+        route = self._plane.catalog.routes.get(name)
+        if route is not None:
+            return {"candidates": list(route.candidates), "latency_class": route.latency_class}
+        member = self._plane.fleet.members[name]
+        active = member.backend.active
+        if active is None:
+            return {"state": member.broken or "loading"}
+        return {
+            "state": "ready",
+            "engine": active.engine,
+            "requested": active.requested,
+            "provider": active.provider,
+            "precision": active.precision,
+            "reason": active.reason,
+            "load_s": round(active.load_s, 3),
+            "memory_bytes": active.memory_bytes,
+        }
+
+
+def check(task: Task, tensors: Tensors) -> Tensors:
+    """Check public inputs against the task's signature.
+
+    Raises:
+        InvalidRequest: a tensor is missing, unknown, empty, or of the wrong type or shape.
+    """
+    specs = SIGNATURES[task].inputs
+    for spec in specs:
+        tensor = tensors.get(spec.name)
+        if tensor is None:
+            given = ", ".join(tensors) or "none"
+            raise InvalidRequest(f"input {spec.name!r} is missing; got {given}", param=spec.name)
+        _check_one(spec, tensor)
+    if len(tensors) != len(specs):
+        known = {spec.name for spec in specs}
+        unknown = ", ".join(name for name in tensors if name not in known)
+        raise InvalidRequest(
+            f"unknown input {unknown}; this task takes {', '.join(sorted(known))}", param=unknown
+        )
+    return tensors
+
+
+def _check_one(spec: TensorSpec, tensor: np.ndarray[Any, Any]) -> None:
+    kind = "BYTES" if tensor.dtype == object else _DATATYPES.get(tensor.dtype.str)
+    if kind != spec.datatype:
+        raise InvalidRequest(
+            f"input {spec.name!r} must be {spec.datatype}, got {kind or tensor.dtype}",
+            param=spec.name,
+        )
+    fits = tensor.ndim == len(spec.shape) and all(
+        want in (-1, have) for want, have in zip(spec.shape, tensor.shape, strict=True)
+    )
+    if not fits:
+        shown = ", ".join("n" if size == -1 else str(size) for size in spec.shape)
+        raise InvalidRequest(
+            f"input {spec.name!r} must have shape [{shown}], got {list(tensor.shape)}",
+            param=spec.name,
+        )
+    if len(tensor) == 0:
+        raise InvalidRequest(f"input {spec.name!r} has no rows", param=spec.name)
+
+
+_DATATYPES = {"<f4": "FP32", "<f8": "FP64", "<i8": "INT64", "<i4": "INT32", "|b1": "BOOL"}
+
+
+def _spec(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
+
+
+def _routing(infer: InferRequest) -> dict[str, Any] | None:
+    found = infer.parameters
+    said = found.get("routing")
+    if said is not None:
+        return cast("dict[str, Any]", said)
+    return {key: found[key] for key in _ROUTING_KEYS if key in found} or None
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"prompt is not UTF-8: {error}", param="prompt") from error

@@ -1,0 +1,184 @@
+"""The OpenAI API: chat completions (plain and streamed), embeddings, models.
+
+Source: the OpenAI API reference; a stream is server-sent events ending in ``data: [DONE]``.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import orjson
+
+from services.http import Http, Reply, json_object, json_reply
+from services.plane import Plane, Stream
+from services.protocols import errors, options
+from services.protocols.answer import decision_headers
+from services.protocols.chat_schema import ChatBody, chat_body, embeddings_body
+from turnout.errors import TurnoutError
+from turnout.types import Piece, Task
+
+_SSE = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class OpenAI:
+    """Adapter over one plane."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+        self._since = int(datetime.now(UTC).timestamp())
+
+    async def models(self, http: Http) -> Reply:
+        """``GET /v1/models``: ``auto``, every route, every model."""
+        del http
+        catalog = self._plane.catalog
+        names = ["auto", *catalog.routes, *catalog.models]
+        return json_reply({"object": "list", "data": [self._model(name) for name in names]})
+
+    async def chat(self, http: Http) -> Reply:
+        """``POST /v1/chat/completions``."""
+        now_s = self._plane.clock()
+        body = chat_body(json_object(http))
+        request = options.request(
+            self._plane.catalog,
+            body.model,
+            Task.CHAT,
+            body.generation(),
+            options.read(http.headers, body.routing),
+            now_s,
+        )
+        stream = await self._plane.generate(request)
+        headers = decision_headers(stream.decision, stream.model)
+        if body.stream:
+            return Reply(200, [*_SSE, *headers], _events(stream, body))
+        pieces = [piece async for piece in stream.pieces]
+        return json_reply(_completion(stream, pieces, body), 200, headers)
+
+    async def embeddings(self, http: Http) -> Reply:
+        """``POST /v1/embeddings``."""
+        now_s = self._plane.clock()
+        body = embeddings_body(json_object(http))
+        texts = [body.input] if isinstance(body.input, str) else body.input
+        tensor = np.array([text.encode() for text in texts], dtype=object)
+        request = options.request(
+            self._plane.catalog,
+            body.model,
+            Task.EMBED,
+            {"text": tensor},
+            options.read(http.headers, body.routing),
+            now_s,
+        )
+        answer = await self._plane.infer(request)
+        vectors = answer.tensors["embedding"]
+        data = [
+            {"object": "embedding", "index": index, "embedding": _vector(row, body.encoding_format)}
+            for index, row in enumerate(vectors)
+        ]
+        words = sum(len(text.split()) for text in texts)
+        return json_reply(
+            {
+                "object": "list",
+                "data": data,
+                "model": answer.model,
+                "usage": {"prompt_tokens": words, "total_tokens": words},
+            },
+            200,
+            decision_headers(answer.decision, answer.model),
+        )
+
+    def _model(self, name: str) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": self._since, "owned_by": "turnout"}
+
+
+def _vector(row: np.ndarray, encoding: str) -> object:
+    if encoding == "base64":
+        return base64.b64encode(row.astype("<f4").tobytes()).decode()
+    return row.tolist()
+
+
+def _completion(stream: Stream, pieces: list[Piece], body: ChatBody) -> dict[str, Any]:
+    choice: dict[str, Any] = {
+        "index": 0,
+        "message": {
+            "role": "assistant",
+            "content": "".join(piece.text for piece in pieces),
+            "refusal": None,
+        },
+        "logprobs": _logprobs(pieces) if body.logprobs else None,
+        "finish_reason": pieces[-1].finish_reason or "stop",
+    }
+    return _head(stream, "chat.completion") | {"choices": [choice], "usage": _usage(pieces[-1])}
+
+
+async def _events(stream: Stream, body: ChatBody) -> AsyncIterator[bytes]:
+    """The server-sent events of a stream; an error after the first token is one more event."""
+    head = _head(stream, "chat.completion.chunk")
+    with_usage = body.stream_options is not None and body.stream_options.include_usage
+    extra = {"usage": None} if with_usage else {}
+    yield _event(head | extra | {"choices": [_delta({"role": "assistant", "content": ""})]})
+    last = Piece("")
+    pieces = stream.pieces
+    try:
+        async for piece in pieces:
+            last = piece
+            if piece.text or piece.finish_reason is None:
+                choice = _delta({"content": piece.text}, piece if body.logprobs else None)
+                yield _event(head | extra | {"choices": [choice]})
+    except TurnoutError as error:
+        body_bytes = errors.openai(error).body
+        yield b"data: " + (body_bytes if isinstance(body_bytes, bytes) else b"{}") + b"\n\n"
+        return
+    finally:
+        close = getattr(pieces, "aclose", None)
+        if close is not None:
+            await close()
+    end = _delta({}) | {"finish_reason": last.finish_reason or "stop"}
+    yield _event(head | extra | {"choices": [end]})
+    if with_usage:
+        yield _event(head | {"choices": [], "usage": _usage(last)})
+    yield b"data: [DONE]\n\n"
+
+
+def _head(stream: Stream, kind: str) -> dict[str, Any]:
+    return {
+        "id": "chatcmpl-" + stream.decision.id.removeprefix("req-"),
+        "object": kind,
+        "created": int(datetime.now(UTC).timestamp()),
+        "model": stream.model,
+        "system_fingerprint": None,
+    }
+
+
+def _delta(delta: dict[str, Any], piece: Piece | None = None) -> dict[str, Any]:
+    logprobs = _logprobs([piece]) if piece else None
+    return {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": None}
+
+
+def _logprobs(pieces: list[Piece]) -> dict[str, Any]:
+    """One entry a token; text that several tokens share stands with the last of them."""
+    content: list[dict[str, Any]] = []
+    for piece in pieces:
+        for index, logprob in enumerate(piece.logprobs):
+            text = piece.text if index == len(piece.logprobs) - 1 else ""
+            entry = {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+            content.append(entry | {"top_logprobs": []})
+    return {"content": content, "refusal": None}
+
+
+def _usage(last: Piece) -> dict[str, int]:
+    return {
+        "prompt_tokens": last.prompt_tokens,
+        "completion_tokens": last.completion_tokens,
+        "total_tokens": last.prompt_tokens + last.completion_tokens,
+    }
+
+
+def _event(value: dict[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(value) + b"\n\n"

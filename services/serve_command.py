@@ -1,0 +1,111 @@
+"""``turnout serve``: build what is missing, start ``bentoml serve``, show that it answers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from rich.console import Console
+
+from services.store import ensure
+from turnout.catalog import Catalog, load
+from turnout.settings import PROJECT, from_environment
+from turnout.types import Task
+
+app = typer.Typer(add_completion=False)
+
+_START_LIMIT_S = 180.0
+_FRAUD_ROW = [125.5, 0, 0, 3, 81.2, 15, 76.9, 61, 79.4, 4, 0.0, 21, 0.05, 88, 0.02]
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(help="Where to listen.", envvar="PORT")] = 3000,
+    host: Annotated[str, typer.Option(help="On which address.")] = "127.0.0.1",
+    catalog: Annotated[
+        Path | None, typer.Option(help="The catalog.", envvar="TURNOUT_CATALOG")
+    ] = None,
+    build: Annotated[bool, typer.Option(help="Build missing artefacts first.")] = True,
+) -> None:
+    """Serve a catalog until interrupted."""
+    console = Console(stderr=True)
+    file = catalog or from_environment().catalog
+    fleet = load(file)
+    if build:
+        ensure(fleet, lambda line: console.print(f"    {line}", highlight=False))
+    environment = os.environ | {
+        "PORT": str(port),
+        "TURNOUT_HOST": host,
+        "TURNOUT_CATALOG": str(file.resolve()),
+        "BENTOML_DO_NOT_TRACK": "True",
+    }
+    address = f"http://{host}:{port}"
+    console.print(f"==> starting the gateway on {address}", highlight=False)
+    started_s = time.monotonic()
+    server = subprocess.Popen(
+        [str(Path(sys.executable).parent / "bentoml"), "serve"], cwd=PROJECT, env=environment
+    )
+    previous = signal.signal(signal.SIGTERM, lambda *_: server.terminate())
+    try:
+        if _wait(server, address):
+            took_s = time.monotonic() - started_s
+            console.print(f"==> ready after {took_s:.1f} s", highlight=False)
+            _first_answer(console, fleet, address)
+        raise SystemExit(server.wait())
+    except KeyboardInterrupt:
+        server.send_signal(signal.SIGINT)
+        raise SystemExit(server.wait()) from None
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        if server.poll() is None:
+            server.terminate()
+            server.wait()
+
+
+def _wait(server: subprocess.Popen[bytes], address: str) -> bool:
+    """Wait until the gateway is ready; False when it ended or took too long."""
+    until_s = time.monotonic() + _START_LIMIT_S
+    while server.poll() is None and time.monotonic() < until_s:
+        try:
+            if httpx.get(f"{address}/readyz", timeout=1.0).status_code == 200:
+                return True
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.1)
+    return False
+
+
+def _first_answer(console: Console, catalog: Catalog, address: str) -> None:
+    """Send one request and print it with its answer, ready to paste."""
+    route = catalog.route_for(Task.TABULAR)
+    if route is None:
+        console.print(f"==> try: curl {address}/v1/models", highlight=False)
+        return
+    url = f"{address}/v2/models/{route}/infer"
+    tensor = {"name": "features", "datatype": "FP32", "shape": [1, 15], "data": _FRAUD_ROW}
+    reply = httpx.post(url, json={"inputs": [tensor]}, timeout=10.0)
+    console.print("==> a first request, ready to paste, and its answer:", highlight=False)
+    data = ", ".join(f"{value:g}" for value in _FRAUD_ROW)
+    console.print(
+        f"""
+curl -si {url} -H 'content-type: application/json' \\
+  -d '{{"inputs": [{{"name": "features", "datatype": "FP32", "shape": [1, 15],
+       "data": [{data}]}}]}}'
+
+HTTP {reply.status_code}
+x-turnout-model: {reply.headers.get("x-turnout-model")}
+x-turnout-reason: {reply.headers.get("x-turnout-reason")}
+{reply.text}
+
+Chat, images and sentences: see README.md. Stop with Ctrl-C.
+""",
+        highlight=False,
+        markup=False,
+    )

@@ -1,0 +1,49 @@
+"""``turnout catalog``: check a catalog, print its JSON Schema."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from turnout.catalog.reading import json_schema, load
+from turnout.errors import CatalogInvalid
+
+app = typer.Typer(no_args_is_help=True, help="Check catalogs and export their schema.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command()
+def check(file: Path, as_json: AsJson = False) -> None:
+    """Check a catalog; print each problem as FILE:LINE: KEY: WHAT and exit 1 if there is one."""
+    try:
+        catalog = load(file)
+    except CatalogInvalid as error:
+        if as_json:
+            typer.echo(json.dumps({"ok": False, "problems": error.problems}))
+        else:
+            typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    counts = {
+        "models": len(catalog.models),
+        "routes": len(catalog.routes),
+        "classes": len(catalog.classes),
+    }
+    if as_json:
+        typer.echo(json.dumps({"ok": True, "problems": [], **counts}))
+    else:
+        shown = ", ".join(f"{count} {name}" for name, count in counts.items())
+        typer.echo(f"{file}: fine ({shown})")
+
+
+@app.command()
+def schema(out: Annotated[Path | None, typer.Option(help="Write it to this file.")] = None) -> None:
+    """Print the catalog's JSON Schema, for editors."""
+    if out is None:
+        typer.echo(json_schema(), nl=False)
+    else:
+        out.write_text(json_schema(), encoding="utf-8")
+        typer.echo(f"wrote {out}")

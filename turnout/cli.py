@@ -1,0 +1,64 @@
+"""``turnout``: one command line over all packages.
+
+Groups are imported only when they are named, so that ``turnout catalog check`` pays for neither
+BentoML nor training code, and works where only the client is installed.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
+
+import typer
+
+from turnout.errors import TurnoutError
+
+GROUPS: dict[str, tuple[str, str]] = {
+    "catalog": ("turnout.catalog.commands", "Check catalogs and export their schema."),
+    "models": ("services.model_commands", "Build, list and verify model artefacts."),
+    "router": ("routing.commands", "Train, evaluate, calibrate and explain the router."),
+    "fraud": ("runners.export.fraud.commands", "Simulate transactions, retrain the models."),
+    "serve": ("services.serve_command", "Build what is missing, start the gateway, show it work."),
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; errors of ours end it with one line on stderr and exit code 2."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if not given or given[0] in ("-h", "--help"):
+        _help()
+        return
+    if given[0] == "--version":
+        typer.echo(version("turnout"))
+        return
+    try:
+        _group(given[0])(args=given[1:], prog_name=f"turnout {given[0]}")
+    except TurnoutError as error:
+        typer.echo(f"turnout: {error}", err=True)
+        raise SystemExit(2) from None
+
+
+def _group(name: str) -> typer.Typer:
+    if name not in GROUPS:
+        typer.echo(f"turnout: no command {name!r}; there are {', '.join(GROUPS)}", err=True)
+        raise SystemExit(2)
+    module = GROUPS[name][0]
+    try:
+        found = import_module(module)
+    except ModuleNotFoundError as error:
+        typer.echo(
+            f"turnout: '{name}' needs {error.name!r}, which is not installed here; run it from a "
+            "checkout of the repository after `make setup`",
+            err=True,
+        )
+        raise SystemExit(2) from None
+    app: typer.Typer = found.app
+    return app
+
+
+def _help() -> None:
+    typer.echo("usage: turnout COMMAND [ARGS]...\n\ncommands:")
+    for name, (_, what) in GROUPS.items():
+        typer.echo(f"  {name:<10} {what}")
+    typer.echo("\n`turnout COMMAND --help` says more; `turnout --version` prints the version.")

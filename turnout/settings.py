@@ -1,0 +1,44 @@
+"""Settings of a process, read once from the environment: where things are, nothing about models.
+
+TURNOUT_CATALOG        the catalog file             (catalog/default.yaml)
+TURNOUT_ROUTER         folder of a trained router   (the one that ships)
+TURNOUT_DECISION_LOG   file for decisions, one JSON line each   (none)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where this process finds things.
+
+    Attributes:
+        catalog: the catalog file.
+        router: a trained router's folder; None is the one that ships.
+        decision_log: where decisions are appended; None keeps them in memory only.
+    """
+
+    catalog: Path
+    router: Path | None = None
+    decision_log: Path | None = None
+
+
+def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings; an empty variable counts as absent."""
+    env = os.environ if environment is None else environment
+    catalog, router, log = (
+        env.get(name) or None for name in ("TURNOUT_CATALOG", "TURNOUT_ROUTER",
+                                           "TURNOUT_DECISION_LOG")
+    )  # fmt: skip
+    return Settings(
+        Path(catalog) if catalog else PROJECT / "catalog" / "default.yaml",
+        Path(router) if router else None,
+        Path(log) if log else None,
+    )
