@@ -20,7 +20,8 @@ _QUANTILES = (0.5, 0.95, 0.99)
 _PRIOR_LOG_RATIO = (0.0, math.log(2.0), math.log(3.0))
 _STEP = 0.05
 _MIN_RUN_S = 1e-6
-_MAX_LOG_RATIO = math.log(100.0)
+_MAX_RATIO = 100.0
+_MAX_LOG_RATIO = math.log(_MAX_RATIO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +81,10 @@ class ModelLatency:
     """
 
     def __init__(self, base_s: float, per_unit_s: float = 0.0, per_token_s: float = 0.0) -> None:
-        self._intercept = base_s
-        self._slope = per_unit_s
-        self._token_s = per_token_s
+        self._units = (base_s, max(per_unit_s, 0.02 * base_s))
+        self._theta = (1.0, per_unit_s / self._units[1])
         self._cov = (1.0, 0.0, 1.0)
-        self._scale = 1.0
+        self._token_s = per_token_s
         self._log_ratio = list(_PRIOR_LOG_RATIO)
         self._seen = 0
 
@@ -95,7 +95,8 @@ class ModelLatency:
 
     def run_s(self, units: float) -> float:
         """Expected seconds of one run of ``units``, ``units`` >= 1."""
-        return max(self._intercept + self._slope * (units - 1.0), _MIN_RUN_S)
+        first, more = self._units[0] * self._theta[0], self._units[1] * self._theta[1]
+        return max(first + more * (units - 1.0), _MIN_RUN_S)
 
     @property
     def token_s(self) -> float:
@@ -111,24 +112,30 @@ class ModelLatency:
         return Spread(p50, p95, max(p95, median * math.exp(high)))
 
     def observe_run(self, units: float, run_s: float) -> None:
-        """Learn from one run of the engine: ``units`` together took ``run_s``."""
+        """Learn from one run of the engine: ``units`` together took ``run_s``.
+
+        The error is taken relative to the expected time, so that long runs do not drown short
+        ones.
+        """
         if not (run_s > 0 and math.isfinite(run_s)):
             return
-        x = (units - 1.0) / self._scale_for(units)
+        expected = self.run_s(units)
+        u, v = self._units[0] / expected, self._units[1] * (units - 1.0) / expected
         a, b, c = self._cov
-        gain_0, gain_1 = a + b * x, b + c * x
-        denominator = _FORGET + gain_0 + gain_1 * x
-        gain_0, gain_1 = gain_0 / denominator, gain_1 / denominator
-        error = run_s - (self._intercept + self._slope * (units - 1.0))
-        self._intercept = max(self._intercept + gain_0 * error, _MIN_RUN_S)
-        self._slope = max(self._slope + gain_1 * error / self._scale, 0.0)
-        row_0 = a + b * x
-        row_1 = b + c * x
-        self._cov = (
-            min((a - gain_0 * row_0) / _FORGET, 1.0),
-            (b - gain_0 * row_1) / _FORGET if abs(b) < 1.0 else 0.0,
-            min((c - gain_1 * row_1) / _FORGET, 1.0),
+        row_0, row_1 = a * u + b * v, b * u + c * v
+        denominator = _FORGET + row_0 * u + row_1 * v
+        gain_0, gain_1 = row_0 / denominator, row_1 / denominator
+        error = min(run_s / expected, _MAX_RATIO) - 1.0
+        self._theta = (
+            max(self._theta[0] + gain_0 * error, 0.0),
+            max(self._theta[1] + gain_1 * error, 0.0),
         )
+        a, b, c = a - gain_0 * row_0, b - gain_0 * row_1, c - gain_1 * row_1
+        # Forget along each direction only up to the prior: a direction without news (every run of
+        # one row, say) must not wind up, nor keep the other from forgetting.
+        grow_a = _FORGET**-0.5 if a < 1.0 else 1.0
+        grow_c = _FORGET**-0.5 if c < 1.0 else 1.0
+        self._cov = (a * grow_a**2, b * grow_a * grow_c, c * grow_c**2)
 
     def observe_token(self, token_s: float) -> None:
         """Learn from the mean time between written tokens of one answer."""
@@ -151,10 +158,6 @@ class ModelLatency:
             below = seen < self._log_ratio[index]
             move = step * ((quantile - 1.0) if below else quantile)
             self._log_ratio[index] += move
-
-    def _scale_for(self, units: float) -> float:
-        self._scale = max(self._scale, units - 1.0)
-        return self._scale
 
     def _median_s(self, demand: Demand, busy: Busy) -> float:
         own = self.run_s(demand.units)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from turnout.catalog import load
+from turnout.catalog.commands import app
+from turnout.catalog.reading import json_schema, parse
+from turnout.errors import CatalogInvalid
+
+GOOD = """version: 1
+classes:
+  realtime: {deadline_ms: 100, priority: 0}
+models:
+  a:
+    task: tabular
+    runner: {engine: onnx, threads: 1}
+    artifact: {tag: a, recipe: fraud}
+    memory: 2GiB
+routes:
+  fraud: {task: tabular, candidates: [a], latency_class: realtime}
+"""
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(CatalogInvalid) as caught:
+        parse(text, "c.yaml")
+    return caught.value.problems
+
+
+def test_a_good_catalog_is_read() -> None:
+    catalog = parse(GOOD, "c.yaml")
+    assert catalog.models["a"].memory == 2 * 1024**3
+    assert catalog.models["a"].runner.engine == "onnx"
+    assert catalog.routes["fraud"].target_for("realtime") == 0.95
+
+
+@pytest.mark.parametrize("name", ["default.yaml", "hybrid.yaml", "hub.yaml"])
+def test_the_catalogs_that_ship_are_good(name: str) -> None:
+    catalog = load(Path(__file__).parents[2] / "catalog" / name)
+    assert set(catalog.classes) == {"realtime", "interactive", "bulk"}
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "said"),
+    [
+        ("threads: 1", "threads: 0", "c.yaml:7: models.a.runner.threads: "),
+        ("threads: 1", "threds: 1", "c.yaml:7: models.a.runner.threds: unknown key"),
+        ("engine: onnx", "engine: onyx", "c.yaml:7: models.a.runner: "),
+        ("deadline_ms: 100", "deadline_ms: -1", "c.yaml:3: classes.realtime.deadline_ms: "),
+        ("deadline_ms: 100, ", "", "c.yaml:3: classes.realtime.deadline_ms: is missing"),
+        ("memory: 2GiB", "memory: plenty", "c.yaml:9: models.a.memory: give a size"),
+        ("candidates: [a]", "candidates: [b]", "c.yaml:11: routes.fraud.candidates: no model"),
+        ("candidates: [a]", "candidates: [a, a]", "c.yaml:11: routes.fraud.candidates: "),
+        ("latency_class: realtime", "latency_class: rt", "c.yaml:11: routes.fraud.latency_class"),
+        ("task: tabular\n", "task: chat\n", "cannot do task 'chat'"),
+        ("    artifact: {tag: a, recipe: fraud}\n", "", "needs an artifact"),
+        ("version: 1", "version: 2", "c.yaml:1: version: "),
+        ("  a:\n", "  A!:\n", "c.yaml:5: models.A!"),
+        ("  fraud:", "  auto:", "routes.auto: this name is reserved"),
+        ("  fraud:", "  a:", "models.a: a route has the same name"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_line(was: str, becomes: str, said: str) -> None:
+    assert was in GOOD
+    assert any(said in line for line in problems(GOOD.replace(was, becomes)))
+
+
+def test_a_key_given_twice_is_refused() -> None:
+    assert problems(GOOD + "version: 1\n") == ["c.yaml:12: version: is given twice"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "version: 1: 2", "just text"])
+def test_what_is_no_catalog_is_refused(text: str) -> None:
+    assert problems(text)[0].startswith("c.yaml:1:")
+
+
+def test_every_problem_is_told_at_once() -> None:
+    text = GOOD.replace("threads: 1", "threads: 0").replace("deadline_ms: 100", "deadline_ms: 0")
+    assert len(problems(text)) == 2
+
+
+def test_the_schema_names_every_engine() -> None:
+    schema = json.loads(json_schema())
+    assert {"Onnx", "TensorRT", "DeepSpeed", "OnnxGenAI"} <= set(schema["$defs"])
+
+
+def test_check_prints_problems_and_fails(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(GOOD.replace("threads: 1", "threads: 0"))
+    told = CliRunner().invoke(app, ["check", str(file), "--json"])
+    assert told.exit_code == 1
+    assert json.loads(told.stdout)["ok"] is False
+    missing = CliRunner().invoke(app, ["check", str(tmp_path / "none.yaml")])
+    assert missing.exit_code == 1
+    assert "cannot be read" in missing.stderr
