@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-_FORGET = 0.995
+_FORGET = 0.98
 _QUANTILES = (0.5, 0.95, 0.99)
 _PRIOR_LOG_RATIO = (0.0, math.log(2.0), math.log(3.0))
 _STEP = 0.05

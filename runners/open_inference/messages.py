@@ -33,6 +33,7 @@ class InferRequest:
         outputs: the outputs asked for; empty means all.
         binary_output: outputs without a wish of their own go out as raw bytes.
         parameters: the request's own parameters.
+        extra: top-level keys beyond the protocol's, for extensions such as ``routing``.
     """
 
     id: str | None
@@ -40,6 +41,7 @@ class InferRequest:
     outputs: tuple[OutputWish, ...] = ()
     binary_output: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def chosen(self, produced: Tensors) -> dict[str, Array]:
         """The outputs asked for, in the order asked.

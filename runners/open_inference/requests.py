@@ -18,6 +18,8 @@ from runners.open_inference.writing import write
 from turnout.errors import InvalidRequest
 from turnout.types import Tensors
 
+_KEYS = frozenset({"id", "inputs", "outputs", "parameters"})
+
 
 def decode_request(body: bytes | memoryview, header_length: int | None) -> InferRequest:
     """Read the body of ``POST /v2/models/{model}/infer``.
@@ -37,6 +39,7 @@ def decode_request(body: bytes | memoryview, header_length: int | None) -> Infer
         outputs=_wishes(document.get("outputs")),
         binary_output=_flag(parameters, "binary_data_output", "the request") or False,
         parameters=parameters,
+        extra={key: document[key] for key in document.keys() - _KEYS},
     )
 
 

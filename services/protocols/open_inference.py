@@ -7,7 +7,7 @@ extension, as Triton documents it.
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -211,12 +211,12 @@ def _spec(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
 
 
-def _routing(infer: InferRequest) -> dict[str, Any] | None:
+def _routing(infer: InferRequest) -> object:
+    """What the body says of routing: a ``routing`` object, or parameters of the same names."""
+    if "routing" in infer.extra:
+        return infer.extra["routing"]
     found = infer.parameters
-    said = found.get("routing")
-    if said is not None:
-        return cast("dict[str, Any]", said)
-    return {key: found[key] for key in _ROUTING_KEYS if key in found} or None
+    return {key: found[key] for key in _ROUTING_KEYS if key in found} if found else None
 
 
 def _text(value: bytes) -> str:

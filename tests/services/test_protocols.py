@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.services.conftest import Rig
+
+CHAT = "/v1/chat/completions"
+FRAUD = "/v2/models/fraud/infer"
+HI = [{"role": "user", "content": "hi"}]
+
+
+def tensor(**changes: Any) -> dict[str, Any]:
+    whole = {"name": "features", "datatype": "FP32", "shape": [1, 15], "data": [0.5] * 15}
+    return {"inputs": [whole | changes]}
+
+
+# -- OpenAI ---------------------------------------------------------------------------------------
+
+
+async def test_a_completion_has_openais_shape(rig: Rig) -> None:
+    reply = await rig.client.post(CHAT, json={"model": "auto", "messages": HI, "logprobs": True})
+    body = reply.json()
+    assert body["object"] == "chat.completion"
+    assert body["model"] == "chat-small"
+    assert body["choices"][0]["message"]["content"] == "chat-small says hi"
+    assert body["choices"][0]["finish_reason"] == "stop"
+    assert [e["logprob"] for e in body["choices"][0]["logprobs"]["content"]] == [-0.5] * 3
+    assert body["usage"] == {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+
+
+async def test_a_stream_is_server_sent_events_with_usage_and_an_end(rig: Rig) -> None:
+    ask = {"messages": HI, "stream": True, "stream_options": {"include_usage": True}}
+    reply = await rig.client.post(CHAT, json=ask)
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    lines = [line for line in reply.text.split("\n\n") if line]
+    assert all(line.startswith("data: ") for line in lines)
+    assert lines[-1] == "data: [DONE]"
+    events = [json.loads(line[6:]) for line in lines[:-1]]
+    text = "".join(e["choices"][0]["delta"].get("content", "") for e in events[:-1])
+    assert text == "chat-small says hi"
+    assert events[-2]["choices"][0]["finish_reason"] == "stop"
+    assert events[-1]["choices"] == []
+    assert events[-1]["usage"]["total_tokens"] == 10
+    assert all(event["usage"] is None for event in events[:-1])
+
+
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+async def test_embeddings_have_openais_shape(rig: Rig, encoding: str) -> None:
+    ask = {"model": "embed", "input": ["a", "b"], "encoding_format": encoding}
+    body = (await rig.client.post("/v1/embeddings", json=ask)).json()
+    assert [entry["index"] for entry in body["data"]] == [0, 1]
+    vector = body["data"][1]["embedding"]
+    if encoding == "base64":
+        vector = np.frombuffer(base64.b64decode(vector), "<f4").tolist()
+    assert vector == [1.0] * 384
+    assert body["model"] == "embedder"
+
+
+async def test_models_lists_auto_routes_and_models(rig: Rig) -> None:
+    names = {model["id"] for model in (await rig.client.get("/v1/models")).json()["data"]}
+    assert {"auto", "chat", "fraud", "chat-large"} <= names
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "param"),
+    [
+        (b"{", 400, None),
+        (b"[1]", 400, None),
+        (b"\xff\xfe", 400, None),
+        ({}, 400, "messages"),
+        ({"messages": []}, 400, "messages"),
+        ({"messages": "hi"}, 400, "messages"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, 400, "messages.0.role"),
+        ({"messages": HI, "max_tokens": 0}, 400, "max_tokens"),
+        ({"messages": HI, "temperature": "hot"}, 400, "temperature"),
+        ({"messages": HI, "n": 2}, 400, "n"),
+        ({"messages": HI, "tools": [{"type": "function"}]}, 400, "tools"),
+        ({"messages": HI, "model": "gpt-9"}, 404, "model"),
+        ({"messages": HI, "model": "fraud"}, 404, "model"),
+        ({"messages": HI, "routing": {"speed": 9}}, 400, "routing"),
+        ({"messages": HI, "routing": "fast"}, 400, "routing"),
+        ({"messages": HI, "routing": {"latency_class": "warp"}}, 400, "latency_class"),
+        ({"messages": HI, "routing": {"deadline_ms": -5}}, 400, "deadline_ms"),
+        ({"messages": [{"role": "user", "content": "x" * 70_000}]}, 413, None),
+    ],
+)
+async def test_a_bad_chat_is_refused_in_openais_shape(
+    rig: Rig, body: Any, status: int, param: str | None
+) -> None:
+    sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+    reply = await rig.client.post(CHAT, content=sent)
+    assert reply.status_code == status
+    error = reply.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["message"]
+    if param is not None:
+        assert error["param"].startswith(param)
+
+
+# -- Open Inference -------------------------------------------------------------------------------
+
+
+async def test_metadata_says_the_tensors_and_what_runs(rig: Rig) -> None:
+    model = (await rig.client.get("/v2/models/fraud-small")).json()
+    assert model["inputs"] == [{"name": "features", "datatype": "FP32", "shape": [-1, 15]}]
+    assert model["parameters"]["provider"] == "cpu"
+    route = (await rig.client.get("/v2/models/fraud/versions/1")).json()
+    assert route["parameters"]["candidates"] == ["fraud-small", "fraud-large"]
+    server = (await rig.client.get("/v2")).json()
+    assert server["name"] == "turnout"
+    assert "binary_tensor_data" in server["extensions"]
+
+
+async def test_routing_comes_by_header_and_by_parameter(rig: Rig) -> None:
+    by_parameter = tensor() | {"parameters": {"latency_class": "bulk"}}
+    reply = await rig.client.post(FRAUD, json=by_parameter)
+    assert reply.headers["x-turnout-model"] == "fraud-large"
+    by_object = tensor() | {"routing": {"latency_class": "bulk"}}
+    reply = await rig.client.post(FRAUD, json=by_object)
+    assert reply.headers["x-turnout-model"] == "fraud-large"
+    cheap = await rig.client.post(
+        FRAUD, json=by_object, headers={"X-Max-Cost-Usd": "0.000002", "X-Latency-Class": "bulk"}
+    )
+    assert cheap.headers["x-turnout-model"] == "fraud-small"
+
+
+async def test_outputs_are_binary_when_asked(rig: Rig) -> None:
+    ask = tensor() | {"parameters": {"binary_data_output": True}, "id": "abc"}
+    reply = await rig.client.post(FRAUD, json=ask)
+    length = int(reply.headers["inference-header-content-length"])
+    head = json.loads(reply.content[:length])
+    assert head["id"] == "abc"
+    assert np.frombuffer(reply.content[length:], "<f4").tolist() == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (b"{", 400, "JSON"),
+        ({}, 400, "inputs"),
+        (tensor(shape=[1, 14], data=[0.5] * 14), 400, "[n, 15]"),
+        (tensor(shape=[15]), 400, "[n, 15]"),
+        (tensor(shape=[2, 15]), 400, "30"),
+        (tensor(shape=[0, 15], data=[]), 400, "no rows"),
+        (tensor(datatype="INT64", data=[1] * 15), 400, "FP32"),
+        (tensor(datatype="FP8"), 400, "FP8"),
+        (tensor(name="x"), 400, "features"),
+        (tensor(data=["a"] * 15), 400, "features"),
+        (tensor() | {"outputs": [{"name": "nope"}]}, 400, "nope"),
+        (tensor() | {"parameters": {"latency_class": "warp"}}, 400, "warp"),
+        (tensor() | {"parameters": {"min_quality": 2}}, 400, "min_quality"),
+    ],
+)
+async def test_a_bad_inference_is_refused_in_the_protocols_shape(
+    rig: Rig, body: Any, status: int, said: str
+) -> None:
+    sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+    reply = await rig.client.post(FRAUD, content=sent)
+    assert reply.status_code == status, reply.text
+    assert set(reply.json()) == {"error"}
+    assert said in reply.json()["error"]
+
+
+@pytest.mark.parametrize("length", ["10000", "-1", "abc", "5"])
+async def test_a_wrong_header_length_is_refused(rig: Rig, length: str) -> None:
+    reply = await rig.client.post(
+        FRAUD, json=tensor(), headers={"Inference-Header-Content-Length": length}
+    )
+    assert reply.status_code == 400
+
+
+async def test_unknown_models_are_404_and_name_what_there_is(rig: Rig) -> None:
+    for verb, path in (("POST", "/infer"), ("GET", ""), ("GET", "/ready")):
+        reply = await rig.client.request(verb, f"/v2/models/nope{path}", json=tensor())
+        assert reply.status_code == 404
+        assert "fraud" in reply.json()["error"]
+
+
+# -- native ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("inputs", "route"),
+    [
+        ({"messages": HI}, "chat"),
+        ({"features": [[0.5] * 15]}, "fraud"),
+        ({"text": ["a"]}, "embed"),
+        ({"image": [base64.b64encode(b"x").decode()]}, "image"),
+    ],
+)
+async def test_route_decides_without_running(rig: Rig, inputs: dict[str, Any], route: str) -> None:
+    for name in (route, "auto"):
+        body = {"route": name, "inputs": inputs, "latency_class": "interactive"}
+        reply = await rig.client.post("/v1/route", json=body)
+        assert reply.status_code == 200, reply.text
+        decision = reply.json()
+        assert set(decision) == {
+            "decision_id", "model", "fallbacks", "reason", "latency_class", "candidates",
+        }  # fmt: skip
+        assert set(decision["candidates"][0]) == {
+            "model", "quality", "p50_ms", "p95_ms", "cost_usd", "feasible", "why_not",
+        }  # fmt: skip
+    assert all(not backend.seen for backend in rig.backends.values())
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"route": "fraud"},
+        {"route": "fraud", "inputs": {}},
+        {"route": "fraud", "inputs": {"features": "x"}},
+        {"route": "fraud", "inputs": {"features": [[1.0]]}},
+        {"route": "image", "inputs": {"image": ["***"]}},
+        {"route": "chat", "inputs": {"messages": 3}},
+        {"route": 7, "inputs": {"messages": HI}},
+        {"route": "fraud", "inputs": {"features": [[0.5] * 15]}, "deadline_ms": "soon"},
+        {"route": "fraud", "inputs": {"features": [[0.5] * 15]}, "speed": 3},
+    ],
+)
+async def test_a_bad_route_is_refused(rig: Rig, body: dict[str, Any]) -> None:
+    reply = await rig.client.post("/v1/route", json=body)
+    assert reply.status_code == 400
+    assert set(reply.json()["error"]) == {"code", "message", "param"}
+
+
+async def test_feedback_is_kept_with_its_decision(rig: Rig) -> None:
+    reply = await rig.client.post(FRAUD, json=tensor())
+    name = reply.headers["x-turnout-decision"]
+    said = await rig.client.post("/v1/feedback", json={"decision_id": name, "score": 1})
+    assert said.status_code == 202
+    record = (await rig.client.get(f"/v1/decisions/{name}")).json()
+    assert record["feedback"] == [{"score": 1.0, "comment": None}]
+    for bad, status in (
+        ({"decision_id": name, "score": 2}, 400),
+        ({"decision_id": name}, 400),
+        ({"decision_id": 5, "score": 1}, 400),
+        ({"decision_id": "nope", "score": 1}, 404),
+    ):
+        assert (await rig.client.post("/v1/feedback", json=bad)).status_code == status
+
+
+async def test_what_is_not_ours_goes_to_bentoml(rig: Rig) -> None:
+    for path in ("/", "/docs.json", "/v2/models/fraud/unload", "/v1/unknown"):
+        assert (await rig.client.get(path)).status_code == 418
