@@ -1,0 +1,180 @@
+"""A deterministic stand-in: its answers follow from its inputs, its time is an argument."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from runners.engines.loading import Loading
+from runners.protocol import Active
+from runners.text.slots import SlotRunner
+from turnout.errors import LoadFailed, RunFailed
+from turnout.types import SIGNATURES, Message, Task, Tensors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from runners.protocol import TensorRunner, TextRunner
+    from turnout.catalog import Model
+    from turnout.catalog.engines import Fake
+
+_END = 256
+_VOCABULARY = 257
+
+
+def make(
+    name: str,
+    model: Model,
+    folder: Path | None = None,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> TensorRunner | TextRunner:
+    """The fake of a catalog entry: text for chat, tensors for every other task.
+
+    Args:
+        name: the model's name.
+        model: its entry.
+        folder: ignored.
+        sleep: passes the time that ``latency_ms`` and ``per_row_ms`` say.
+    """
+    options = model.runner
+    if options.engine != "fake":
+        raise LoadFailed(name, f"engine {options.engine!r} given to the fake runner")
+    pace = _Pace(name, options, sleep)
+    if model.task is not Task.CHAT:
+        return FakeTensors(name, model.task, pace)
+    context_tokens = model.context_tokens
+    return SlotRunner(name, options.max_sequences, lambda slots: _Echo(pace, slots, context_tokens))
+
+
+class _Pace:
+    """Passes time and fails as the catalog says."""
+
+    def __init__(self, name: str, options: Fake, sleep: Callable[[float], None]) -> None:
+        self._name = name
+        self._options = options
+        self._sleep = sleep
+
+    def load(self) -> Active:
+        if self._options.fail == "load":
+            raise LoadFailed(self._name, "the catalog says fail: load")
+        return Loading("fake").done("fake", "fake")
+
+    def run(self, rows: int) -> None:
+        if self._options.fail == "run":
+            raise RunFailed(self._name, "the catalog says fail: run")
+        took_s = (self._options.latency_ms + self._options.per_row_ms * (rows - 1)) / 1e3
+        if took_s > 0:
+            self._sleep(took_s)
+
+
+class FakeTensors:
+    """Answers with the task's public outputs, each row a hash of the same row of the inputs."""
+
+    def __init__(self, name: str, task: Task, pace: _Pace) -> None:
+        self._name = name
+        self._outputs = SIGNATURES[task].outputs
+        self._pace = pace
+        self._loaded = False
+
+    def load(self) -> Active:
+        """See ``Runner.load``."""
+        active = self._pace.load()
+        self._loaded = True
+        return active
+
+    def run(self, tensors: Tensors) -> Tensors:
+        """See ``TensorRunner.run``."""
+        if not self._loaded:
+            raise RunFailed(self._name, "is not loaded; call load first")
+        if not tensors:
+            raise RunFailed(self._name, "was given no tensor")
+        counts = {name: len(array) for name, array in tensors.items()}
+        if len(set(counts.values())) > 1:
+            raise RunFailed(self._name, f"inputs differ in rows: {counts}")
+        rows = next(iter(counts.values()))
+        self._pace.run(rows)
+        hashes = [_hash(tensors, row) for row in range(rows)]
+        return {
+            spec.name: np.array(
+                [_value(each, spec.datatype, spec.shape[1:]) for each in hashes],
+                dtype={"BYTES": object, "INT64": np.int64}.get(spec.datatype, np.float32),
+            ).reshape(rows, *spec.shape[1:])
+            for spec in self._outputs
+        }
+
+    def close(self) -> None:
+        """See ``Runner.close``."""
+        self._loaded = False
+
+
+def _hash(tensors: Tensors, row: int) -> int:
+    total = 0
+    for name in sorted(tensors):
+        value = tensors[name][row]
+        total = zlib.crc32(
+            value.tobytes() if hasattr(value, "tobytes") else repr(value).encode(), total
+        )
+    return total
+
+
+def _value(seed: int, datatype: str, shape: tuple[int, ...]) -> Any:
+    if datatype == "INT64":
+        return seed % 1000
+    if datatype == "BYTES":
+        return f"fake-{seed % 1000}".encode()
+    return np.random.default_rng(seed).random(shape)
+
+
+class _ByteTokenizer:
+    """One token a byte, and one that ends each message."""
+
+    ends = frozenset({_END})
+
+    def encode(self, messages: Sequence[Message]) -> list[int]:
+        tokens: list[int] = []
+        for message in messages:
+            tokens += [*message.content.encode(), _END]
+        return tokens
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return bytes(token for token in tokens if token != _END).decode(errors="replace")
+
+
+class _Echo:
+    """Writes the last message again, one byte a step, then ends."""
+
+    def __init__(self, pace: _Pace, slots: int, context_tokens: int) -> None:
+        self.tokenizer = _ByteTokenizer()
+        self.context_tokens = context_tokens
+        self.active = pace.load()
+        self._pace = pace
+        self._said: list[list[int]] = [[] for _ in range(slots)]
+
+    def prefill(self, slot: int, tokens: Sequence[int], start: int) -> np.ndarray[Any, Any]:
+        self._pace.run(1)
+        self._said[slot] = [*self._said[slot][:start], *tokens]
+        return self._next(self._said[slot])
+
+    def decode(self, tokens: Sequence[int], lengths: Sequence[int]) -> np.ndarray[Any, Any]:
+        self._pace.run(len(tokens))
+        for slot, (token, length) in enumerate(zip(tokens, lengths, strict=True)):
+            self._said[slot] = [*self._said[slot][:length], token]
+        return np.stack([self._next(self._said[slot]) for slot in range(len(tokens))])
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        self._said[target] = self._said[source][:length]
+
+    @staticmethod
+    def _next(said: list[int]) -> np.ndarray[Any, Any]:
+        borders = [index for index, token in enumerate(said) if token == _END]
+        last = borders[-1] if borders else len(said) - 1
+        echoed = len(said) - 1 - last
+        start = borders[-2] + 1 if len(borders) > 1 else 0
+        logits = np.zeros(_VOCABULARY, np.float32)
+        logits[said[start + echoed]] = 100.0
+        return logits

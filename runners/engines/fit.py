@@ -1,0 +1,52 @@
+"""Whether tensors fit what a model declares, in words a caller can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from turnout.types import Tensors
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """An input as the model declares it; ``dtype`` is numpy's name, None in ``shape`` is free."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+def misfits(declared: Sequence[Declared], tensors: Tensors) -> list[str]:
+    """One line for each way in which ``tensors`` is not what the model takes; empty if it is."""
+    known = {entry.name: entry for entry in declared}
+    problems = [
+        f"input {name!r} is missing (the model takes {_listed(declared)})"
+        for name in known
+        if name not in tensors
+    ]
+    rows: dict[str, int] = {}
+    for name, array in tensors.items():
+        entry = known.get(name)
+        if entry is None:
+            problems.append(f"there is no input {name!r} (the model takes {_listed(declared)})")
+            continue
+        if array.dtype.name != entry.dtype:
+            problems.append(f"input {name!r} is {array.dtype.name}, the model takes {entry.dtype}")
+        if len(array.shape) != len(entry.shape) or any(
+            want is not None and want != have
+            for want, have in zip(entry.shape, array.shape, strict=False)
+        ):
+            problems.append(
+                f"input {name!r} has shape {list(array.shape)}, the model takes "
+                f"[{', '.join('any' if size is None else str(size) for size in entry.shape)}]"
+            )
+        elif array.shape:
+            rows[name] = array.shape[0]
+    if len(set(rows.values())) > 1:
+        problems.append(f"inputs differ in rows: {rows}")
+    return problems
+
+
+def _listed(declared: Sequence[Declared]) -> str:
+    return ", ".join(f"{entry.name!r}" for entry in declared)

@@ -1,0 +1,53 @@
+"""What a load cost: seconds and resident memory."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from runners.protocol import Active
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class Loading:
+    """Started before a load, asked after it.
+
+    Args:
+        engine: the catalog's word for the engine.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, engine: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._start_s = clock()
+        self._start_bytes = resident_bytes()
+
+    def done(
+        self,
+        requested: str,
+        provider: str,
+        *,
+        precision: str = "float32",
+        reason: str | None = None,
+    ) -> Active:
+        """What runs now, with what the load took. Memory counts loads that ran beside it too."""
+        return Active(
+            engine=self._engine,
+            requested=requested,
+            provider=provider,
+            precision=precision,
+            reason=reason,
+            memory_bytes=max(resident_bytes() - self._start_bytes, 0),
+            load_s=self._clock() - self._start_s,
+        )

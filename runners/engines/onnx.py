@@ -1,0 +1,190 @@
+"""ONNX Runtime: tensors to tensors from ``model.onnx``.
+
+Imports neither pydantic nor the catalog, so that a cold start pays for onnxruntime and numpy only.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from runners.engines.fit import Declared, misfits
+from runners.engines.loading import Loading
+from turnout.errors import LoadFailed, RunFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+
+    from runners.protocol import Active
+    from turnout.catalog import Model
+    from turnout.types import Tensors
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+FILE = "model.onnx"
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(bool)": "bool",
+    "tensor(string)": "object",
+}
+
+
+class OnnxRunner:
+    """One ONNX Runtime session.
+
+    Args:
+        name: the model's name, for errors.
+        path: the ``.onnx`` file.
+        provider: ``cpu`` or ``cuda``, as asked for.
+        threads: of one run. With many sessions in a process keep it at 1.
+        strict: refuse to load when another provider would run.
+        device: index of the GPU.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        *,
+        provider: Literal["cpu", "cuda"] = "cpu",
+        threads: int = 1,
+        strict: bool = False,
+        device: int = 0,
+    ) -> None:
+        self._name = name
+        self._path = path
+        self._requested = CUDA if provider == "cuda" else CPU
+        self._threads = threads
+        self._strict = strict
+        self._device = device
+        self._session: Any = None
+        self._outputs: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, model: Model, folder: Path) -> OnnxRunner:
+        """The runner of a catalog entry."""
+        options = model.runner
+        if options.engine != "onnx":
+            raise LoadFailed(name, f"engine {options.engine!r} given to the onnx runner")
+        return cls(
+            name,
+            folder / FILE,
+            provider=options.provider,
+            threads=options.threads,
+            strict=options.strict,
+            device=options.device,
+        )
+
+    def load(self) -> Active:
+        """Open the session; see ``Runner.load``."""
+        loading = Loading("onnx")
+        wanted: list[str | tuple[str, dict[str, Any]]] = (
+            [(CUDA, {"device_id": self._device})] if self._requested == CUDA else []
+        )
+        reason = unavailable(self._requested)
+        if reason is not None:
+            wanted = []
+            if self._strict:
+                raise LoadFailed(self._name, f"{reason}; strict forbids a fallback")
+        session = open_session(
+            self._name,
+            self._path,
+            [*wanted, CPU],
+            threads=self._threads,
+            strict=self._strict and bool(wanted),
+        )
+        active = session.get_providers()[0]
+        if active != self._requested and reason is None:
+            reason = f"{self._requested} did not start: no usable device, driver or library"
+            if self._strict:
+                raise LoadFailed(self._name, f"{reason}; strict forbids a fallback")
+        self._session = session
+        self._outputs = tuple(output.name for output in session.get_outputs())
+        return loading.done(self._requested, active, reason=reason)
+
+    def run(self, tensors: Tensors) -> Mapping[str, np.ndarray[Any, Any]]:
+        """Run one batch; see ``TensorRunner.run``."""
+        if self._session is None:
+            raise RunFailed(self._name, "is not loaded; call load first")
+        try:
+            produced = self._session.run(None, dict(tensors))
+        except Exception as error:
+            # onnxruntime raises a class of its own for each status, and ValueError for names.
+            raise RunFailed(self._name, explain(self._session, tensors, error)) from error
+        return dict(zip(self._outputs, produced, strict=True))
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
+
+
+def unavailable(provider: str) -> str | None:
+    """Why this build of onnxruntime cannot offer a provider; None when it may."""
+    import onnxruntime
+
+    available = onnxruntime.get_available_providers()
+    if provider in available:
+        return None
+    return (
+        f"this build of onnxruntime has no {provider} (it has {', '.join(available)}); "
+        "install onnxruntime-gpu on a machine with an NVIDIA GPU"
+    )
+
+
+def open_session(
+    name: str,
+    path: Path,
+    providers: Sequence[str | tuple[str, dict[str, Any]]],
+    *,
+    threads: int,
+    strict: bool = False,
+) -> Any:
+    """Open a session for serving beside others.
+
+    Idle threads do not spin (they would take the cores from other models), operators run one
+    after another, and the initialisers are the session's only copy of the weights.
+
+    Raises:
+        LoadFailed: the file is missing or no model ONNX Runtime can run.
+    """
+    import onnxruntime
+
+    if not path.is_file():
+        raise LoadFailed(name, f"{path} is missing; build the model again (make setup)")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if strict:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+    except Exception as error:
+        # onnxruntime raises a class of its own for each status.
+        raise LoadFailed(
+            name, f"onnxruntime cannot load {path}: {error}; build the model again (make setup)"
+        ) from error
+
+
+def declared(session: Any) -> list[Declared]:
+    """The inputs of a session."""
+    return [
+        Declared(
+            str(entry.name),
+            _DTYPES.get(entry.type) or entry.type.removeprefix("tensor(").removesuffix(")"),
+            tuple(size if isinstance(size, int) else None for size in entry.shape),
+        )
+        for entry in session.get_inputs()
+    ]
+
+
+def explain(session: Any, tensors: Tensors, error: Exception) -> str:
+    """What is wrong with the inputs of a failed run; the engine's own words when nothing is."""
+    return "; ".join(misfits(declared(session), tensors)) or f"onnxruntime: {error}"

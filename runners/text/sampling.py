@@ -1,0 +1,57 @@
+"""Which token comes next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class Sampler:
+    """Greedy at temperature 0, else nucleus sampling with a generator of its own.
+
+    One sampler a sequence: a seed repeats its choices whatever runs beside it.
+
+    Args:
+        temperature: divides the logits.
+        top_p: the smallest set of likeliest tokens with at least this mass is drawn from.
+        seed: None draws one from the system.
+
+    Source: Holtzman et al., The Curious Case of Neural Text Degeneration, ICLR 2020.
+    """
+
+    def __init__(self, temperature: float, top_p: float, seed: int | None) -> None:
+        self._temperature = temperature
+        self._top_p = top_p
+        self._random = np.random.default_rng(seed) if temperature > 0 else None
+
+    def pick(self, logits: np.ndarray[Any, Any]) -> int:
+        """Choose a token.
+
+        Args:
+            logits: shape (vocabulary,), float32.
+        """
+        if self._random is None:
+            return int(logits.argmax())
+        scaled = (logits - logits.max()).astype(np.float64) / self._temperature
+        chances = np.exp(scaled)
+        chances /= chances.sum()
+        if self._top_p >= 1.0:
+            return int(self._random.choice(len(chances), p=chances))
+        return self._nucleus(chances, self._random)
+
+    def _nucleus(self, chances: np.ndarray[Any, Any], random: np.random.Generator) -> int:
+        # Tokens under (1 - top_p) / n hold less than 1 - top_p together, so none is in the set.
+        likely = np.flatnonzero(chances >= (1.0 - self._top_p) / len(chances))
+        order = likely[np.argsort(-chances[likely], kind="stable")]
+        mass = np.cumsum(chances[order])
+        kept = order[: int(np.searchsorted(mass, self._top_p)) + 1]
+        weights = chances[kept]
+        return int(random.choice(kept, p=weights / weights.sum()))
+
+
+def log_probability(logits: np.ndarray[Any, Any], token: int) -> float:
+    """Natural log-probability of a token under the model itself (temperature 1, no nucleus)."""
+    top = logits.max()
+    total = np.exp(logits - top, dtype=np.float64).sum()
+    return float(logits[token] - top - np.log(total))

@@ -1,0 +1,225 @@
+"""The text runner every local engine shares: sequences in slots, advanced together.
+
+The engine supplies a ``Decoder`` (forward passes over a cache with one slot a sequence); this
+file decides which passes to make. Slots ``0..decoding-1`` are being written, in one batch; those
+after them wait for their prompt to be read. A step is either one batch of decoding or one chunk
+of one prompt, in turn, so a long prompt never holds up running answers for more than a chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from runners.protocol import Active, Step
+from runners.text.answer import Answer, check, check_context
+from runners.text.sampling import Sampler, log_probability
+from runners.text.tokenizer import Tokenizer
+from turnout.errors import RunFailed
+from turnout.types import Generation
+
+_CHUNK_TOKENS = 128
+
+
+class Decoder(Protocol):
+    """A loaded model with a cache of ``slots`` rows, each as long as the context."""
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Its tokenizer."""
+        ...
+
+    @property
+    def context_tokens(self) -> int:
+        """Positions of a slot."""
+        ...
+
+    @property
+    def active(self) -> Active:
+        """What really runs."""
+        ...
+
+    def prefill(self, slot: int, tokens: Sequence[int], start: int) -> np.ndarray[Any, Any]:
+        """Read ``tokens`` at positions ``start`` and on into a slot.
+
+        Returns:
+            logits after the last of them, shape (vocabulary,), float32.
+        """
+        ...
+
+    def decode(self, tokens: Sequence[int], lengths: Sequence[int]) -> np.ndarray[Any, Any]:
+        """Read one token into each of the slots 0 to n - 1, at the positions ``lengths``.
+
+        Returns:
+            logits after them, shape (n, vocabulary), float32.
+        """
+        ...
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Copy the first ``length`` positions of a slot over another."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Sequence:
+    number: int
+    prompt: list[int]
+    answer: Answer
+    sampler: Sampler
+    logprobs: bool
+    length: int = 0
+    last: int = 0
+
+
+class SlotRunner:
+    """A ``TextRunner`` over a decoder.
+
+    Args:
+        name: the model's name, for errors.
+        max_sequences: answers written at the same time. The decoder is asked for one slot more,
+            which is only used to exchange two.
+        open_decoder: loads the model; called by ``load``.
+        chunk_tokens: the most of a prompt that is read in one step.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        max_sequences: int,
+        open_decoder: Callable[[int], Decoder],
+        chunk_tokens: int = _CHUNK_TOKENS,
+    ) -> None:
+        self._name = name
+        self.max_sequences = max_sequences
+        self._open = open_decoder
+        self._chunk_tokens = chunk_tokens
+        self._decoder: Decoder | None = None
+        self._slots: list[_Sequence] = []
+        self._decoding = 0
+        self._read_last = False
+        self._next_number = 0
+
+    def load(self) -> Active:
+        """Open the decoder; see ``Runner.load``."""
+        self._decoder = self._open(self.max_sequences + 1)
+        return self._decoder.active
+
+    def close(self) -> None:
+        """Free the model and its cache."""
+        self._decoder = None
+        self._slots.clear()
+        self._decoding = 0
+
+    def add(self, generation: Generation) -> int:
+        """Put a sequence into a slot; its prompt is read by the steps that follow."""
+        decoder = self._loaded()
+        check(generation)
+        prompt = decoder.tokenizer.encode(generation.messages)
+        room = check_context(prompt, decoder.context_tokens)
+        if len(self._slots) >= self.max_sequences:
+            raise RunFailed(self._name, f"all {self.max_sequences} slots are taken")
+        self._next_number += 1
+        self._slots.append(
+            _Sequence(
+                self._next_number,
+                prompt,
+                Answer(generation, decoder.tokenizer, len(prompt), room),
+                Sampler(generation.temperature, generation.top_p, generation.seed),
+                generation.logprobs,
+            )
+        )
+        return self._next_number
+
+    def step(self) -> Sequence[Step]:
+        """Read one chunk of the newest prompt, or write one token of every answer, in turn."""
+        decoder = self._loaded()
+        waiting = len(self._slots) > self._decoding
+        self._read_last = waiting and not (self._read_last and self._decoding)
+        if self._read_last:
+            return self._read(decoder)
+        return self._write(decoder) if self._decoding else ()
+
+    def remove(self, sequence: int) -> None:
+        """Drop a sequence and free its slot at once. Unknown numbers are ignored."""
+        slot = next((i for i, each in enumerate(self._slots) if each.number == sequence), None)
+        if slot is not None:
+            self._free(self._loaded(), slot)
+
+    def _loaded(self) -> Decoder:
+        if self._decoder is None:
+            raise RunFailed(self._name, "is not loaded; call load first")
+        return self._decoder
+
+    def _read(self, decoder: Decoder) -> Sequence[Step]:
+        slot = len(self._slots) - 1
+        sequence = self._slots[slot]
+        chunk = sequence.prompt[sequence.length : sequence.length + self._chunk_tokens]
+        logits = self._guard(lambda: decoder.prefill(slot, chunk, sequence.length))
+        sequence.length += len(chunk)
+        if sequence.length < len(sequence.prompt):
+            return ()
+        self._exchange(decoder, slot, self._decoding)
+        self._decoding += 1
+        return [self._advance(decoder, sequence, logits)]
+
+    def _write(self, decoder: Decoder) -> Sequence[Step]:
+        writing = self._slots[: self._decoding]
+        logits = self._guard(
+            lambda: decoder.decode(
+                [each.last for each in writing], [each.length for each in writing]
+            )
+        )
+        for sequence in writing:
+            sequence.length += 1
+        # A finished sequence's slot is filled from the end: look at the last ones first.
+        return [
+            self._advance(decoder, sequence, logits[row])
+            for row, sequence in reversed(list(enumerate(writing)))
+        ][::-1]
+
+    def _advance(self, decoder: Decoder, sequence: _Sequence, logits: np.ndarray[Any, Any]) -> Step:
+        if not np.isfinite(logits.max()):
+            raise RunFailed(self._name, "the model's logits are not finite numbers")
+        token = sequence.sampler.pick(logits)
+        logprob = log_probability(logits, token) if sequence.logprobs else None
+        sequence.last = token
+        piece = sequence.answer.push(token, logprob)
+        if piece.finish_reason is not None:
+            self._free(decoder, self._slots.index(sequence))
+        return Step(sequence.number, piece)
+
+    def _free(self, decoder: Decoder, slot: int) -> None:
+        """Close the gap a sequence leaves: the last writer moves into it, the last reader there."""
+        if slot < self._decoding:
+            self._decoding -= 1
+            self._move(decoder, self._decoding, slot)
+            slot = self._decoding
+        self._move(decoder, len(self._slots) - 1, slot)
+        self._slots.pop()
+
+    def _move(self, decoder: Decoder, source: int, target: int) -> None:
+        if source != target:
+            sequence = self._slots[source]
+            decoder.copy(source, target, sequence.length)
+            self._slots[target] = sequence
+
+    def _exchange(self, decoder: Decoder, one: int, other: int) -> None:
+        if one != other:
+            spare = self.max_sequences
+            first, second = self._slots[one], self._slots[other]
+            decoder.copy(other, spare, second.length)
+            decoder.copy(one, other, first.length)
+            decoder.copy(spare, one, second.length)
+            self._slots[one], self._slots[other] = second, first
+
+    def _guard(self, forward: Callable[[], np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
+        try:
+            return forward()
+        except RunFailed:
+            raise
+        except Exception as error:
+            # an engine may raise anything
+            raise RunFailed(self._name, f"{type(error).__name__}: {error}") from error
