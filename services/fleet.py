@@ -33,6 +33,7 @@ class Member:
         backend: what runs it.
         latency: what is learned of its speed.
         breaker: keeps requests away while it fails.
+        lanes: runs its engine does at the same time.
         broken: why it could not load; None otherwise.
         ready: set once it has loaded, or failed to.
     """
@@ -41,6 +42,8 @@ class Member:
     model: Model
     backend: TensorBackend | TextBackend
     latency: ModelLatency
+    lanes: int
+    batch_units: float
     breaker: Breaker = field(default_factory=Breaker)
     broken: str | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -74,7 +77,9 @@ class Fleet:
         self.members: dict[str, Member] = {}
         for name, model in catalog.models.items():
             latency = latency_of(model)
-            self.members[name] = Member(name, model, make(name, model, latency), latency)
+            backend = make(name, model, latency)
+            rows = float(model.batching.max_rows)
+            self.members[name] = Member(name, model, backend, latency, _lanes(model), rows)
         self._starting: asyncio.Task[None] | None = None
 
     @property
@@ -104,19 +109,16 @@ class Fleet:
         """Whether every model of the most urgent class is warm (or known to be broken)."""
         return all(self.members[name].ready.is_set() for name in self._urgent())
 
-    def state(self, name: str, priority: int = 9) -> ModelState:
-        """What the router must know of a model now, for a request of this priority."""
+    def state(self, name: str) -> ModelState:
+        """What the router must know of a model now."""
         member = self.members[name]
-        broken = member.broken or member.breaker.open_reason(self._clock())
         load = member.backend.load_now()
+        if member.ready.is_set():
+            broken, load_in_s = member.broken or member.breaker.open_reason(self._clock()), 0.0
+        else:
+            broken, load_in_s = None, self._load_in_s(member)
         return ModelState(
-            Busy(
-                queued_units=load.queued_rows,
-                running=load.running,
-                lanes=_lanes(member.model),
-                batch_units=member.model.batching.max_rows,
-                load_in_s=0.0 if member.ready.is_set() else self._load_in_s(member),
-            ),
+            Busy(load.queued_rows, load.running, member.lanes, member.batch_units, load_in_s),
             broken,
         )
 

@@ -12,8 +12,8 @@ import bentoml
 
 from services.apis import API_OF, RouteApi
 from services.base import Endpoint, TurnoutService, listening
+from services.bento_models import bento_models
 from services.models import make_service
-from services.store import bento_models
 from turnout.catalog import Catalog, load
 from turnout.settings import from_environment
 

@@ -13,8 +13,8 @@ import bentoml
 
 from services.apis import API_OF
 from services.base import Endpoint, TurnoutService, listening
+from services.bento_models import bento_models
 from services.names import service_name
-from services.store import bento_models
 from turnout.catalog import Catalog, Route, load
 from turnout.settings import from_environment
 
