@@ -17,6 +17,7 @@ from typing import Protocol, TypeAlias
 
 from runners.protocol import Active, Load, Ran, TensorRunner, Ticket
 from runners.queue import Waiting, WorkQueue
+from runners.tasks import TensorTask
 from turnout.errors import (
     DeadlineUnreachable,
     Draining,
@@ -28,22 +29,6 @@ from turnout.errors import (
 from turnout.types import Tensors
 
 _ON_LOOP_S = 0.0008
-
-
-class TensorTask(Protocol):
-    """What surrounds the engine: public inputs to model inputs, and back."""
-
-    def prepare(self, tensors: Tensors) -> Tensors:
-        """Public inputs of one request to model inputs."""
-        ...
-
-    def collate(self, requests: Sequence[Tensors]) -> Tensors:
-        """Model inputs of several requests to one batch."""
-        ...
-
-    def finish(self, outputs: Tensors) -> Tensors:
-        """Model outputs of a batch to public outputs."""
-        ...
 
 
 class RunTimes(Protocol):

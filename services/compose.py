@@ -12,15 +12,16 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from runners.generation import LocalText
 from runners.remote import OpenAIBackend, OpenInferenceBackend
 
 from routing.judge import Judge
 from routing.latency import ModelLatency
 from runners.engines import make as make_runner
+from runners.generation import LocalText
 from runners.protocol import TensorBackend, TensorRunner, TextBackend, TextRunner
-from runners.tasks import load_task
-from runners.tensors import LocalTensors, TensorTask
+from runners.tasks import TensorTask, load_task
+from runners.tasks.pass_through import PassThrough
+from runners.tensors import LocalTensors
 from services.decisions import DecisionLog
 from services.fleet import Fleet
 from services.metrics import Metrics
@@ -109,9 +110,8 @@ def _local_tensors(name: str, model: Model, latency: ModelLatency) -> LocalTenso
         runner = make_runner(name, model, folder)
         if not hasattr(runner, "run"):
             raise LoadFailed(name, f"engine {model.runner.engine!r} does not run tensors")
-        if folder is None:
-            raise LoadFailed(name, "has no artifact to read its task's files from")
-        return runner, load_task(model.task, folder)  # type: ignore[return-value]
+        task = PassThrough() if folder is None else load_task(model.task, folder)
+        return runner, task  # type: ignore[return-value]
 
     return LocalTensors(
         name,
