@@ -7,10 +7,12 @@ before it enters that stack costs little more than bare uvicorn (see docs/decisi
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from services.access_log import AccessLog
 from services.http import (
     ClientGone,
     Http,
@@ -44,9 +46,13 @@ class FrontDoor:
     Args:
         plane: the data plane; a callable because BentoML makes the instance only at start-up.
         rest: BentoML's application.
+        access_log: told of every answer; None keeps no log.
     """
 
-    def __init__(self, plane: Callable[[], Plane | None], rest: App) -> None:
+    def __init__(
+        self, plane: Callable[[], Plane | None], rest: App, access_log: AccessLog | None = None
+    ) -> None:
+        self._access_log = access_log
         self._plane = plane
         self._rest = rest
         self._routes: dict[tuple[str, str], Route] = {}
@@ -89,11 +95,14 @@ class FrontDoor:
             await self._run(route, http, send)
 
     async def _run(self, route: Route, http: Http, send: Send) -> None:
+        began_s = time.monotonic()
         try:
             reply = await route.handler(http)
         except Exception as error:  # noqa: BLE001 - the adapter turns every error into a reply
             reply = route.on_error(error)
         await send_reply(send, reply)
+        if self._access_log is not None:
+            self._access_log.add(http, reply, time.monotonic() - began_s)
 
     def _find(self, method: str, path: str) -> Route | None:
         """Paths with a name in them; the common ones are remembered."""

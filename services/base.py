@@ -13,6 +13,7 @@ from typing import Any
 import bentoml
 from _bentoml_sdk import Service
 
+from services.access_log import AccessLog
 from services.asgi import FrontDoor
 from services.compose import compose
 from services.plane import Plane
@@ -33,7 +34,9 @@ class TurnoutService(Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> Any:
         """Our front door, with BentoML's application behind it."""
-        return FrontDoor(lambda: self.plane, super().to_asgi(is_main))
+        where = from_environment().access_log
+        log = AccessLog(where) if where else None
+        return FrontDoor(lambda: self.plane, super().to_asgi(is_main), log)
 
 
 class Endpoint:

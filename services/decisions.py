@@ -30,6 +30,7 @@ class Record:
         deadline_ms: time the request had.
         limits: the caller's own constraints.
         features: what the router saw of the input; never the input itself.
+        trace_id: the caller's trace, if it sent one.
         outcome: what happened; None while it runs.
         feedback: what callers said of the answer, oldest first.
     """
@@ -39,6 +40,7 @@ class Record:
     deadline_ms: float
     limits: Limits
     features: dict[str, float]
+    trace_id: str | None = None
     outcome: Outcome | None = None
     feedback: list[dict[str, Any]] | None = None
 
@@ -54,6 +56,7 @@ class Record:
             "max_cost_usd": self.limits.max_cost_usd,
             "min_quality": self.limits.min_quality,
             "features": self.features,
+            "trace_id": self.trace_id,
             "outcome": outcome and _outcome_json(outcome),
             "feedback": self.feedback or [],
         }

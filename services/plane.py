@@ -95,7 +95,14 @@ class Plane:
         state: dict[str, ModelState] = {name: self.fleet.state(name) for name in models}
         question = Question(request, view.demand, view.input_tokens, view.quality)
         decision = self._router.decide(question, state)
-        record = Record(decision, now(), request.deadline_in_s * 1e3, request.limits, view.features)
+        record = Record(
+            decision,
+            now(),
+            request.deadline_in_s * 1e3,
+            request.limits,
+            view.features,
+            request.trace_id,
+        )
         self.log.add(record)
         return record
 

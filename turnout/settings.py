@@ -3,6 +3,7 @@
 TURNOUT_CATALOG        the catalog file             (catalog/default.yaml)
 TURNOUT_ROUTER         folder of a trained router   (the one that ships)
 TURNOUT_DECISION_LOG   file for decisions, one JSON line each   (none)
+    TURNOUT_ACCESS_LOG     file for one line a request, - for standard output   (none)
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ class Settings:
         catalog: the catalog file.
         router: a trained router's folder; None is the one that ships.
         decision_log: where decisions are appended; None keeps them in memory only.
+        access_log: where one line a request goes; ``-`` is standard output.
     """
 
     catalog: Path
     router: Path | None = None
     decision_log: Path | None = None
+    access_log: str | None = None
 
 
 def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
@@ -41,4 +44,5 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         Path(catalog) if catalog else PROJECT / "catalog" / "default.yaml",
         Path(router) if router else None,
         Path(log) if log else None,
+        env.get("TURNOUT_ACCESS_LOG") or None,
     )

@@ -142,7 +142,7 @@ class Request:
         arrived_s: monotonic instant of arrival.
         deadline_s: monotonic instant by which the answer (chat: its first token) is due.
         limits: the caller's own constraints.
-        session: requests of one session stay on one model where they can.
+        trace_id: the caller's trace, 32 hex digits (W3C Trace Context).
     """
 
     id: str
@@ -153,7 +153,7 @@ class Request:
     arrived_s: float
     deadline_s: float
     limits: Limits = field(default_factory=Limits)
-    session: str | None = None
+    trace_id: str | None = None
 
     @property
     def deadline_in_s(self) -> float:

@@ -29,12 +29,13 @@ _MAX_DEADLINE_MS = 24 * 3600 * 1e3
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the caller said; None where it said nothing."""
+    """What the caller said; None where it said nothing. ``trace_id`` is W3C Trace Context's."""
 
     latency_class: str | None = None
     deadline_ms: float | None = None
     max_cost_usd: float | None = None
     min_quality: float | None = None
+    trace_id: str | None = None
 
 
 _NOTHING = Options()
@@ -65,8 +66,9 @@ def read(headers: Mapping[bytes, bytes], said: object = None) -> Options:
     for key, header in _HEADERS.items():
         if header in headers:
             found[key] = headers[header].decode("latin-1")
+    trace_id = _trace_id(headers.get(b"traceparent"))
     if not found:
-        return _NOTHING
+        return _NOTHING if trace_id is None else Options(trace_id=trace_id)
     name = found.get("latency_class")
     if name is not None and not isinstance(name, str):
         raise InvalidRequest("latency_class must be a string", param="latency_class")
@@ -75,6 +77,7 @@ def read(headers: Mapping[bytes, bytes], said: object = None) -> Options:
         _number(found, "deadline_ms", 0.0, _MAX_DEADLINE_MS, above=True),
         _number(found, "max_cost_usd", 0.0, math.inf),
         _number(found, "min_quality", 0.0, 1.0),
+        trace_id,
     )
 
 
@@ -110,6 +113,7 @@ def request(
         now_s,
         now_s + deadline_ms / 1e3,
         limits,
+        options.trace_id,
     )
 
 
@@ -120,6 +124,16 @@ def default_class(catalog: Catalog, target: str, task: Task) -> str:
         name = catalog.route_for(task)
         route = catalog.routes[name] if name else next(iter(catalog.routes.values()))
     return route.latency_class
+
+
+def _trace_id(traceparent: bytes | None) -> str | None:
+    """The trace id of a ``traceparent`` header; a malformed one counts as absent, as W3C says."""
+    if traceparent is None:
+        return None
+    parts = traceparent.decode("latin-1").split("-")
+    if len(parts) < 4 or len(parts[1]) != 32 or not parts[1].isalnum():
+        return None
+    return parts[1]
 
 
 def _number(

@@ -156,13 +156,17 @@ async def test_while_draining_nothing_new_is_taken(rig: Rig) -> None:
 
 
 async def test_every_decision_can_be_looked_up_with_its_outcome(rig: Rig) -> None:
-    reply = await rig.client.post("/v2/models/fraud/infer", json=ROW)
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    reply = await rig.client.post(
+        "/v2/models/fraud/infer", json=ROW, headers={"traceparent": trace}
+    )
     found = await rig.client.get("/v1/decisions/" + reply.headers["x-turnout-decision"])
     record = found.json()
     assert record["outcome"]["status"] == "ok"
     assert record["outcome"]["queue_ms"] == pytest.approx(1.0)
     assert record["route"] == "fraud"
     assert record["rule"] == "cheapest"
+    assert record["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
     assert len(record["candidates"]) == 2
 
 
