@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runners.engines.loading import Loading
+from runners.engines.threads import sleep_when_idle
 from runners.text.slots import SlotRunner
 from runners.text.tokenizer import FileTokenizer
 from turnout.errors import LoadFailed
@@ -112,6 +113,7 @@ def _slot_cache(torch: Any, config: Any, slots: int, length: int, dtype: Any, de
 
 def _device(name: str, options: DeepSpeed) -> tuple[Any, str, str | None]:
     """Import torch and settle the device; a reason when it is another than asked for."""
+    sleep_when_idle()
     import torch
 
     if options.kernel_inject and options.device == "cpu":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from runners.engines.fit import Declared, misfits
 from runners.engines.loading import Loading
+from runners.engines.threads import sleep_when_idle
 from turnout.errors import LoadFailed, RunFailed
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class TorchRunner:
     def load(self) -> Active:
         """Read the program; see ``Runner.load``."""
         loading = Loading("torch")
+        sleep_when_idle()
         import torch
 
         if not self._path.is_file():
