@@ -7,7 +7,8 @@ ratio between what a request really took and what was predicted for it, so that 
 p95 holds for 95 % of requests whatever the model leaves out.
 
 Sources: Ljung & Soderstrom, Theory and Practice of Recursive Identification (1983), for the
-recursion; Robbins & Monro (1951) for quantiles by stochastic approximation.
+recursion; Gibbs & Candes, Adaptive Conformal Inference (NeurIPS 2021), for quantiles that hold
+their share under drift.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ _FORGET = 0.98
 _QUANTILES = (0.5, 0.95, 0.99)
 _PRIOR_LOG_RATIO = (0.0, math.log(2.0), math.log(3.0))
 _STEP = 0.05
+_TURN_RATE = 0.02
+_WAITING = 0.5
 _MIN_RUN_S = 1e-6
 _MAX_RATIO = 100.0
 _MAX_LOG_RATIO = math.log(_MAX_RATIO)
@@ -58,11 +61,18 @@ class Busy:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Predicted seconds to the answer (generation: to the first token)."""
+    """Predicted seconds to the answer (generation: to the first token).
+
+    Attributes:
+        median_s: the expectation before its spread was corrected.
+        waited: whether most of it is waiting; such times have a spread of their own.
+    """
 
     p50_s: float
     p95_s: float
     p99_s: float
+    median_s: float = 0.0
+    waited: bool = False
 
     def at(self, percentile: float) -> float:
         """The tracked quantile that is at least ``percentile``; p99 beyond it."""
@@ -85,13 +95,13 @@ class ModelLatency:
         self._theta = (1.0, per_unit_s / self._units[1])
         self._cov = (1.0, 0.0, 1.0)
         self._token_s = per_token_s
-        self._log_ratio = list(_PRIOR_LOG_RATIO)
-        self._seen = 0
+        self._turn_s: float | None = None
+        self._spreads = (_LogRatios(), _LogRatios())
 
     @property
     def observations(self) -> int:
         """How many answers the quantiles have seen."""
-        return self._seen
+        return sum(spread.seen for spread in self._spreads)
 
     def run_s(self, units: float) -> float:
         """Expected seconds of one run of ``units``, ``units`` >= 1."""
@@ -105,11 +115,10 @@ class ModelLatency:
 
     def predict(self, demand: Demand, busy: Busy) -> Spread:
         """Predict the time to the answer of a request that arrives now."""
-        median = self._median_s(demand, busy)
-        low, mid, high = self._log_ratio
-        p50 = median * math.exp(low)
-        p95 = max(p50, median * math.exp(mid))
-        return Spread(p50, p95, max(p95, median * math.exp(high)))
+        own = self.run_s(demand.units)
+        wait = self._wait_s(demand, busy, own)
+        waited = wait > _WAITING * own
+        return self._spreads[1 if waited else 0].around(own + wait, waited)
 
     def observe_run(self, units: float, run_s: float) -> None:
         """Learn from one run of the engine: ``units`` together took ``run_s``.
@@ -142,33 +151,61 @@ class ModelLatency:
         if token_s > 0 and math.isfinite(token_s):
             self._token_s += 0.1 * (token_s - self._token_s)
 
-    def observe_answer(self, predicted_p50_s: float, actual_s: float) -> None:
-        """Learn the spread: what was predicted for a request, and what it took.
+    def observe_turn(self, turn_s: float) -> None:
+        """Learn how long one generation holds its slot, prefill to last token."""
+        if turn_s > 0 and math.isfinite(turn_s):
+            known_s = turn_s if self._turn_s is None else self._turn_s
+            self._turn_s = known_s + _TURN_RATE * (turn_s - known_s)
 
-        Both are seconds to the answer; ``predicted_p50_s`` is ``Spread.p50_s`` as predicted at
-        arrival.
+    def observe_answer(self, predicted: Spread, actual_s: float) -> None:
+        """Learn the spread: what ``predict`` said of a request at its arrival, and what it took.
+
+        Both are times to the answer (generation: to the first token).
         """
-        if not (predicted_p50_s > 0 and actual_s > 0):
-            return
-        seen = math.log(actual_s / predicted_p50_s) + self._log_ratio[0]
-        seen = min(max(seen, -_MAX_LOG_RATIO), _MAX_LOG_RATIO)
-        self._seen += 1
-        step = max(_STEP, 1.0 / math.sqrt(self._seen))
-        for index, quantile in enumerate(_QUANTILES):
-            below = seen < self._log_ratio[index]
-            move = step * ((quantile - 1.0) if below else quantile)
-            self._log_ratio[index] += move
+        if predicted.median_s > 0 and actual_s > 0:
+            self._spreads[1 if predicted.waited else 0].observe(predicted, actual_s)
 
-    def _median_s(self, demand: Demand, busy: Busy) -> float:
-        own = self.run_s(demand.units)
+    def _wait_s(self, demand: Demand, busy: Busy, own_s: float) -> float:
         wait = busy.load_in_s
         if self._token_s > 0:
             ahead = busy.queued_units + max(busy.running - busy.lanes + 1, 0)
-            turn = self.run_s(1.0) + self._token_s * max(demand.output_tokens, 1.0)
-            return wait + own + ahead * turn / busy.lanes
+            turn = self._turn_s
+            if turn is None:
+                turn = own_s + self._token_s * max(demand.output_tokens, 1.0)
+            return wait + ahead * turn / busy.lanes
         if busy.queued_units > 0:
             full = math.ceil(busy.queued_units / busy.batch_units)
             wait += full * self.run_s(min(busy.queued_units, busy.batch_units)) / busy.lanes
         if busy.running >= busy.lanes:
-            wait += 0.5 * own
-        return wait + own
+            wait += 0.5 * own_s
+        return wait
+
+
+class _LogRatios:
+    """Quantiles of log(actual / expected), tracked online."""
+
+    def __init__(self) -> None:
+        self._at = list(_PRIOR_LOG_RATIO)
+        self._factor = [math.exp(value) for value in self._at]
+        self.seen = 0
+
+    def around(self, median_s: float, waited: bool) -> Spread:
+        """The quantiles of a time expected to be ``median_s``."""
+        low, mid, high = self._factor
+        p50 = median_s * low
+        p95 = max(p50, median_s * mid)
+        return Spread(p50, p95, max(p95, median_s * high), median_s, waited)
+
+    def observe(self, predicted: Spread, actual_s: float) -> None:
+        """Widen after a miss, narrow after a hit, so that each quantile holds its share.
+
+        What counts is whether the answer came within what was *told* at its arrival, which may
+        be many answers ago: that is what makes the long-run share exact under delayed feedback.
+        """
+        self.seen += 1
+        step = max(_STEP, 1.0 / math.sqrt(self.seen))
+        told = (predicted.p50_s, predicted.p95_s, predicted.p99_s)
+        for index, quantile in enumerate(_QUANTILES):
+            moved = self._at[index] + step * (quantile - (actual_s <= told[index]))
+            self._at[index] = min(max(moved, -_MAX_LOG_RATIO), _MAX_LOG_RATIO)
+            self._factor[index] = math.exp(self._at[index])

@@ -124,10 +124,13 @@ class Router:
         model = self._catalog.models[name]
         spread = self._latency[name].predict(question.demand, state.busy)
         prediction = Prediction(
-            quality=question.quality[name],
-            p50_s=spread.p50_s,
-            p95_s=spread.p95_s,
-            cost_usd=cost_usd(model, question.input_tokens, question.demand.output_tokens),
+            question.quality[name],
+            spread.p50_s,
+            spread.p95_s,
+            cost_usd(model, question.input_tokens, question.demand.output_tokens),
+            spread.p99_s,
+            spread.median_s,
+            spread.waited,
         )
         why_not = state.broken or _why_not(
             prediction, spread, question.request, latency_class, floor

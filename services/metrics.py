@@ -86,6 +86,12 @@ class Metrics:
             ("route", "latency_class", "held"),
             registry=registry,
         )
+        self.predictions = Counter(
+            "turnout_predictions_total",
+            "Answers by whether they came within the predicted p95; 95 % should.",
+            ("model", "within_p95"),
+            registry=registry,
+        )
         self.cost = Counter(
             "turnout_cost_usd_total", "Expected cost of answers.", ("model",), registry=registry
         )
@@ -121,6 +127,7 @@ class Metrics:
         self._run = cache(self.run_seconds.labels)
         self._batch = cache(self.batch_rows.labels)
         self._deadline = cache(self.deadlines.labels)
+        self._prediction = cache(self.predictions.labels)
         self._cost = cache(self.cost.labels)
         self._tokens = cache(self.tokens.labels)
 
@@ -146,6 +153,10 @@ class Metrics:
             self._tokens(model, "output").inc(outcome.output_tokens)
         else:
             self._batch(model).observe(outcome.batch)
+
+    def predicted(self, model: str, within: bool) -> None:
+        """Count an answer against the p95 that was predicted for it."""
+        self._prediction(model, "true" if within else "false").inc()
 
     def loaded(self, model: str, load: Load) -> None:
         """Set a model's load gauges."""

@@ -16,6 +16,7 @@ from typing import cast
 import numpy as np
 
 from routing.judge import Judge
+from routing.latency import Spread
 from routing.router import ModelState, Question, Router
 from runners.protocol import Ran, TensorBackend, TextBackend, Ticket
 from services.decisions import DecisionLog, Record, now
@@ -206,6 +207,8 @@ class Plane:
         await self._warm(member, request)
         ran = await cast("TensorBackend", member.backend).infer(tensors, self._ticket(request))
         member.breaker.succeeded()
+        if member.model.placement != "inline":
+            member.latency.observe_run(float(ran.batch), ran.run_s)
         return ran
 
     async def _escalate(
@@ -286,17 +289,29 @@ class Plane:
             self._end(record, outcome, request)
             if status == "ok":
                 self.fleet.succeeded(name)
-                self._learn(record.decision, name, first_s)
-                if last.completion_tokens > 1:
-                    per_token_s = (total_s - first_s) / (last.completion_tokens - 1)
-                    self.fleet.members[name].latency.observe_token(per_token_s)
+                self._learn_generation(record.decision, name, last, first_s, total_s)
 
     def _learn(self, decision: Decision, name: str, actual_s: float) -> None:
-        for candidate in decision.candidates:
-            if candidate.model == name and name == decision.model:
-                self.fleet.members[name].latency.observe_answer(
-                    candidate.prediction.p50_s, actual_s
-                )
+        """Compare what was predicted of the chosen model with what it took."""
+        if name != decision.model:
+            return
+        told = next(c.prediction for c in decision.candidates if c.model == name)
+        spread = Spread(told.p50_s, told.p95_s, told.p99_s, told.expected_s, told.waited)
+        self.fleet.members[name].latency.observe_answer(spread, actual_s)
+        self.metrics.predicted(name, actual_s <= told.p95_s)
+
+    def _learn_generation(
+        self, decision: Decision, name: str, last: Piece, first_s: float, total_s: float
+    ) -> None:
+        self._learn(decision, name, first_s)
+        latency = self.fleet.members[name].latency
+        told = next(c.prediction for c in decision.candidates if c.model == name)
+        if not told.waited and name == decision.model:
+            latency.observe_run(float(last.prompt_tokens), first_s)
+        writing_s = total_s - first_s
+        if last.completion_tokens > 1:
+            latency.observe_token(writing_s / (last.completion_tokens - 1))
+        latency.observe_turn(writing_s + latency.run_s(float(last.prompt_tokens)))
 
     def _end_attempt(self, name: str, error: TurnoutError) -> None:
         if isinstance(error, RunnerError):

@@ -170,12 +170,18 @@ class Prediction:
         p50_s: median seconds to the answer (chat: to the first token).
         p95_s: seconds by which the class's target share of answers is there.
         cost_usd: expected cost.
+        p99_s: seconds by which 99 % of answers are there.
+        expected_s: expectation before its spread was learned.
+        waited: whether most of the time is waiting.
     """
 
     quality: float
     p50_s: float
     p95_s: float
     cost_usd: float
+    p99_s: float = float("inf")
+    expected_s: float = 0.0
+    waited: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ def test_a_predicted_p95_holds_for_95_percent(sigma: float) -> None:
         actual = 0.02 * rng.lognormal(0, sigma)
         if index > 2000:
             held.append(actual <= spread.p95_s)
-        latency.observe_answer(spread.p50_s, actual)
+        latency.observe_answer(spread, actual)
     assert np.mean(held) == pytest.approx(0.95, abs=0.02)
 
 
@@ -66,7 +66,7 @@ def test_predictions_stay_positive_and_ordered(
     latency = ModelLatency(0.01, 0.001)
     for rows, run_s in seen:
         latency.observe_run(rows, run_s)
-        latency.observe_answer(0.01, run_s)
+        latency.observe_answer(latency.predict(Demand(), Busy()), run_s)
     spread = latency.predict(Demand(units), Busy(queued_units=queued, running=1, batch_units=64))
     assert 0 < spread.p50_s <= spread.p95_s <= spread.p99_s < 1e9
     assert spread.at(0.5) <= spread.at(0.95) <= spread.at(0.999)
