@@ -6,7 +6,7 @@ Imports neither pydantic nor the catalog, so that a cold start pays for onnxrunt
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from runners.engines.fit import Declared, misfits
 from runners.engines.loading import Loading
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from runners.protocol import Active
     from turnout.catalog import Model
     from turnout.types import Tensors
+
+Provider: TypeAlias = tuple[str, dict[str, Any]]
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -46,6 +48,8 @@ class OnnxRunner:
         device: index of the GPU.
     """
 
+    _engine = "onnx"
+
     def __init__(
         self,
         name: str,
@@ -58,7 +62,7 @@ class OnnxRunner:
     ) -> None:
         self._name = name
         self._path = path
-        self._requested = CUDA if provider == "cuda" else CPU
+        self._provider = provider
         self._threads = threads
         self._strict = strict
         self._device = device
@@ -82,30 +86,31 @@ class OnnxRunner:
 
     def load(self) -> Active:
         """Open the session; see ``Runner.load``."""
-        loading = Loading("onnx")
-        wanted: list[str | tuple[str, dict[str, Any]]] = (
-            [(CUDA, {"device_id": self._device})] if self._requested == CUDA else []
-        )
-        reason = unavailable(self._requested)
-        if reason is not None:
-            wanted = []
-            if self._strict:
-                raise LoadFailed(self._name, f"{reason}; strict forbids a fallback")
+        loading = Loading(self._engine)
+        if not self._path.is_file():
+            raise LoadFailed(
+                self._name, f"{self._path} is missing; build the model again (make setup)"
+            )
+        wanted = self._wanted()
+        requested = wanted[0][0]
+        reason = unavailable(requested)
+        if reason is not None and self._strict:
+            raise LoadFailed(self._name, f"{reason}; strict forbids a fallback")
         session = open_session(
             self._name,
             self._path,
-            [*wanted, CPU],
+            [each for each in wanted if unavailable(each[0]) is None],
             threads=self._threads,
-            strict=self._strict and bool(wanted),
+            strict=self._strict and requested != CPU,
         )
         active = session.get_providers()[0]
-        if active != self._requested and reason is None:
-            reason = f"{self._requested} did not start: no usable device, driver or library"
+        if active != requested and reason is None:
+            reason = f"{requested} did not start: no usable device, driver or library"
             if self._strict:
                 raise LoadFailed(self._name, f"{reason}; strict forbids a fallback")
         self._session = session
         self._outputs = tuple(output.name for output in session.get_outputs())
-        return loading.done(self._requested, active, reason=reason)
+        return loading.done(requested, active, reason=reason)
 
     def run(self, tensors: Tensors) -> Mapping[str, np.ndarray[Any, Any]]:
         """Run one batch; see ``TensorRunner.run``."""
@@ -121,6 +126,13 @@ class OnnxRunner:
     def close(self) -> None:
         """Free the session."""
         self._session = None
+
+    def _wanted(self) -> list[Provider]:
+        """Providers with their options, the one asked for first, the CPU last."""
+        cpu: Provider = (CPU, {})
+        if self._provider == "cpu":
+            return [cpu]
+        return [(CUDA, {"device_id": self._device}), cpu]
 
 
 def unavailable(provider: str) -> str | None:
@@ -139,7 +151,7 @@ def unavailable(provider: str) -> str | None:
 def open_session(
     name: str,
     path: Path,
-    providers: Sequence[str | tuple[str, dict[str, Any]]],
+    providers: Sequence[Provider],
     *,
     threads: int,
     strict: bool = False,
@@ -147,15 +159,13 @@ def open_session(
     """Open a session for serving beside others.
 
     Idle threads do not spin (they would take the cores from other models), operators run one
-    after another, and the initialisers are the session's only copy of the weights.
+    after another.
 
     Raises:
-        LoadFailed: the file is missing or no model ONNX Runtime can run.
+        LoadFailed: the file is no model that ONNX Runtime can run.
     """
     import onnxruntime
 
-    if not path.is_file():
-        raise LoadFailed(name, f"{path} is missing; build the model again (make setup)")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

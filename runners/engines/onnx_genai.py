@@ -62,9 +62,11 @@ class GenAIDecoder:
         config = _read_config(name, folder)
         decoder = config["model"]["decoder"]
         path = folder / decoder["filename"]
+        if not path.is_file():
+            raise LoadFailed(name, f"{path} is missing; build the model again (make setup)")
         self.tokenizer = FileTokenizer(name, folder)
         self.context_tokens = min(context_tokens, config["model"]["context_length"])
-        self._session = open_session(name, path, [CPU], threads=threads)
+        self._session = open_session(name, path, [(CPU, {})], threads=threads)
         self._inputs = decoder["inputs"]
         self._logits = decoder["outputs"]["logits"]
         self._layers: list[tuple[str, str, np.ndarray[Any, Any]]] = []

@@ -5,6 +5,9 @@ Imported by the deepspeed engine after torch is there.
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 
 
@@ -31,9 +34,8 @@ class SlotCache:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        # Not zeroed: on a CPU the system hands out pages as positions are written.
-        self._keys = [torch.empty(shape, dtype=dtype, device=device) for _ in range(layers)]
-        self._values = [torch.empty(shape, dtype=dtype, device=device) for _ in range(layers)]
+        self._keys = [_zeros(shape, dtype, device) for _ in range(layers)]
+        self._values = [_zeros(shape, dtype, device) for _ in range(layers)]
         self._dtype = dtype
         self._rows = slice(0, 0)
         self._positions = torch.empty((0, 0), dtype=torch.long, device=device)
@@ -81,3 +83,16 @@ class SlotCache:
         for tensors in (self._keys, self._values):
             for tensor in tensors:
                 tensor[target, :, :length] = tensor[source, :, :length]
+
+
+def _zeros(
+    shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    """Zeros: what a mask hides must still be finite, for 0 x NaN is NaN.
+
+    On a CPU they come from ``calloc``, so memory is only taken as positions are written.
+    """
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    raw = np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)
+    return torch.from_numpy(raw).view(dtype).view(shape)

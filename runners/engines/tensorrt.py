@@ -1,0 +1,148 @@
+"""TensorRT through ONNX Runtime's provider: engines are built once a device and kept on disk.
+
+Without the provider or the device, the catalog's fallback serves and the reason is recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runners.engines.onnx import CPU, CUDA, FILE, OnnxRunner, declared, open_session, unavailable
+from turnout.errors import LoadFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runners.engines.fit import Declared
+    from runners.engines.onnx import Provider
+    from turnout.catalog import Model
+    from turnout.catalog.engines import TensorRT
+
+TENSORRT = "TensorrtExecutionProvider"
+
+
+class TensorRTRunner(OnnxRunner):
+    """One ONNX Runtime session that asks for TensorRT.
+
+    Args:
+        name: the model's name, for errors.
+        path: the ``.onnx`` file.
+        options: the catalog's.
+        cache: where engines are kept; by default the user's cache folder.
+    """
+
+    _engine = "tensorrt"
+
+    def __init__(
+        self, name: str, path: Path, options: TensorRT, *, cache: Path | None = None
+    ) -> None:
+        super().__init__(
+            name, path, threads=options.threads, strict=options.strict, device=options.device
+        )
+        self._options = options
+        self._cache = cache or cache_root()
+
+    @classmethod
+    def of(cls, name: str, model: Model, folder: Path) -> TensorRTRunner:
+        """The runner of a catalog entry."""
+        options = model.runner
+        if options.engine != "tensorrt":
+            raise LoadFailed(name, f"engine {options.engine!r} given to the tensorrt runner")
+        return cls(name, folder / FILE, options)
+
+    def _wanted(self) -> list[Provider]:
+        wanted: list[Provider] = [(TENSORRT, {})]
+        if unavailable(TENSORRT) is None:
+            wanted = [(TENSORRT, self._tensorrt_options())]
+        if self._options.fallback == "cuda":
+            wanted.append((CUDA, {"device_id": self._device}))
+        return [*wanted, (CPU, {})]
+
+    def _tensorrt_options(self) -> dict[str, Any]:
+        # The inputs' names and shapes come from the model; a session on the CPU reads them.
+        session = open_session(self._name, self._path, [(CPU, {})], threads=1)
+        device, driver = device_and_driver(self._device)
+        folder = self._cache / cache_key(
+            hashlib.sha256(self._path.read_bytes()).hexdigest(), device, driver, versions()
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        return provider_options(self._options, declared(session), folder)
+
+
+def provider_options(options: TensorRT, inputs: Sequence[Declared], cache: Path) -> dict[str, Any]:
+    """The provider's options. Pure.
+
+    Args:
+        options: the catalog's.
+        inputs: of the model.
+        cache: an existing folder for engines and the timing cache of this model on this device.
+
+    Returns:
+        with explicit shape profiles when the rows are each input's only free axis; otherwise
+        ONNX Runtime makes profiles of the shapes it meets, and builds again for new ones.
+
+    Source: ONNX Runtime documentation, "TensorRT Execution Provider", configuration options.
+    """
+    chosen: dict[str, Any] = {
+        "device_id": options.device,
+        "trt_max_workspace_size": options.workspace_mib * 1024**2,
+        "trt_fp16_enable": options.precision == "fp16",
+        "trt_int8_enable": options.precision == "int8",
+        "trt_engine_cache_enable": True,
+        "trt_engine_cache_path": str(cache),
+        "trt_timing_cache_enable": True,
+        "trt_timing_cache_path": str(cache),
+    }
+    if not any(None in entry.shape[1:] for entry in inputs):
+        for key, rows in (
+            ("min", options.min_rows),
+            ("opt", options.opt_rows),
+            ("max", options.max_rows),
+        ):
+            chosen[f"trt_profile_{key}_shapes"] = ",".join(
+                f"{entry.name}:{_dims(entry, rows)}" for entry in inputs if entry.shape
+            )
+    return chosen
+
+
+def cache_key(model_sha256: str, device: str, driver: str, version: str) -> str:
+    """The name of an engine's folder: another model, device, driver or version gets its own."""
+    key = "\n".join((model_sha256, device, driver, version))
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def cache_root() -> Path:
+    """Where engines are kept between starts: ``$XDG_CACHE_HOME/turnout/tensorrt``."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "turnout" / "tensorrt"
+
+
+def device_and_driver(index: int) -> tuple[str, str]:
+    """Name of a GPU and version of its driver; ``unknown`` where nvidia-smi does not tell."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+        device, _, driver = answer.stdout.splitlines()[index].partition(",")
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return "unknown", "unknown"
+    return device.strip(), driver.strip()
+
+
+def versions() -> str:
+    """Versions of ONNX Runtime and TensorRT: engines of one are refused by another."""
+    import onnxruntime
+
+    try:
+        tensorrt = metadata.version("tensorrt")
+    except metadata.PackageNotFoundError:
+        tensorrt = "bundled"
+    return f"onnxruntime {onnxruntime.__version__}, tensorrt {tensorrt}"
+
+
+def _dims(entry: Declared, rows: int) -> str:
+    return "x".join(str(size or rows) for size in (entry.shape[0] or rows, *entry.shape[1:]))
