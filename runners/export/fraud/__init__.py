@@ -1,0 +1,1 @@
+"""The fraud models' own data, training and evaluation."""

@@ -1,0 +1,16 @@
+"""Run an ONNX file once, to hold it against what it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+
+def run_onnx(path: Path, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The graph's first output on ONNX Runtime's CPU provider."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, dict(inputs))[0])

@@ -1,0 +1,163 @@
+"""Encoded pictures in, class and score out."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from runners.tasks.rows import byte_rows
+from turnout.errors import ArtifactInvalid, InvalidRequest
+from turnout.types import Tensors
+
+MAX_ROWS = 256
+MAX_PIXELS = 50_000_000
+MAX_REQUEST_PIXELS = 200_000_000
+_FORMATS = ("JPEG", "PNG")
+_UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    IndexError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """How a picture becomes numbers.
+
+    Attributes:
+        size: side of the model's input, in pixels.
+        crop: side of the centre crop, as a share of the shorter side.
+        mean: subtracted from each 0..255 value.
+        scale: what the difference is divided by.
+    """
+
+    size: int
+    crop: float
+    mean: float
+    scale: float
+
+
+class ImageTask:
+    """``image`` BYTES [n] to ``class_id`` INT64, ``class_name`` BYTES and ``score`` FP32 [n].
+
+    Args:
+        labels: the classes' names, in index order.
+        preprocess: how a picture becomes numbers.
+    """
+
+    def __init__(self, labels: Sequence[str], preprocess: Preprocess) -> None:
+        self._names = np.array([label.encode() for label in labels], dtype=object)
+        self._preprocess = preprocess
+
+    @classmethod
+    def load(cls, folder: Path) -> ImageTask:
+        """Read ``labels.json`` and ``preprocess.json``."""
+        try:
+            labels = json.loads((folder / "labels.json").read_text("utf-8"))
+            settings = json.loads((folder / "preprocess.json").read_text("utf-8"))
+            return cls(labels, Preprocess(**settings))
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise ArtifactInvalid(
+                f"{folder} holds no readable labels.json and preprocess.json ({error}); "
+                "build the model again"
+            ) from error
+
+    def prepare(self, tensors: Tensors) -> Tensors:
+        """See ``TensorTask.prepare``; gives ``image`` FP32 [n, 3, s, s]."""
+        rows = byte_rows(tensors, "image", MAX_ROWS)
+        size = self._preprocess.size
+        batch = np.empty((len(rows), 3, size, size), np.float32)
+        left = MAX_REQUEST_PIXELS
+        for index, row in enumerate(rows):
+            try:
+                image, pixels = _open(row, min(MAX_PIXELS, left))
+                batch[index] = pixels_of(image, self._preprocess)
+            except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+                raise _refused(index, f"has over {MAX_PIXELS} pixels; scale it down") from None
+            except InvalidRequest as error:
+                raise _refused(index, str(error)) from None
+            except _UNREADABLE as error:
+                raise _refused(index, f"cannot be decoded as JPEG or PNG: {error}") from None
+            left -= pixels
+        return {"image": batch}
+
+    def collate(self, requests: Sequence[Tensors]) -> Tensors:
+        """See ``TensorTask.collate``."""
+        if len(requests) == 1:
+            return requests[0]
+        return {"image": np.concatenate([request["image"] for request in requests])}
+
+    def finish(self, outputs: Tensors) -> Tensors:
+        """See ``TensorTask.finish``; takes ``logits`` FP32 [n, classes]."""
+        shares = _softmax(outputs["logits"])
+        best = shares.argmax(axis=1)
+        return {
+            "class_id": best.astype(np.int64),
+            "class_name": self._names[best],
+            "score": np.take_along_axis(shares, best[:, None], axis=1)[:, 0],
+        }
+
+    def margin(self, outputs: Tensors) -> np.ndarray[Any, Any]:
+        """How far ahead the best class is: top-1 minus top-2 probability, FP32 [n].
+
+        A cascade escalates where it is small.
+        """
+        top = np.partition(_softmax(outputs["logits"]), -2, axis=1)[:, -2:]
+        return top[:, 1] - top[:, 0]
+
+
+def pixels_of(image: Image.Image, preprocess: Preprocess) -> np.ndarray[Any, Any]:
+    """Crop, resize and scale: an opened picture to FP32 [3, s, s].
+
+    Source: the EfficientNet-Lite reference (centre crop of s/(s+32) of the shorter side, bicubic).
+    """
+    image = ImageOps.exif_transpose(_as_rgb(image))
+    width, height = image.size
+    side = max(1, int(min(width, height) * preprocess.crop))
+    left, top = (width - side + 1) // 2, (height - side + 1) // 2
+    size = (preprocess.size, preprocess.size)
+    image = image.crop((left, top, left + side, top + side)).resize(size, Image.Resampling.BICUBIC)
+    values = np.asarray(image, np.float32).transpose(2, 0, 1)
+    return (values - preprocess.mean) / preprocess.scale
+
+
+def _open(row: bytes, max_pixels: int) -> tuple[Image.Image, int]:
+    """Read the header only; refuse by the size it declares, before anything is decoded."""
+    image = Image.open(io.BytesIO(row), formats=_FORMATS)
+    pixels = image.width * image.height
+    if pixels > max_pixels:
+        raise InvalidRequest(
+            f"has {image.width} x {image.height} pixels; at most {MAX_PIXELS} an image and "
+            f"{MAX_REQUEST_PIXELS} a request are decoded"
+        )
+    return image, pixels
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Any mode to RGB; 16-bit grey is scaled, transparency is dropped."""
+    if image.mode.startswith("I"):
+        grey = (np.asarray(image, np.uint32) >> 8).clip(0, 255).astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
+    return image.convert("RGB")
+
+
+def _softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float32)
+    return shares / shares.sum(axis=1, keepdims=True)
+
+
+def _refused(index: int, what: str) -> InvalidRequest:
+    return InvalidRequest(f"image row {index} {what}", param="image")

@@ -1,0 +1,203 @@
+"""Build what a catalog names and the BentoML model store lacks.
+
+An artefact's version is the hash of all that shapes it: recipe, options, the recipe's code (with
+the hashes of its sources in it). So the same inputs are never built twice, and a changed recipe
+always is. A version is built beside the store and moved in whole, by one rename: a build that
+was killed leaves nothing there. One process builds a tag; others wait and find it done.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from runners.export import Origin, fingerprint, load_recipe
+from services.store import BENTOML_FILE, MANIFEST, files_of, hash_of, home
+from turnout.errors import ArtifactInvalid
+
+if TYPE_CHECKING:
+    from turnout.catalog import Artifact, Catalog
+
+Report = Callable[[str], None]
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FAILURES = (OSError, RuntimeError, ValueError, TypeError, KeyError)
+_REFUSED = frozenset({".pkl", ".pickle", ".joblib", ".pth", ".pt", ".bin", ".ckpt"})
+
+
+def ensure(
+    catalog: Catalog, report: Report, only: Collection[str] | None = None
+) -> Mapping[str, Path]:
+    """Build every missing artefact of a catalog.
+
+    Args:
+        catalog: the catalog.
+        report: told what happens, one line each.
+        only: names of models or tags to look at; all if None.
+
+    Returns:
+        The folder of each artefact, by tag.
+
+    Raises:
+        ArtifactInvalid: some could not be built (the others were), each with the way out.
+    """
+    wanted = {
+        version_of(model.artifact): model.artifact
+        for name, model in catalog.models.items()
+        if model.artifact is not None
+        and (only is None or name in only or model.artifact.tag in only)
+    }
+    if only and not wanted:
+        raise ArtifactInvalid(f"the catalog has no model or tag named {', '.join(sorted(only))}")
+    folders: dict[str, Path] = {}
+    problems: list[str] = []
+    for artifact in wanted.values():
+        try:
+            folders[artifact.tag] = ensure_one(artifact, report)
+        except ArtifactInvalid as error:
+            problems.append(f"{artifact.tag}: {error}")
+            report(f"{artifact.tag}: failed: {error}")
+    if problems:
+        raise ArtifactInvalid("\n".join(problems))
+    return folders
+
+
+def ensure_one(artifact: Artifact, report: Report) -> Path:
+    """Build one artefact if the store lacks it, and mark it latest.
+
+    Raises:
+        ArtifactInvalid: it could not be built.
+    """
+    target = home() / "models" / artifact.tag / version_of(artifact)
+    if not (target / MANIFEST).is_file():
+        work = home() / "turnout" / "building" / artifact.tag
+        try:
+            work.mkdir(parents=True, exist_ok=True)
+            with _locked(work.with_suffix(".lock"), artifact.tag, report):
+                if not (target / MANIFEST).is_file():
+                    _build(artifact, work, target, report)
+        except _FAILURES as error:
+            raise ArtifactInvalid(_explain(error)) from error
+    _mark_latest(target)
+    return target
+
+
+def version_of(artifact: Artifact) -> str:
+    """The version this artefact has when built by the present code: 16 hexadecimal digits."""
+    inputs = [artifact.recipe, dict(artifact.options), fingerprint(artifact.recipe)]
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _build(artifact: Artifact, work: Path, target: Path, report: Report) -> None:
+    # Under the lock, so what lies here is what a killed build left behind.
+    shutil.rmtree(work)
+    work.mkdir()
+    started_s = monotonic()
+    with tempfile.TemporaryDirectory(dir=work) as scratch:
+        out = Path(scratch) / "files"
+        out.mkdir()
+        origin = load_recipe(artifact.recipe)(
+            artifact.options, out, lambda line: report(f"{artifact.tag}: {line}")
+        )
+        manifest = seal(artifact, out, origin)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _write_model_yaml(target.parent.name, target.name, manifest, out)
+        out.rename(target)
+    report(f"{artifact.tag}: built in {monotonic() - started_s:.0f} s")
+
+
+def seal(artifact: Artifact, out: Path, origin: Origin) -> Mapping[str, Any]:
+    """Write ``artifact.json`` into a folder of finished files and return it.
+
+    Raises:
+        ArtifactInvalid: a file is of a kind that may run code when it is read, or there is none.
+    """
+    names = list(files_of(out))
+    if not names:
+        raise ArtifactInvalid(f"recipe {artifact.recipe!r} wrote no file")
+    for name in names:
+        if Path(name).suffix in _REFUSED:
+            raise ArtifactInvalid(f"recipe {artifact.recipe!r} wrote a pickle: {name}")
+    manifest = {
+        "tag": artifact.tag,
+        "recipe": artifact.recipe,
+        "options": dict(artifact.options),
+        "origin": [
+            {"url": source.url, "sha256": source.sha256, "license": source.license}
+            for source in origin.sources
+        ],
+        "files": {name: hash_of(out / name) for name in names},
+        "built_with": {name: _installed(name) for name in ("turnout", *origin.built_with)},
+        "measured": dict(origin.measured),
+    }
+    (out / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False))
+    return manifest
+
+
+def _write_model_yaml(name: str, tag_version: str, manifest: Mapping[str, Any], out: Path) -> None:
+    """Write what makes the folder a model in BentoML's eyes.
+
+    ``bentoml.models.create`` copies into the store file by file, so that a killed build would
+    look complete; hence its own description of a model, and one rename of ours.
+    """
+    from bentoml import Tag
+    from bentoml._internal.models.model import ModelContext, ModelInfo, ModelOptions
+
+    licenses = sorted({source["license"] for source in manifest["origin"]})
+    info = ModelInfo(
+        tag=Tag(name, tag_version),
+        module="",
+        labels={"recipe": manifest["recipe"], "license": "-".join(licenses) or "Apache-2.0"},
+        options=ModelOptions(),
+        metadata=dict(manifest),
+        context=ModelContext(framework_name="", framework_versions={}),
+        signatures={},
+        api_version="v1",
+    )
+    with (out / BENTOML_FILE).open("w") as file:
+        info.dump(file)
+
+
+def _mark_latest(target: Path) -> None:
+    mark = target.parent / "latest"
+    if not mark.is_file() or mark.read_text().strip() != target.name:
+        fresh = target.parent / f".latest-{target.name}"
+        fresh.write_text(target.name)
+        fresh.replace(mark)
+
+
+def _locked(path: Path, tag: str, report: Report) -> FileLock:
+    """A lock held across processes, freed by the system when its process dies."""
+    lock = FileLock(path)
+    with suppress(Timeout):
+        lock.acquire(timeout=0)
+        return lock
+    report(f"{tag}: another process is building it; waiting")
+    lock.acquire()
+    return lock
+
+
+def _installed(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _explain(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return (
+            f"the disk is full ({error}); free some space, or set BENTOML_HOME and TURNOUT_CACHE "
+            "to a larger disk, then run `turnout models build` again"
+        )
+    return f"the build failed: {type(error).__name__}: {error}"
