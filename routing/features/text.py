@@ -6,6 +6,7 @@ beyond ``MAX_CHARS`` is cut from the middle, so a long document costs what a pag
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_CHARS: Final = 6_000
+_LONG: Final = 8
 _HEAD_CHARS: Final = 4_000
 
 _WORD: Final = re.compile(r"[a-z]+")
+_VALUE: Final = re.compile(r"\d+(?:\.\d+)?")
 _NUMBER: Final = re.compile(r"\d[\d,]*\.?\d*")
 _QUESTION: Final = ord("?")
 _EXCLAIM: Final = ord("!")
@@ -35,6 +38,7 @@ class Reading:
         words: alphabetic words of the whole text, in order.
         stem_words: how many of ``words`` come before the first answer option.
         options: text of each answer option ("A. ...", "B) ..."), empty when there are none.
+        option_words: how many of ``words`` belong to each option.
         numbers: numerals as written, in order.
     """
 
@@ -43,6 +47,7 @@ class Reading:
     words: list[str]
     stem_words: int
     options: tuple[str, ...]
+    option_words: tuple[int, ...]
     numbers: list[str]
 
 
@@ -53,15 +58,20 @@ def read(prompt: str) -> Reading:
         text = text[:_HEAD_CHARS] + "\n" + text[-(MAX_CHARS - _HEAD_CHARS) :]
     lower = text.lower()
     marks = list(_OPTION.finditer(text))
-    options: tuple[str, ...] = ()
-    stem_end = len(text)
-    if len(marks) >= 2:
-        stem_end = marks[0].start()
-        ends = [mark.start() for mark in marks[1:]] + [len(text)]
-        options = tuple(text[mark.end() : end] for mark, end in zip(marks, ends, strict=True))
-    stem = _WORD.findall(lower, 0, stem_end)
-    words = stem + _WORD.findall(lower, stem_end) if options else stem
-    return Reading(text, lower, words, len(stem), options, _NUMBER.findall(text))
+    numbers = _NUMBER.findall(text)
+    if len(marks) < 2:
+        words = _WORD.findall(lower)
+        return Reading(text, lower, words, len(words), (), (), numbers)
+    words = _WORD.findall(lower, 0, marks[0].start())
+    stem_words = len(words)
+    options, option_words = [], []
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    for mark, end in zip(marks, ends, strict=True):
+        found = _WORD.findall(lower, mark.end(), end)
+        words += found
+        option_words.append(len(found))
+        options.append(text[mark.end() : end])
+    return Reading(text, lower, words, stem_words, tuple(options), tuple(option_words), numbers)
 
 
 _WORD_GROUPS: Final[tuple[tuple[str, str], ...]] = (
@@ -129,6 +139,11 @@ NAMES: Final[tuple[str, ...]] = (
     "option_length_spread",
     "options_numeric",
     "options_repeat_words",
+    "options_of_one_word",
+    "longest_option_at",
+    "longest_option_by",
+    "options_rising",
+    "option_ratio",
     "stem_length",
     "ends_with_question",
     "ends_with_colon",
@@ -137,17 +152,34 @@ NAMES: Final[tuple[str, ...]] = (
 )
 
 
-def _option_features(reading: Reading) -> tuple[float, float, float, float, float]:
+def _option_features(reading: Reading) -> tuple[float, ...]:
+    """How the answer options look: their number, lengths, and whether they are numbers."""
     options = reading.options
     if not options:
-        return 0.0, 0.0, 0.0, 0.0, 0.0
+        return (0.0,) * 10
+    n = len(options)
     lengths = [len(option) for option in options]
-    mean = sum(lengths) / len(lengths)
-    spread = (max(lengths) - min(lengths)) / (mean + 1.0)
-    numeric = sum(not option[:1].isalpha() for option in options) / len(options)
+    mean, longest = sum(lengths) / n, max(lengths)
+    values = [float(m.group()) for option in options if (m := _VALUE.search(option))]
+    rising = 0.5
+    ratio = 0.0
+    if len(values) > 2:
+        rising = float(all(a <= b for a, b in itertools.pairwise(values)))
+        low, high = min(values), max(values)
+        ratio = min(math.log1p(high / low), 20.0) if low > 0.0 else 0.0
     tail = reading.words[reading.stem_words :]
-    repeated = 1.0 - len(set(tail)) / (len(tail) + 1.0)
-    return float(len(options)), math.log1p(mean), spread, numeric, repeated
+    return (
+        float(n),
+        math.log1p(mean),
+        (longest - min(lengths)) / (mean + 1.0),
+        len(values) / n,
+        1.0 - len(set(tail)) / (len(tail) + 1.0),
+        sum(count <= 1 for count in reading.option_words) / n,
+        lengths.index(longest) / n,
+        (longest - sorted(lengths)[n // 2]) / (mean + 1.0),
+        rising,
+        ratio,
+    )
 
 
 def _number_size(numbers: list[str]) -> float:
@@ -171,7 +203,8 @@ def hand_made(reading: Reading) -> NDArray[np.float32]:
     sentences = text.count(". ") + count[_QUESTION] + count[_EXCLAIM] + 1
     stem_chars = text.find(reading.options[0]) if reading.options else n_chars
     tail = text[max(0, stem_chars - 8) : stem_chars] if reading.options else text[-3:]
-    word_lengths = list(map(len, words))
+    letters = sum(count[65:91]) + sum(count[97:123])
+    long_words = sum(map(_LONG.__lt__, map(len, words)))
     groups = [_GROUP_OF[word] for word in words if word in _GROUP_OF]
     grouped = np.bincount(np.array(groups, dtype=np.int64), minlength=len(_WORD_GROUPS))
     values = [
@@ -180,8 +213,8 @@ def hand_made(reading: Reading) -> NDArray[np.float32]:
         log1p(count[_NEWLINE]),
         log1p(sentences),
         log1p(n_words / sentences),
-        sum(word_lengths) / (n_words + 1.0),
-        sum(length > 8 for length in word_lengths) / (n_words + 1.0),
+        letters / (n_words + 1.0),
+        long_words / (n_words + 1.0),
         len(set(words)) / (n_words + 1.0),
         sum(count[65:91]) / (n_chars + 1.0),
         sum(count[48:58]) / (n_chars + 1.0),

@@ -1,7 +1,7 @@
 """A router on disk: ``router.json`` beside two archives of plain arrays, hashed, never pickled.
 
     router.json   format, origin, licences, model names, feature names, SHA-256 of the archives
-    encoder.npz   words, vectors, idf, latents, means
+    encoder.npz   words, vectors, rarity, idf, means
     heads.npz     weights of every head, cold start, novelty
 
 This is the only module of ``routing.quality`` that touches files.
@@ -18,22 +18,25 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from routing.features.text import NAMES
-from routing.quality.cold_start import ColdStart
-from routing.quality.encoder import Encoder
-from routing.quality.heads import Heads
+from routing.quality.archive import (
+    Arrays,
+    pack_encoder,
+    pack_heads,
+    unpack_cold_start,
+    unpack_encoder,
+    unpack_heads,
+)
 from routing.quality.learned import LearnedQuality
 from routing.quality.novelty import Novelty
 from turnout.errors import ArtifactInvalid
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _WAY_OUT: Final = (
     "train it again with `turnout router train`, or point to routing/default_router, "
     "the router that ships with Turnout"
 )
-Arrays = dict[str, NDArray[Any]]
 
 
 def load_router(directory: str | Path) -> LearnedQuality:
@@ -48,14 +51,9 @@ def load_router(directory: str | Path) -> LearnedQuality:
     heads = _arrays(folder, "heads.npz", card)
     try:
         return LearnedQuality(
-            encoder=_encoder(encoder, card),
-            heads=_heads(heads, card),
-            cold_start=ColdStart(
-                weights=heads["cold_weights"],
-                bias=float(heads["cold_bias"]),
-                grid_prior=heads["cold_grid_prior"],
-                grid_ability=heads["cold_grid_ability"],
-            ),
+            encoder=unpack_encoder(encoder),
+            heads=unpack_heads(heads, card["models"]),
+            cold_start=unpack_cold_start(heads),
             novelty=Novelty(usual=float(heads["novelty_usual"])),
             origin=str(card.get("origin", "")),
         )
@@ -67,31 +65,9 @@ def save_router(router: LearnedQuality, directory: str | Path, card: Mapping[str
     """Write a router. ``card`` adds what people should know: origin, licences, settings."""
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    encoder, heads, cold = router.encoder, router.heads, router.cold_start
-    words = "\n".join(encoder.index).encode()
-    archives: dict[str, Arrays] = {
-        "encoder.npz": {
-            "words": np.frombuffer(words, dtype=np.uint8),
-            "vectors": encoder.vectors,
-            "scale": encoder.scale,
-            "word_weight": encoder.word_weight.astype(np.float16),
-            "idf": encoder.idf.astype(np.float16),
-            "latent_dense": encoder.latent_dense,
-            "latent_terms": encoder.latent_terms,
-            "mean": encoder.mean,
-            "inverse_std": encoder.inverse_std,
-        },
-        "heads.npz": {
-            "weights": heads.weights,
-            "bias": heads.bias,
-            "term_weights": heads.term_weights,
-            "base_rate": heads.base_rate,
-            "cold_weights": cold.weights,
-            "cold_bias": np.array(cold.bias, dtype=np.float32),
-            "cold_grid_prior": cold.grid_prior,
-            "cold_grid_ability": cold.grid_ability,
-            "novelty_usual": np.array(router.novelty.usual, dtype=np.float32),
-        },
+    archives = {
+        "encoder.npz": pack_encoder(router.encoder),
+        "heads.npz": pack_heads(router.heads, router.cold_start, router.novelty),
     }
     hashes: dict[str, str] = {}
     for name, arrays in archives.items():
@@ -103,9 +79,8 @@ def save_router(router: LearnedQuality, directory: str | Path, card: Mapping[str
         **card,
         "format": FORMAT,
         "origin": router.origin,
-        "models": list(heads.models),
+        "models": list(router.heads.models),
         "form_features": list(NAMES),
-        "latents": list(encoder.latent_names),
         "sha256": hashes,
     }
     (folder / "router.json").write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
@@ -143,29 +118,3 @@ def _arrays(folder: Path, name: str, card: Mapping[str, Any]) -> Arrays:
             return {key: archive[key] for key in archive.files}
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise _invalid(folder, f"{name} is corrupt ({error})") from None
-
-
-def _encoder(arrays: Arrays, card: Mapping[str, Any]) -> Encoder:
-    words = arrays["words"].tobytes().decode().split("\n")
-    return Encoder(
-        index={word: row for row, word in enumerate(words)},
-        vectors=arrays["vectors"],
-        scale=arrays["scale"],
-        word_weight=arrays["word_weight"].astype(np.float32),
-        idf=arrays["idf"].astype(np.float32),
-        latent_dense=arrays["latent_dense"],
-        latent_terms=arrays["latent_terms"],
-        latent_names=tuple(card["latents"]),
-        mean=arrays["mean"],
-        inverse_std=arrays["inverse_std"],
-    )
-
-
-def _heads(arrays: Arrays, card: Mapping[str, Any]) -> Heads:
-    return Heads(
-        models=tuple(card["models"]),
-        weights=arrays["weights"],
-        bias=arrays["bias"],
-        term_weights=arrays["term_weights"],
-        base_rate=arrays["base_rate"],
-    )

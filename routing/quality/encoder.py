@@ -1,17 +1,20 @@
 """From a prompt to the numbers that every head shares.
 
-    prompt → Reading → form (hand-made) ┐
-                     → meaning (static word vectors, averaged) ├→ dense (d,)
-                     → terms (words and word pairs, tf-idf) ───┤→ terms (sparse)
-                                        └→ latents (pretrained difficulty and subject) ┘
+    prompt → Reading → form (hand-made) ────────────────────┐
+                     → wording (rare words, how alike the   ├→ dense (d,)
+                       answer options are)                  │
+                     → meaning (static word vectors of stem ┘
+                       and options, averaged)
+                     → terms (words and word pairs, tf-idf) ─→ term ids and values
 
 The word vectors are a sentence encoder's vectors of single words, reduced to few dimensions
-(Model2Vec's idea, github.com/MinishLab/model2vec), averaged with weights a / (a + frequency)
-(Arora et al., ICLR 2017). The latents are linear in form, meaning and terms.
+(Model2Vec's idea, github.com/MinishLab/model2vec), averaged with weights that fall with a
+word's frequency (Arora et al., ICLR 2017).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -20,15 +23,40 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from routing.features.text import NAMES, Reading, hand_made, read
+from routing.features import text
+from routing.features.text import Reading, hand_made, read
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 UNKNOWN_BUCKETS: Final = 2_048
 PAIR_BUCKETS: Final = 1 << 15
+RARE: Final = 9.0
+VERY_RARE: Final = 10.0
+FREQUENT: Final = 5.0
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 _PAIR_SHIFT: Final = np.uint64(64 - 15)
+WORDING: Final = (
+    "rarity",
+    "rare_words",
+    "very_rare_words",
+    "frequent_words",
+    "rarest_five",
+    "rarest",
+    "stem_rarity",
+    "stem_rare_words",
+    "stem_rarest_three",
+    "unknown_words",
+    "distinct_rare_words",
+    "options_alike",
+    "options_most_alike",
+    "options_least_alike",
+    "options_near_stem",
+    "nearest_option_stands_out",
+    "options_near_stem_spread",
+    "nearest_option_at",
+    "stem_focus",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +64,8 @@ class Encoded:
     """One prompt in numbers.
 
     Attributes:
-        dense: shape (d,), standardised on the training prompts: form, meaning, latents.
-        term_ids: shape (t,), distinct terms.
+        dense: shape (d,): form and wording standardised, meaning scaled as a whole.
+        term_ids: shape (t,), distinct terms; empty when terms were not asked for.
         term_values: shape (t,), their tf-idf, of Euclidean length 1.
         known_share: share of the prompt's words the encoder knows.
     """
@@ -56,11 +84,8 @@ class Encoder:
         index: word to row.
         vectors: shape (v, k), int8; times ``scale`` gives the word vectors.
         scale: shape (k,).
-        word_weight: shape (v,), the weight of each word in the average.
+        rarity: shape (v,), log-rank of a word's frequency, in [0, 11].
         idf: shape (terms,).
-        latent_dense: shape (f + k, l); latents from form and meaning.
-        latent_terms: shape (terms, l), float16; latents from terms.
-        latent_names: what each latent stands for.
         mean: shape (d,), of the training prompts.
         inverse_std: shape (d,).
     """
@@ -68,13 +93,20 @@ class Encoder:
     index: Mapping[str, int]
     vectors: NDArray[np.int8]
     scale: Floats
-    word_weight: Floats
+    rarity: Floats
     idf: Floats
-    latent_dense: Floats
-    latent_terms: NDArray[np.float16]
-    latent_names: tuple[str, ...]
     mean: Floats
     inverse_std: Floats
+
+    @property
+    def n_form(self) -> int:
+        """How many of the dense features are of form and wording; the rest is meaning."""
+        return len(text.NAMES) + len(WORDING)
+
+    @property
+    def unknown_column(self) -> int:
+        """Where in the raw features the share of unknown words stands."""
+        return len(text.NAMES) + WORDING.index("unknown_words")
 
     @property
     def n_terms(self) -> int:
@@ -84,27 +116,46 @@ class Encoder:
     @property
     def dense_names(self) -> tuple[str, ...]:
         """A name for each position of ``Encoded.dense``."""
-        meaning = tuple(f"meaning_{i}" for i in range(len(self.scale)))
-        return NAMES + meaning + self.latent_names
+        k = range(len(self.scale))
+        stem, options = (f"stem_meaning_{i}" for i in k), (f"option_meaning_{i}" for i in k)
+        return (*text.NAMES, *WORDING, *stem, *options)
 
-    def encode(self, prompt: str) -> Encoded:
-        """Encode one prompt."""
+    def encode(self, prompt: str, *, terms: bool = True) -> Encoded:
+        """Encode one prompt; without ``terms`` it costs less."""
         reading = read(prompt)
-        ids, known_share = self._word_ids(reading)
-        base = np.concatenate((hand_made(reading), self._meaning(ids)))
-        term_ids, values = self._terms(ids)
-        if self.latent_names:
-            base_z = (base - self.mean[: len(base)]) * self.inverse_std[: len(base)]
-            latents = base_z @ self.latent_dense
-            latents += values @ self.latent_terms[term_ids].astype(np.float32)
-            tail = (latents - self.mean[len(base) :]) * self.inverse_std[len(base) :]
-            dense = np.concatenate((base_z, tail))
-        else:
-            dense = (base - self.mean) * self.inverse_std
-        np.clip(dense, -5.0, 5.0, out=dense)
-        return Encoded(dense.astype(np.float32), term_ids, values, known_share)
+        ids, known = self.word_ids(reading)
+        dense = np.subtract(self.raw(reading, ids), self.mean, dtype=np.float32) * self.inverse_std
+        np.clip(dense, -4.0, 4.0, out=dense)
+        term_ids, values = self.terms(ids) if terms else (ids[:0], self.scale[:0])
+        return Encoded(dense, term_ids, values, known)
 
-    def _word_ids(self, reading: Reading) -> tuple[Ints, float]:
+    def raw(self, reading: Reading, ids: Ints) -> Floats:
+        """Form, wording and meaning before standardisation, shape (d,)."""
+        size = len(self.index)
+        is_known = ids < size
+        known = ids[is_known]
+        n_parts = 1 + len(reading.options)
+        wording = np.zeros(len(WORDING), dtype=np.float32)
+        wording[9] = 1.0 - len(known) / (len(ids) + 1.0)
+        if not len(known):
+            nothing = np.zeros(2 * len(self.scale), dtype=np.float32)
+            return np.concatenate((hand_made(reading), wording, nothing))
+        part = np.repeat(np.arange(n_parts), (reading.stem_words, *reading.option_words))[is_known]
+        rarity = self.rarity[known]
+        _rarity_features(rarity, rarity[part == 0], known, wording)
+        weight = _weight_of(rarity)
+        by_part = np.zeros((n_parts, len(known)), dtype=np.float32)
+        by_part[part, np.arange(len(known))] = weight
+        sums = (by_part @ self.vectors[known].astype(np.float32)) * self.scale
+        totals = by_part.sum(axis=1) + 1e-6
+        stem = sums[0] / totals[0]
+        options = sums[1:].sum(axis=0) / max(float(totals[1:].sum()), 1e-6)
+        if n_parts > 1:
+            _likeness_features(sums[1:], stem, wording)
+        wording[18] = math.sqrt(stem @ stem)
+        return np.concatenate((hand_made(reading), wording, stem, options))
+
+    def word_ids(self, reading: Reading) -> tuple[Ints, float]:
         """Rows of known words; unknown words get a bucket behind the vocabulary."""
         index, size, words = self.index, len(self.index), reading.words
         found = list(map(index.get, words))
@@ -117,15 +168,8 @@ class Encoder:
         share = 1.0 - unknown / len(words) if words else 0.0
         return np.array(found, dtype=np.int64), share
 
-    def _meaning(self, ids: Ints) -> Floats:
-        known = ids[ids < len(self.index)]
-        if not len(known):
-            return np.zeros(len(self.scale), dtype=np.float32)
-        weight = self.word_weight[known]
-        rows = self.vectors[known].astype(np.float32)
-        return (weight @ rows) * (self.scale / weight.sum())
-
-    def _terms(self, ids: Ints) -> tuple[Ints, Floats]:
+    def terms(self, ids: Ints) -> tuple[Ints, Floats]:
+        """Distinct terms of a prompt and their tf-idf."""
         if not len(ids):
             return ids, np.zeros(0, dtype=np.float32)
         left, right = ids[:-1].astype(np.uint64), ids[1:].astype(np.uint64)
@@ -136,3 +180,40 @@ class Encoder:
         values = (1.0 + np.log(counts)) * self.idf[distinct]
         values /= np.sqrt(values @ values)
         return distinct, values.astype(np.float32)
+
+
+def _weight_of(rarity: Floats) -> Floats:
+    """Weight of a word in an average: near 0 for the few hundred most frequent words."""
+    return 1.0 / (1.0 + np.exp((6.5 - rarity) * 1.2))
+
+
+def _rarity_features(rarity: Floats, stem: Floats, known: Ints, out: Floats) -> None:
+    n = len(rarity)
+    rare = rarity > RARE
+    n_rare = np.count_nonzero(rare)
+    ordered = np.sort(rarity)
+    out[0] = ordered.sum() / n
+    out[1] = n_rare / n
+    out[2] = np.count_nonzero(rarity > VERY_RARE) / n
+    out[3] = np.count_nonzero(rarity < FREQUENT) / n
+    out[4], out[5] = ordered[-5:].sum() / min(n, 5), ordered[-1]
+    if n_stem := len(stem):
+        out[6] = stem.sum() / n_stem
+        out[7] = np.count_nonzero(stem > RARE) / n_stem
+        out[8] = np.sort(stem)[-3:].sum() / min(n_stem, 3)
+    out[10] = math.log1p(len(set(known[rare].tolist()))) if n_rare else 0.0
+
+
+def _likeness_features(options: Floats, stem: Floats, out: Floats) -> None:
+    n = len(options)
+    unit = options / (np.sqrt(np.einsum("ij,ij->i", options, options)) + 1e-6)[:, None]
+    alike = unit @ unit.T
+    out[11] = (alike.sum() - alike.trace()) / (n * (n - 1))
+    out[13] = alike.min()
+    alike.flat[:: n + 1] = -1.0
+    out[12] = alike.max()
+    near: list[float] = (unit @ (stem / (math.sqrt(stem @ stem) + 1e-6))).tolist()
+    mean, nearest = sum(near) / n, max(near)
+    out[14], out[15] = mean, nearest - mean
+    out[16] = math.sqrt(sum((x - mean) ** 2 for x in near) / n)
+    out[17] = near.index(nearest) / n

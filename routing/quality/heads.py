@@ -1,4 +1,4 @@
-"""One head per model: a score in log-odds from the shared features."""
+"""One head per trained model: several estimates, averaged, then calibrated."""
 
 from __future__ import annotations
 
@@ -9,40 +9,69 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routing.quality.encoder import Encoded
+from routing.quality.forest import Forest
+from routing.quality.kernel import KernelHeads
+from routing.quality.term_heads import TermHeads
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """From an averaged estimate to log-odds that hold: Platt scaling on log-odds, per model.
+
+    Attributes:
+        slope: shape (m,).
+        shift: shape (m,).
+
+    Source: Platt 1999, on the log-odds of the estimate as in Kull et al., AISTATS 2017.
+    """
+
+    slope: Floats
+    shift: Floats
+
+    def scores(self, estimate: Floats) -> Floats:
+        """Calibrated log-odds, shape (m,)."""
+        p = np.clip(estimate, 0.01, 0.99)
+        return np.log(p / (1.0 - p)) * self.slope + self.shift
+
+
+@dataclass(frozen=True, slots=True)
 class Heads:
-    """Linear heads over dense features and terms, all models in one product.
+    """The heads of all trained models.
 
     Attributes:
         models: name of each head.
-        weights: shape (d, m), on ``Encoded.dense``.
-        bias: shape (m,), log-odds on an average prompt.
-        term_weights: shape (terms, m), float16, on ``Encoded.term_values``; no rows when unused.
         base_rate: shape (m,), share of good answers among the training outcomes.
+        kernel: used by both tiers.
+        forest: only the fuller tier; None where there were too few outcomes.
+        terms: only the fuller tier; None where there were too few outcomes.
+        weights: share of kernel, forest and terms in the fuller tier's average.
+        fast: calibration of the real-time tier.
+        full: calibration of the fuller tier.
     """
 
     models: tuple[str, ...]
-    weights: Floats
-    bias: Floats
-    term_weights: NDArray[np.float16]
     base_rate: Floats
+    kernel: KernelHeads
+    forest: Forest | None
+    terms: TermHeads | None
+    weights: tuple[float, float, float]
+    fast: Calibration
+    full: Calibration
 
     def rows(self) -> Mapping[str, int]:
         """Position of each model's head."""
         return {name: row for row, name in enumerate(self.models)}
 
-    def scores(self, encoded: Encoded) -> Floats:
-        """Log-odds of a good answer from every head.
-
-        Returns:
-            shape (m,), float32.
-        """
-        scores = encoded.dense @ self.weights + self.bias
-        if len(self.term_weights) and len(encoded.term_ids):
-            rows = self.term_weights[encoded.term_ids].astype(np.float32)
-            scores = scores + encoded.term_values @ rows
-        return scores
+    def scores(self, encoded: Encoded, *, fast: bool) -> Floats:
+        """Calibrated log-odds of a good answer from every head, shape (m,), float32."""
+        estimate = self.kernel.estimate(encoded.dense)
+        if fast:
+            return self.fast.scores(estimate)
+        estimate = estimate * self.weights[0]
+        if self.forest is not None:
+            estimate += self.weights[1] * self.forest.estimate(encoded.dense)
+        if self.terms is not None:
+            estimate += self.weights[2] * self.terms.estimate(encoded)
+        return self.full.scores(estimate)

@@ -43,11 +43,10 @@ class LearnedQuality:
         self, prompt: str, models: Sequence[ModelPrior], *, fast: bool
     ) -> NDArray[np.float32]:
         """Calibrated P(good answer) of each model; see ``QualityModel.predict``."""
-        del fast
-        encoded = self.encoder.encode(prompt)
+        encoded = self.encoder.encode(prompt, terms=not fast and self.heads.terms is not None)
         rows = self.heads.rows()
         known = [_row(model, rows) for model in models]
-        head_scores = self.heads.scores(encoded)
+        head_scores = self.heads.scores(encoded, fast=fast)
         difficulty = self.cold_start.difficulty(encoded.dense)
         trust = self.novelty.trust(encoded)
         scores = np.empty(len(models), dtype=np.float32)

@@ -1,0 +1,1 @@
+"""How good a router is on recorded outcomes: offline, never imported by serving."""

@@ -1,0 +1,130 @@
+"""A router as plain arrays by name, and back: what goes into the archives of an artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routing.quality.cold_start import ColdStart
+from routing.quality.encoder import Encoder
+from routing.quality.forest import Forest
+from routing.quality.heads import Calibration, Heads
+from routing.quality.kernel import KernelHeads, Landmarks
+from routing.quality.novelty import Novelty
+from routing.quality.term_heads import TermHeads
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def pack_encoder(encoder: Encoder) -> Arrays:
+    """Arrays of an encoder; words joined by newlines as bytes."""
+    return {
+        "words": np.frombuffer("\n".join(encoder.index).encode(), dtype=np.uint8),
+        "vectors": encoder.vectors,
+        "scale": encoder.scale,
+        "rarity": encoder.rarity.astype(np.float16),
+        "idf": encoder.idf.astype(np.float16),
+        "mean": encoder.mean,
+        "inverse_std": encoder.inverse_std,
+    }
+
+
+def unpack_encoder(arrays: Mapping[str, NDArray[Any]]) -> Encoder:
+    """The encoder of ``pack_encoder``. Raises KeyError for a missing array."""
+    words = arrays["words"].tobytes().decode().split("\n")
+    return Encoder(
+        index={word: row for row, word in enumerate(words)},
+        vectors=arrays["vectors"],
+        scale=arrays["scale"],
+        rarity=arrays["rarity"].astype(np.float32),
+        idf=arrays["idf"].astype(np.float32),
+        mean=arrays["mean"],
+        inverse_std=arrays["inverse_std"],
+    )
+
+
+def pack_heads(heads: Heads, cold: ColdStart, novelty: Novelty) -> Arrays:
+    """Arrays of everything that is not the encoder."""
+    kernel, half = heads.kernel, np.float16
+    arrays: Arrays = {
+        "base_rate": heads.base_rate,
+        "weights": np.array(heads.weights, dtype=np.float32),
+        "calibration": np.stack(
+            [heads.fast.slope, heads.fast.shift, heads.full.slope, heads.full.shift]
+        ),
+        "kernel_form": kernel.landmarks.form.astype(half),
+        "kernel_meaning": kernel.landmarks.meaning.astype(half),
+        "kernel_emphasis": np.array(kernel.landmarks.emphasis, dtype=np.float32),
+        "kernel_width": np.array(kernel.landmarks.width, dtype=np.float32),
+        "kernel_weights": kernel.weights,
+        "kernel_bias": kernel.bias,
+        "cold_weights": cold.weights,
+        "cold_bias": np.array(cold.bias, dtype=np.float32),
+        "cold_grid_prior": cold.grid_prior,
+        "cold_grid_ability": cold.grid_ability,
+        "novelty_usual": np.array(novelty.usual, dtype=np.float32),
+    }
+    if (forest := heads.forest) is not None:
+        arrays |= {f"forest_{name}": getattr(forest, name) for name in _FOREST}
+        arrays["forest_depth"] = np.array(forest.depth)
+    if heads.terms is not None:
+        arrays |= {"terms_weights": heads.terms.weights, "terms_bias": heads.terms.bias}
+    return arrays
+
+
+_FOREST = (
+    "feature",
+    "threshold",
+    "left",
+    "right",
+    "value",
+    "roots",
+    "factor",
+    "loadings",
+    "bias",
+)
+
+
+def unpack_heads(arrays: Mapping[str, NDArray[Any]], models: Sequence[str]) -> Heads:
+    """The heads of ``pack_heads``. Raises KeyError for a missing array."""
+    single = np.float32
+    forest = terms = None
+    if "forest_depth" in arrays:
+        trees = {name: arrays[f"forest_{name}"] for name in _FOREST}
+        forest = Forest(depth=int(arrays["forest_depth"]), **trees)
+    if "terms_bias" in arrays:
+        terms = TermHeads(arrays["terms_weights"], arrays["terms_bias"])
+    kernel, forest_weight, term_weight = arrays["weights"].tolist()
+    calibration = arrays["calibration"]
+    return Heads(
+        models=tuple(models),
+        base_rate=arrays["base_rate"],
+        kernel=KernelHeads(
+            Landmarks.at(
+                arrays["kernel_form"].astype(single),
+                arrays["kernel_meaning"].astype(single),
+                arrays["kernel_emphasis"].tolist(),
+                arrays["kernel_width"].tolist(),
+            ),
+            arrays["kernel_weights"].astype(single),
+            arrays["kernel_bias"],
+        ),
+        forest=forest,
+        terms=terms,
+        weights=(kernel, forest_weight, term_weight),
+        fast=Calibration(calibration[0], calibration[1]),
+        full=Calibration(calibration[2], calibration[3]),
+    )
+
+
+def unpack_cold_start(arrays: Mapping[str, NDArray[Any]]) -> ColdStart:
+    """The cold start of ``pack_heads``. Raises KeyError for a missing array."""
+    return ColdStart(
+        weights=arrays["cold_weights"],
+        bias=float(arrays["cold_bias"]),
+        grid_prior=arrays["cold_grid_prior"],
+        grid_ability=arrays["cold_grid_ability"],
+    )

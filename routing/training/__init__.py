@@ -1,0 +1,1 @@
+"""Fitting routers to recorded outcomes: offline, may import scikit-learn; never serves."""

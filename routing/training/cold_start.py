@@ -1,0 +1,62 @@
+"""Fitting the difficulty of a prompt from all recorded outcomes together (Rasch's model)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from routing.quality.cold_start import ColdStart
+
+Floats = NDArray[np.float32]
+MAX_OUTCOMES: Final = 60_000
+RIDGE: Final = 0.02
+
+
+def fit_cold_start(
+    dense: Floats, score: NDArray[np.float64], ability_of: list[int], seed: int
+) -> ColdStart:
+    """One ability per model, one difficulty per prompt, linear in the dense features.
+
+    Args:
+        dense: shape (n, d).
+        score: shape (n, m), NaN where a model did not answer; good from 0.5.
+        ability_of: the ability each column shares: columns of one model met under two names.
+        seed: of the subsample of ``MAX_OUTCOMES`` outcomes.
+    """
+    rows, columns = np.nonzero(~np.isnan(score))
+    if len(rows) > MAX_OUTCOMES:
+        some = np.random.default_rng(seed).permutation(len(rows))[:MAX_OUTCOMES]
+        rows, columns = rows[some], columns[some]
+    ability = np.array(ability_of)[columns]
+    n_abilities = max(ability_of) + 1
+    dummies = sp.csr_matrix(
+        (np.ones(len(rows)), (np.arange(len(rows)), ability)), shape=(len(rows), n_abilities)
+    )
+    good = score[rows, columns] >= 0.5
+    if good.all() or not good.any():
+        weights = np.zeros(dense.shape[1], dtype=np.float32)
+    else:
+        rasch = LogisticRegression(C=RIDGE, max_iter=300)
+        rasch.fit(sp.hstack([dummies, sp.csr_matrix(dense[rows])]).tocsr(), good)
+        weights = -rasch.coef_[0][n_abilities:].astype(np.float32)
+    typical = dense @ weights
+    bias = -float(np.median(typical))
+    priors = np.linspace(0.02, 0.98, 97)
+    abilities = [_ability(float(prior), typical + bias) for prior in priors]
+    return ColdStart(
+        weights, bias, priors.astype(np.float32), np.array(abilities, dtype=np.float32)
+    )
+
+
+def _ability(prior: float, difficulty: Floats) -> float:
+    """The ability whose mean success over these difficulties is the prior, by bisection."""
+    low, high = -20.0, 20.0
+    for _ in range(40):
+        middle = (low + high) / 2.0
+        mean = float((1.0 / (1.0 + np.exp(difficulty - middle))).mean())
+        low, high = (middle, high) if mean < prior else (low, middle)
+    return (low + high) / 2.0

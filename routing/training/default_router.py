@@ -1,0 +1,76 @@
+"""The router that ships: ``python -m routing.training.default_router --data DIR``.
+
+Reads the recorded outcome tables in DIR (see docs/router.md for their origin), keeps the words
+and vectors of the present default router, and writes the rest anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from routing.quality import load_router, save_router
+from routing.training.features import design
+from routing.training.fit import train_router
+from routing.training.outcomes import read_outcomes
+
+DIRECTORY: Final = Path(__file__).parent.parent / "default_router"
+TABLES: Final = (
+    "mmlu_mixtral_gpt4.parquet",
+    "gsm8k_mixtral_gpt4.parquet",
+    "pool9_llmrouter.parquet",
+    "mmlu_pro.parquet",
+)
+ORIGIN: Final = (
+    "coefficients fitted on recorded outcomes: MMLU and GSM8K of lm-sys/RouteLLM, "
+    "the nine-model pool of ulab-uiuc/LLMRouter, MMLU-Pro evaluations of TIGER-AI-Lab/MMLU-Pro; "
+    "word vectors reduced from sentence-transformers/all-MiniLM-L6-v2"
+)
+LICENCES: Final = {
+    "lm-sys/RouteLLM": "Apache-2.0",
+    "ulab-uiuc/LLMRouter": "MIT",
+    "TIGER-AI-Lab/MMLU-Pro": "Apache-2.0",
+    "sentence-transformers/all-MiniLM-L6-v2": "Apache-2.0",
+}
+
+
+def same_model(name: str) -> str:
+    """One spelling for a model that the tables name differently."""
+    return name.split("/")[-1].lower().removeprefix("meta-").replace("3_1", "3.1")
+
+
+def shared_abilities(models: Sequence[str]) -> list[int]:
+    """For each model the number of its ability, equal for spellings of one model."""
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(same_model(model), len(numbers)) for model in models]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train on the tables and write ``routing/default_router``."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the outcome tables")
+    data: Path = parser.parse_args(arguments).data
+    outcomes = read_outcomes([data / table for table in TABLES])
+    encoder = load_router(DIRECTORY).encoder
+    flat = replace(encoder, idf=np.ones_like(encoder.idf))
+    seen = np.asarray((design(flat, outcomes.prompts).terms > 0).sum(axis=0)).ravel()
+    idf = np.log((1.0 + len(outcomes)) / (1.0 + seen)) + 1.0
+    router = train_router(
+        outcomes,
+        replace(encoder, idf=idf.astype(np.float32)),
+        rich=False,
+        abilities=shared_abilities(outcomes.models),
+        origin=ORIGIN,
+        progress=lambda step: print(step, file=sys.stderr),  # noqa: T201
+    )
+    save_router(router, DIRECTORY, {"licences": LICENCES, "questions": len(outcomes)})
+
+
+if __name__ == "__main__":
+    main()

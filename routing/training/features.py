@@ -1,0 +1,78 @@
+"""The shared features of many prompts, fitted to a training set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from routing.features.text import read
+from routing.quality.encoder import Encoder
+
+Floats = NDArray[np.float32]
+PRIOR_PROMPTS: Final = 200
+MEANING_NORM: Final = 9.0
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """Features of n prompts, as every training step needs them.
+
+    Attributes:
+        raw: shape (n, d), before standardisation.
+        terms: sparse, shape (n, terms), rows of Euclidean length 1.
+    """
+
+    raw: Floats
+    terms: sp.csr_matrix
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def dense(self, encoder: Encoder) -> Floats:
+        """What ``Encoder.encode`` gives as dense features, shape (n, d)."""
+        return ((self.raw - encoder.mean) * encoder.inverse_std).clip(-4.0, 4.0)
+
+
+def design(encoder: Encoder, prompts: Sequence[str]) -> Design:
+    """Read every prompt once."""
+    raw = np.empty((len(prompts), len(encoder.dense_names)), dtype=np.float32)
+    ids: list[NDArray[np.int64]] = []
+    values: list[Floats] = []
+    for row, prompt in enumerate(prompts):
+        reading = read(prompt)
+        word_ids, _ = encoder.word_ids(reading)
+        raw[row] = encoder.raw(reading, word_ids)
+        found, weight = encoder.terms(word_ids)
+        ids.append(found)
+        values.append(weight)
+    starts = np.cumsum([0, *map(len, ids)])
+    shape = (len(prompts), encoder.n_terms)
+    terms = sp.csr_matrix((np.concatenate(values), np.concatenate(ids), starts), shape=shape)
+    return Design(raw, terms)
+
+
+def standardised(encoder: Encoder, raw: Floats) -> Encoder:
+    """The encoder with means and spreads of these prompts.
+
+    Form and wording are standardised one by one, drawn to the encoder's present spread as if by
+    ``PRIOR_PROMPTS`` prompts, so that a feature that happens to be constant in a small table does
+    not explode later. Meaning is scaled as a whole: its directions keep their relative spread.
+    """
+    split, k, n = encoder.n_form, len(encoder.scale), len(raw)
+    mean, spread = raw.mean(axis=0), raw.std(axis=0)
+    before = 1.0 / encoder.inverse_std
+    pooled = np.sqrt((n * spread**2 + PRIOR_PROMPTS * before**2) / (n + PRIOR_PROMPTS)) + 1e-3
+    stem = raw[:, split : split + k]
+    pooled[split:] = np.sqrt((stem**2).sum(axis=1).mean()) / MEANING_NORM
+    mean[split + k :] = 0.0
+    return replace(
+        encoder,
+        mean=mean.astype(np.float32),
+        inverse_std=(1.0 / pooled).astype(np.float32),
+    )

@@ -1,0 +1,200 @@
+"""Outcome tables: who answered what, and how well.
+
+One long format for parquet and JSONL, one row per question and model:
+
+    query_id, prompt, group, model, score, cost_usd, output_tokens, latency_s
+
+``score`` is in [0, 1]; the last three may be missing or NaN where nothing was recorded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from turnout.errors import DataError, TooFewOutcomes
+
+COLUMNS: Final = (
+    "query_id",
+    "prompt",
+    "group",
+    "model",
+    "score",
+    "cost_usd",
+    "output_tokens",
+    "latency_s",
+)
+_MEASURED: Final = ("cost_usd", "output_tokens", "latency_s")
+_NOT_WORDS: Final = re.compile(r"[^a-z0-9]+")
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Questions in rows, models in columns.
+
+    Attributes:
+        query_ids: one for each question.
+        prompts: one for each question.
+        groups: subject or task of each question, "" where unknown.
+        models: one for each column.
+        score: shape (n, m), in [0, 1]; NaN where a model did not answer.
+        cost_usd: shape (n, m); NaN where not recorded.
+    """
+
+    query_ids: tuple[str, ...]
+    prompts: tuple[str, ...]
+    groups: tuple[str, ...]
+    models: tuple[str, ...]
+    score: Floats
+    cost_usd: Floats
+
+    def __len__(self) -> int:
+        return len(self.query_ids)
+
+    def take(self, rows: NDArray[np.int64]) -> Outcomes:
+        """The questions at these rows."""
+        return Outcomes(
+            tuple(self.query_ids[i] for i in rows),
+            tuple(self.prompts[i] for i in rows),
+            tuple(self.groups[i] for i in rows),
+            self.models,
+            self.score[rows],
+            self.cost_usd[rows],
+        )
+
+    def only(self, models: Sequence[str]) -> Outcomes:
+        """The columns of these models, and the questions at least one of them answered.
+
+        Raises:
+            DataError: a model is not in the table.
+        """
+        missing = [model for model in models if model not in self.models]
+        if missing:
+            raise DataError(
+                f"no outcomes of model {missing[0]!r}; the table has: {', '.join(self.models)}"
+            )
+        columns = [self.models.index(model) for model in models]
+        rows = np.flatnonzero(~np.isnan(self.score[:, columns]).all(axis=1))
+        part = self.take(rows)
+        return Outcomes(
+            part.query_ids,
+            part.prompts,
+            part.groups,
+            tuple(models),
+            part.score[:, columns],
+            part.cost_usd[:, columns],
+        )
+
+    def sample(self, limit: int | None, seed: int) -> Outcomes:
+        """``limit`` questions at random, all when there are no more."""
+        if limit is None or limit >= len(self):
+            return self
+        rows = np.random.default_rng(seed).permutation(len(self))[:limit]
+        return self.take(np.sort(rows))
+
+
+def normalised(prompt: str) -> str:
+    """A prompt without case, punctuation and spacing: equal for copies under other ids."""
+    return _NOT_WORDS.sub(" ", prompt.lower()).strip()
+
+
+def read_outcomes(paths: Sequence[Path]) -> Outcomes:
+    """Read tables into one; a question met twice (by its prompt) is one question.
+
+    Raises:
+        DataError: a file is missing or unreadable, a column is missing, a value is out of range,
+            or one model has two different scores on one question.
+        TooFewOutcomes: no rows.
+    """
+    frame = pd.concat([_read(path) for path in paths], ignore_index=True)
+    if frame.empty:
+        raise TooFewOutcomes(f"{', '.join(map(str, paths))}: no rows; record some outcomes first")
+    key = frame["prompt"].map(normalised)
+    frame = frame.assign(question=pd.factorize(key)[0])
+    firsts = frame.drop_duplicates("question").sort_values("question")
+    pairs = frame.groupby(["question", "model"])[["score", "cost_usd"]].mean()
+    score = pairs["score"].unstack("model").sort_index()
+    cost = pairs["cost_usd"].unstack("model").reindex(columns=score.columns).sort_index()
+    return Outcomes(
+        query_ids=tuple(firsts["query_id"].astype(str)),
+        prompts=tuple(firsts["prompt"]),
+        groups=tuple(firsts["group"].fillna("").astype(str)),
+        models=tuple(str(model) for model in score.columns),
+        score=score.to_numpy(dtype=np.float64),
+        cost_usd=cost.to_numpy(dtype=np.float64),
+    )
+
+
+def read_prompts(path: Path) -> tuple[list[str], list[str]]:
+    """Query ids and prompts only, each id once, in the file's order.
+
+    Raises:
+        DataError: the file or one of the two columns is missing.
+    """
+    frame = _load(path, columns=["query_id", "prompt"])
+    _require(path, frame, ("query_id", "prompt"))
+    frame = frame.drop_duplicates("query_id")
+    _check_prompts(path, frame)
+    return frame["query_id"].astype(str).tolist(), frame["prompt"].tolist()
+
+
+def _read(path: Path) -> pd.DataFrame:
+    frame = _load(path)
+    _require(path, frame, ("query_id", "prompt", "model", "score"))
+    _check_prompts(path, frame)
+    for column in _MEASURED:
+        if column not in frame:
+            frame[column] = np.nan
+    if "group" not in frame:
+        frame["group"] = ""
+    _check_score(path, frame)
+    return frame[list(COLUMNS)]
+
+
+def _load(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        if path.suffix in (".jsonl", ".ndjson"):
+            return pd.read_json(path, lines=True, dtype={"query_id": str})
+        if path.suffix == ".parquet":
+            frame = pd.read_parquet(path)
+            return frame if columns is None else frame[[c for c in columns if c in frame]]
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from None
+    raise DataError(f"{path}: unknown kind {path.suffix!r}; give a .parquet or a .jsonl file")
+
+
+def _require(path: Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
+    for column in columns:
+        if column not in frame:
+            raise DataError(
+                f"{path}: column {column!r} is missing; a table has the columns "
+                f"{', '.join(COLUMNS)} (the last three may be left out)"
+            )
+
+
+def _check_prompts(path: Path, frame: pd.DataFrame) -> None:
+    wrong = [i for i, prompt in enumerate(frame["prompt"]) if not isinstance(prompt, str)]
+    if wrong:
+        raise DataError(f"{path}: row {wrong[0]}: column 'prompt' is not text; drop or fill it")
+
+
+def _check_score(path: Path, frame: pd.DataFrame) -> None:
+    score = pd.to_numeric(frame["score"], errors="coerce").to_numpy(dtype=np.float64)
+    wrong = np.flatnonzero(~((score >= 0.0) & (score <= 1.0)))
+    if len(wrong):
+        row = int(wrong[0])
+        raise DataError(
+            f"{path}: row {row}: column 'score' is {frame['score'].iloc[row]!r}; "
+            "a score is a number from 0 (useless) to 1 (good)"
+        )
+    frame["score"] = score
