@@ -1,0 +1,84 @@
+"""Chat completions in OpenAI's shape: what we ask for, and what the chunks say. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from turnout.errors import UpstreamFailed
+from turnout.types import FinishReason, Generation, Piece
+
+
+def request_body(model: str, generation: Generation) -> dict[str, Any]:
+    """The body of ``POST /v1/chat/completions``, streaming and with usage."""
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": each.role, "content": each.content} for each in generation.messages],
+        "max_tokens": generation.max_tokens,
+        "temperature": generation.temperature,
+        "top_p": generation.top_p,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if generation.stop:
+        body["stop"] = list(generation.stop)
+    if generation.seed is not None:
+        body["seed"] = generation.seed
+    if generation.logprobs:
+        body["logprobs"] = True
+    return body
+
+
+class Completion:
+    """Turns the chunks of one streamed answer into pieces.
+
+    Args:
+        name: the model's name, for errors.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._reason: FinishReason | None = None
+        self._usage: dict[str, Any] = {}
+        self._pieces = 0
+
+    def read(self, document: Any) -> Piece | None:
+        """The piece a chunk holds, if any. A whole, unstreamed completion is one chunk too.
+
+        Raises:
+            UpstreamFailed: the chunk is an error, or no chunk at all.
+        """
+        if not isinstance(document, dict) or document.get("error"):
+            said = document.get("error") if isinstance(document, dict) else document
+            said = said.get("message", said) if isinstance(said, dict) else said
+            raise UpstreamFailed(self._name, f"the upstream failed while answering: {said}")
+        self._usage = document.get("usage") or self._usage
+        choices = document.get("choices") or []
+        if not choices:
+            return None
+        choice = choices[0]
+        reason = choice.get("finish_reason")
+        if reason is not None:
+            self._reason = "length" if reason == "length" else "stop"
+        text = (choice.get("delta") or choice.get("message") or {}).get("content") or ""
+        logprobs = (choice.get("logprobs") or {}).get("content") or []
+        if not text and not logprobs:
+            return None
+        self._pieces += 1
+        return Piece(text, logprobs=tuple(float(each["logprob"]) for each in logprobs))
+
+    def last(self) -> Piece:
+        """The piece that ends the answer, with the usage the server counted.
+
+        A server that counts none has each chunk counted as a token.
+
+        Raises:
+            UpstreamFailed: the server broke off without a finish reason.
+        """
+        if self._reason is None:
+            raise UpstreamFailed(self._name, "the upstream broke off in the middle of the answer")
+        return Piece(
+            "",
+            finish_reason=self._reason,
+            prompt_tokens=int(self._usage.get("prompt_tokens") or 0),
+            completion_tokens=int(self._usage.get("completion_tokens") or self._pieces),
+        )
