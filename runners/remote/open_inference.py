@@ -17,11 +17,12 @@ from runners.open_inference import (
 )
 from runners.protocol import Active, Load, Ran, Ticket
 from runners.remote.upstream import Upstream
-from turnout.errors import InvalidRequest, LoadFailed, UpstreamFailed
+from turnout.errors import InvalidRequest, UpstreamFailed
+from turnout.types import SIGNATURES
 
 if TYPE_CHECKING:
-    from turnout.catalog import Model
-    from turnout.types import Tensors
+    from turnout.catalog.engines import OpenInference
+    from turnout.types import Task, Tensors
 
 
 class OpenInferenceBackend:
@@ -29,9 +30,8 @@ class OpenInferenceBackend:
 
     Args:
         name: the model's name here.
-        url: the server's, ``http(s)://`` or ``unix://``.
-        model: the server's own name for the model.
-        timeout_s: the longest silence to bear.
+        options: the catalog's: URL, the server's own name for the model, the longest silence.
+        task: its public outputs are the ones asked for.
         classes: latency class to send, by priority.
         clock: monotonic seconds.
         sleep: waits between attempts.
@@ -40,30 +40,22 @@ class OpenInferenceBackend:
     def __init__(
         self,
         name: str,
-        url: str,
-        model: str,
+        options: OpenInference,
+        task: Task,
         *,
-        timeout_s: float = 60.0,
         classes: Mapping[int, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._name = name
-        self._path = f"/v2/models/{quote(model, safe='')}"
-        self._upstream = Upstream(name, url, timeout_s, classes=classes, clock=clock, sleep=sleep)
+        self._path = f"/v2/models/{quote(options.model, safe='')}"
+        self._outputs = tuple(spec.name for spec in SIGNATURES[task].outputs)
+        self._upstream = Upstream(
+            name, options.url, options.timeout_s, classes=classes, clock=clock, sleep=sleep
+        )
         self._clock = clock
         self._active: Active | None = None
         self._running = 0
-
-    @classmethod
-    def of(
-        cls, name: str, model: Model, classes: Mapping[int, str] | None = None
-    ) -> OpenInferenceBackend:
-        """The backend of a catalog entry."""
-        options = model.runner
-        if options.engine != "open-inference":
-            raise LoadFailed(name, f"engine {options.engine!r} given to the open-inference backend")
-        return cls(name, options.url, options.model, timeout_s=options.timeout_s, classes=classes)
 
     @property
     def active(self) -> Active | None:
@@ -96,7 +88,7 @@ class OpenInferenceBackend:
 
     async def infer(self, tensors: Tensors, ticket: Ticket) -> Ran:
         """Run tensors there; see ``TensorBackend.infer``."""
-        headers, body = encode_request(tensors, id=ticket.id)
+        headers, body = encode_request(tensors, id=ticket.id, outputs=self._outputs)
         begun_s = self._clock()
         self._running += 1
         try:
@@ -106,6 +98,13 @@ class OpenInferenceBackend:
         finally:
             self._running -= 1
         produced = self._read(content, length).tensors
+        missing = [output for output in self._outputs if output not in produced]
+        if missing:
+            raise UpstreamFailed(
+                self._name,
+                f"{self._upstream.url} did not answer with {', '.join(missing)} "
+                f"(it gave {', '.join(produced)})",
+            )
         rows = len(next(iter(tensors.values())))
         return Ran(produced, queue_s=0.0, run_s=self._clock() - begun_s, batch=rows)
 

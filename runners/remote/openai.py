@@ -20,7 +20,7 @@ from turnout.types import Generation, Piece
 if TYPE_CHECKING:
     import aiohttp
 
-    from turnout.catalog import Model
+    from turnout.catalog.engines import OpenAI
 
 _DONE = b"[DONE]"
 
@@ -30,10 +30,8 @@ class OpenAIBackend:
 
     Args:
         name: the model's name here.
-        url: the server's, ``http(s)://`` or ``unix://``, with or without ``/v1``.
-        model: the server's own name for the model.
-        api_key_env: environment variable that holds the key, read at ``start``; None sends none.
-        timeout_s: the longest silence to bear.
+        options: the catalog's: URL (with or without ``/v1``), the server's own name for the
+            model, the key's environment variable (read at ``start``), the longest silence to bear.
         classes: latency class to send, by priority.
         clock: monotonic seconds.
         sleep: waits between attempts.
@@ -43,41 +41,28 @@ class OpenAIBackend:
     def __init__(
         self,
         name: str,
-        url: str,
-        model: str,
+        options: OpenAI,
         *,
-        api_key_env: str | None = None,
-        timeout_s: float = 60.0,
         classes: Mapping[int, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         self._name = name
-        self._model = model
-        self._api_key_env = api_key_env
+        self._options = options
         self._environment = environment
         self._clock = clock
-        base = url.rstrip("/").removesuffix("/v1")
-        self._upstream = Upstream(name, base, timeout_s, classes=classes, clock=clock, sleep=sleep)
+        self._upstream = Upstream(
+            name,
+            options.url.rstrip("/").removesuffix("/v1"),
+            options.timeout_s,
+            classes=classes,
+            clock=clock,
+            sleep=sleep,
+        )
         self._headers: dict[str, str] = {"Content-Type": "application/json"}
         self._active: Active | None = None
         self._running = 0
-
-    @classmethod
-    def of(cls, name: str, model: Model, classes: Mapping[int, str] | None = None) -> OpenAIBackend:
-        """The backend of a catalog entry."""
-        options = model.runner
-        if options.engine != "openai":
-            raise LoadFailed(name, f"engine {options.engine!r} given to the openai backend")
-        return cls(
-            name,
-            options.url,
-            options.model,
-            api_key_env=options.api_key_env,
-            timeout_s=options.timeout_s,
-            classes=classes,
-        )
 
     @property
     def active(self) -> Active | None:
@@ -95,11 +80,12 @@ class OpenAIBackend:
             LoadFailed: the key's variable is not set, the key is refused, or no server answers.
         """
         begun_s = self._clock()
-        if self._api_key_env is not None:
-            key = self._environment.get(self._api_key_env)
+        variable = self._options.api_key_env
+        if variable is not None:
+            key = self._environment.get(variable)
             if not key:
                 raise LoadFailed(
-                    self._name, f"set the environment variable {self._api_key_env} to the API key"
+                    self._name, f"set the environment variable {variable} to the API key"
                 )
             self._headers["Authorization"] = f"Bearer {key}"
         await self._upstream.open("/v1/models", self._headers, optional=True)
@@ -117,7 +103,7 @@ class OpenAIBackend:
 
     async def generate(self, generation: Generation, ticket: Ticket) -> AsyncIterator[Piece]:
         """Write an answer; see ``TextBackend.generate``. Closing it stops the upstream too."""
-        body = orjson.dumps(request_body(self._model, generation))
+        body = orjson.dumps(request_body(self._options.model, generation))
         completion = Completion(self._name)
         self._running += 1
         try:

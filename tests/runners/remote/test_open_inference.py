@@ -8,16 +8,22 @@ import pytest
 from runners.open_inference import decode_request, encode_response, header_length_of
 from runners.protocol import Ticket
 from runners.remote import OpenInferenceBackend
-from turnout.catalog import Model
+from turnout.catalog.engines import OpenInference
 from turnout.errors import DeadlineUnreachable, InvalidRequest, LoadFailed, UpstreamFailed
+from turnout.types import Task
 
 TENSORS = {"features": np.arange(30, dtype=np.float32).reshape(2, 15)}
 BYTES = {"text": np.array([b"a", "é".encode()], object)}
 
 
+def backend_of(url, model="there", **more):
+    options = OpenInference(engine="open-inference", url=url, model=model)
+    return OpenInferenceBackend("here", options, Task.TABULAR, **more)
+
+
 @pytest.fixture
 async def backend(url, pauses):
-    backend = OpenInferenceBackend("here", url, "there/1", classes={0: "realtime"}, sleep=pauses)
+    backend = backend_of(url, "there/1", classes={0: "realtime"}, sleep=pauses)
     await backend.start()
     yield backend
     await backend.stop()
@@ -53,7 +59,7 @@ async def test_tensors_go_there_and_back_as_raw_bytes(upstream, backend):
 async def test_it_starts_when_the_model_is_ready_there(upstream, url, pauses):
     upstream.say({"error": "loading"}, status=503)
     upstream.say({})
-    backend = OpenInferenceBackend("here", url, "there", sleep=pauses)
+    backend = backend_of(url, sleep=pauses)
     assert backend.active is None
     await backend.start()
     assert [path for _, path, _, _ in upstream.asked] == ["/v2/models/there/ready"] * 2
@@ -65,7 +71,7 @@ async def test_it_starts_when_the_model_is_ready_there(upstream, url, pauses):
 async def test_a_server_that_never_gets_ready_is_a_failed_load(tmp_path, pauses):
     times = iter(range(0, 100, 20))
     absent = f"unix://{tmp_path / 'absent.sock'}"
-    backend = OpenInferenceBackend("here", absent, "m", clock=lambda: next(times), sleep=pauses)
+    backend = backend_of(absent, clock=lambda: next(times), sleep=pauses)
     with pytest.raises(LoadFailed, match=r"did not become ready: \w*ConnectorError"):
         await backend.start()
     await backend.stop()
@@ -91,7 +97,7 @@ async def test_refusals_keep_the_servers_words(upstream, backend, status, body, 
 async def test_busy_servers_are_asked_again_when_they_say(upstream, backend, pauses):
     upstream.say({"error": "full"}, status=503, retry_after="2")
     upstream.say({"error": "full"}, status=429)
-    answer(upstream, {"y": np.zeros(2)})
+    answer(upstream, {"probability": np.zeros(2)})
     await backend.infer(TENSORS, ticket())
     assert pauses == [2.0, 0.2]
 
@@ -127,12 +133,12 @@ async def test_a_malformed_answer_is_the_upstreams_failure(upstream, backend, bo
 
 async def test_the_connection_is_kept(upstream, url, backend):
     for _ in range(3):
-        answer(upstream, {"y": np.zeros(2)})
+        answer(upstream, {"probability": np.zeros(2)})
         await backend.infer(TENSORS, ticket())
     assert all(headers.get("connection") != "close" for _, _, headers, _ in upstream.asked)
 
 
-def test_a_catalog_entry_makes_a_backend():
-    runner = {"engine": "open-inference", "url": "http://h:1", "model": "m"}
-    model = {"task": "tabular", "runner": runner, "placement": "remote"}
-    assert OpenInferenceBackend.of("here", Model.model_validate(model)).active is None
+async def test_an_answer_without_the_public_outputs_is_the_upstreams_failure(upstream, backend):
+    answer(upstream, {"score": np.zeros(2)})
+    with pytest.raises(UpstreamFailed, match="did not answer with probability .it gave score"):
+        await backend.infer(TENSORS, ticket())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from runners.protocol import Ticket
 from runners.remote import OpenAIBackend
 from runners.remote.events import EventLines
-from turnout.catalog import Model
+from turnout.catalog.engines import OpenAI
 from turnout.errors import InvalidRequest, LoadFailed, UpstreamFailed
 from turnout.types import Generation, Message
 
@@ -37,12 +37,14 @@ def chunk(text=None, reason=None, logprob=None):
 USAGE = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}}
 
 
+def options(url):
+    return OpenAI(engine="openai", url=url, model="gpt", api_key_env="KEY")
+
+
 @pytest.fixture
 async def backend(url, pauses):
     environment = {"KEY": "secret"}
-    backend = OpenAIBackend(
-        "here", url, "gpt", api_key_env="KEY", sleep=pauses, environment=environment
-    )
+    backend = OpenAIBackend("here", options(url), sleep=pauses, environment=environment)
     await backend.start()
     yield backend
     await backend.stop()
@@ -142,17 +144,11 @@ async def test_busy_is_tried_again_and_wrong_is_not(upstream, backend, pauses):
 
 async def test_a_missing_key_and_a_refused_one_are_told_at_start(upstream, url, pauses):
     with pytest.raises(LoadFailed, match="set the environment variable KEY"):
-        await OpenAIBackend("here", url, "gpt", api_key_env="KEY", environment={}).start()
+        await OpenAIBackend("here", options(url), environment={}).start()
     upstream.say({"error": {"message": "bad key"}}, status=401)
-    refused = OpenAIBackend("here", url, "gpt", api_key_env="KEY", environment={"KEY": "x"})
+    refused = OpenAIBackend("here", options(url), environment={"KEY": "x"})
     with pytest.raises(LoadFailed, match=r"refuses the key \(401\): bad key"):
         await refused.start()
-
-
-def test_a_catalog_entry_makes_a_backend():
-    runner = {"engine": "openai", "url": "https://h/v1", "model": "m", "api_key_env": "KEY"}
-    model = {"task": "chat", "runner": runner, "placement": "remote"}
-    assert OpenAIBackend.of("here", Model.model_validate(model)).active is None
 
 
 @given(st.lists(st.binary(min_size=1).filter(lambda b: not set(b) & set(b"\r\n"))), st.data())
