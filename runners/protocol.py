@@ -15,30 +15,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from runners.active import Active
 from turnout.types import Generation, Piece, Tensors
-
-
-@dataclass(frozen=True, slots=True)
-class Active:
-    """What really runs, as opposed to what was asked for.
-
-    Attributes:
-        engine: the catalog's word, e.g. ``tensorrt``.
-        requested: provider or kernel asked for, e.g. ``TensorrtExecutionProvider``.
-        provider: the one that runs, e.g. ``CPUExecutionProvider``.
-        precision: of weights, e.g. ``float32`` or ``int4``.
-        reason: why they differ; None when they don't.
-        memory_bytes: resident memory the load added, as measured; 0 if unknown.
-        load_s: seconds the load took.
-    """
-
-    engine: str
-    requested: str
-    provider: str
-    precision: str = "float32"
-    reason: str | None = None
-    memory_bytes: int = 0
-    load_s: float = 0.0
 
 
 class Runner(Protocol):
@@ -110,7 +88,7 @@ class TextRunner(Runner, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ticket:
     """How urgent a piece of work is.
 
@@ -125,7 +103,7 @@ class Ticket:
     deadline_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Load:
     """A backend's present load: what the latency prediction needs.
 
@@ -140,7 +118,7 @@ class Load:
     queued_rows: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ran:
     """Tensors that came back, and how.
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from runners.protocol import Active
+from runners.active import Active
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def resident_bytes() -> int:

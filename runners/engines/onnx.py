@@ -5,18 +5,18 @@ Imports neither pydantic nor the catalog, so that a cold start pays for onnxrunt
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from runners.engines.fit import Declared, misfits
 from runners.engines.loading import Loading
 from turnout.errors import LoadFailed, RunFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
 
+    from runners.engines.fit import Declared
     from runners.protocol import Active
     from turnout.catalog import Model
     from turnout.types import Tensors
@@ -46,6 +46,7 @@ class OnnxRunner:
         threads: of one run. With many sessions in a process keep it at 1.
         strict: refuse to load when another provider would run.
         device: index of the GPU.
+        optimised: the file is a graph saved by ``onnx_graph`` on this machine: run it as it is.
     """
 
     _engine = "onnx"
@@ -59,6 +60,7 @@ class OnnxRunner:
         threads: int = 1,
         strict: bool = False,
         device: int = 0,
+        optimised: bool = False,
     ) -> None:
         self._name = name
         self._path = path
@@ -66,6 +68,7 @@ class OnnxRunner:
         self._threads = threads
         self._strict = strict
         self._device = device
+        self._optimised = optimised
         self._session: Any = None
         self._outputs: tuple[str, ...] = ()
 
@@ -102,6 +105,7 @@ class OnnxRunner:
             [each for each in wanted if unavailable(each[0]) is None],
             threads=self._threads,
             strict=self._strict and requested != CPU,
+            optimised=self._optimised,
         )
         active = session.get_providers()[0]
         if active != requested and reason is None:
@@ -155,6 +159,7 @@ def open_session(
     *,
     threads: int,
     strict: bool = False,
+    optimised: bool = False,
 ) -> Any:
     """Open a session for serving beside others.
 
@@ -172,6 +177,8 @@ def open_session(
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     if strict:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
@@ -185,6 +192,8 @@ def open_session(
 
 def declared(session: Any) -> list[Declared]:
     """The inputs of a session."""
+    from runners.engines.fit import Declared
+
     return [
         Declared(
             str(entry.name),
@@ -197,4 +206,6 @@ def declared(session: Any) -> list[Declared]:
 
 def explain(session: Any, tensors: Tensors, error: Exception) -> str:
     """What is wrong with the inputs of a failed run; the engine's own words when nothing is."""
+    from runners.engines.fit import misfits
+
     return "; ".join(misfits(declared(session), tensors)) or f"onnxruntime: {error}"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from runners.open_inference.tensors import Array, from_binary, from_json
 from turnout.errors import InvalidRequest
-from turnout.types import Tensors
+
+if TYPE_CHECKING:
+    from turnout.types import Tensors
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runners.open_inference.messages import (
     InferRequest,
@@ -16,7 +16,9 @@ from runners.open_inference.messages import (
 )
 from runners.open_inference.writing import write
 from turnout.errors import InvalidRequest
-from turnout.types import Tensors
+
+if TYPE_CHECKING:
+    from turnout.types import Tensors
 
 _KEYS = frozenset({"id", "inputs", "outputs", "parameters"})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runners.open_inference.messages import (
     InferResponse,
@@ -13,7 +13,9 @@ from runners.open_inference.messages import (
     split,
 )
 from runners.open_inference.writing import write
-from turnout.types import Tensors
+
+if TYPE_CHECKING:
+    from turnout.types import Tensors
 
 
 def encode_response(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -10,7 +10,9 @@ import orjson
 from runners.open_inference.datatypes import datatype_of
 from runners.open_inference.messages import HEADER_LENGTH
 from runners.open_inference.tensors import to_binary, to_json
-from turnout.types import Tensors
+
+if TYPE_CHECKING:
+    from turnout.types import Tensors
 
 _JSON = {"Content-Type": "application/json"}
 
