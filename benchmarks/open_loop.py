@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -125,7 +125,7 @@ async def run(
     statuses: Counter[int] = Counter()
     latencies: list[float] = []
     waiting: list[tuple[bytes, float]] = []
-    free: list[_Connection] = []
+    free: deque[_Connection] = deque()
     late = 0
     head = 0
 
@@ -160,8 +160,10 @@ async def run(
             due_s = start_s + index / rate
             late += now_s - due_s > 0.010
             request = requests[index % len(requests)]
+            while free and free[0].transport is None:
+                free.popleft()  # closed by the server while it was idle
             if free:
-                free.pop().send(request, due_s)
+                free.popleft().send(request, due_s)
             else:
                 waiting.append((request, due_s))
         sent = due

@@ -38,7 +38,7 @@ class PromptQuality(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class View:
     """A request as the router sees it; see ``routing.router.Question``."""
 

@@ -27,7 +27,7 @@ _MAX_RATIO = 100.0
 _MAX_LOG_RATIO = math.log(_MAX_RATIO)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Demand:
     """What a request asks of an engine.
 
@@ -40,7 +40,7 @@ class Demand:
     output_tokens: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Busy:
     """What is ahead of a new request in one model.
 
@@ -59,7 +59,7 @@ class Busy:
     load_in_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Spread:
     """Predicted seconds to the answer (generation: to the first token).
 

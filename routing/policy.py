@@ -15,7 +15,7 @@ from turnout.types import Candidate
 _TIE = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Choice:
     """The chosen candidate, the stable word for the rule, and a sentence for a person."""
 

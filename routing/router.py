@@ -18,7 +18,7 @@ from turnout.types import Candidate, Decision, Prediction, Request
 _MIN_RETRY_S = 0.05
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ModelState:
     """What the router must know of a model now.
 
@@ -31,7 +31,7 @@ class ModelState:
     broken: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Question:
     """A request as the router sees it.
 

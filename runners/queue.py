@@ -10,15 +10,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class _Place:
-    deadline_s: float
-    sequence: int
 
 
 @dataclass(slots=True)
@@ -42,7 +36,10 @@ class Waiting(Generic[T]):
     dropped: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+_Heap: TypeAlias = list[tuple[float, int, Waiting[T]]]  # deadline, order of arrival, work
+
+
+@dataclass(slots=True)
 class Taken(Generic[T]):
     """What ``WorkQueue.take`` hands out: a batch to run, and work that is too late."""
 
@@ -61,7 +58,7 @@ class WorkQueue(Generic[T]):
     def __init__(self, max_rows: int, ageing_s: float = 1.0) -> None:
         self._max_rows = max_rows
         self._ageing_s = ageing_s
-        self._heaps: dict[int, list[tuple[_Place, Waiting[T]]]] = {}
+        self._heaps: dict[int, _Heap[T]] = {}
         self._served_s: dict[int, float] = {}
         self._sequence = 0
         self._rows = 0
@@ -88,7 +85,7 @@ class WorkQueue(Generic[T]):
             waiting.rows
             for level, heap in self._heaps.items()
             if level <= priority
-            for _, waiting in heap
+            for _, _, waiting in heap
             if not waiting.dropped
         )
 
@@ -96,7 +93,7 @@ class WorkQueue(Generic[T]):
         """Queue work; the caller asks ``fits`` first."""
         self._sequence += 1
         heap = self._heaps.setdefault(waiting.priority, [])
-        heapq.heappush(heap, (_Place(waiting.deadline_s, self._sequence), waiting))
+        heapq.heappush(heap, (waiting.deadline_s, self._sequence, waiting))
         self._rows += waiting.rows
         self._count += 1
 
@@ -123,7 +120,7 @@ class WorkQueue(Generic[T]):
         rows = 0
         tightest_s = float("inf")
         while (heap := self._next_heap(now_s)) is not None:
-            waiting = heap[0][1]
+            waiting = heap[0][2]
             if waiting.deadline_s < now_s:
                 expired.append(self._pop(heap, now_s))
                 continue
@@ -140,29 +137,29 @@ class WorkQueue(Generic[T]):
     def clear(self) -> Iterator[Waiting[T]]:
         """Hand out everything that waits, leaving the queue empty."""
         for heap in self._heaps.values():
-            yield from (waiting for _, waiting in heap if not waiting.dropped)
+            yield from (waiting for _, _, waiting in heap if not waiting.dropped)
         self._heaps.clear()
         self._rows = self._count = 0
 
-    def _pop(self, heap: list[tuple[_Place, Waiting[T]]], now_s: float) -> Waiting[T]:
-        _, waiting = heapq.heappop(heap)
+    def _pop(self, heap: _Heap[T], now_s: float) -> Waiting[T]:
+        waiting = heapq.heappop(heap)[2]
         self._rows -= waiting.rows
         self._count -= 1
         self._served_s[waiting.priority] = now_s
         waiting.dropped = True
         return waiting
 
-    def _next_heap(self, now_s: float) -> list[tuple[_Place, Waiting[T]]] | None:
-        best: list[tuple[_Place, Waiting[T]]] | None = None
+    def _next_heap(self, now_s: float) -> _Heap[T] | None:
+        best: _Heap[T] | None = None
         best_key = (True, float("inf"))
         for priority in list(self._heaps):
             heap = self._heaps[priority]
-            while heap and heap[0][1].dropped:
+            while heap and heap[0][2].dropped:
                 heapq.heappop(heap)
             if not heap:
                 del self._heaps[priority]
                 continue
-            since_s = max(heap[0][1].arrived_s, self._served_s.get(priority, 0.0))
+            since_s = max(heap[0][2].arrived_s, self._served_s.get(priority, 0.0))
             key = (now_s - since_s < self._ageing_s, float(priority))
             if key < best_key:
                 best, best_key = heap, key

@@ -46,7 +46,7 @@ class RunTimes(Protocol):
 _Result: TypeAlias = "Tensors | TurnoutError"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Work:
     tensors: Tensors
     rows: int

@@ -165,7 +165,6 @@ class FrontDoor:
 
         plane = self._plane()
         if plane is not None:
-            for name, member in plane.fleet.members.items():
-                plane.metrics.loaded(name, member.backend.load_now())
+            plane.measure()
         content_type, body = exposition()
         return Reply(200, [(b"content-type", content_type.encode())], body)

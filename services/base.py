@@ -6,6 +6,7 @@ BentoML makes of it (an ``Endpoint``) owns the plane and its life.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,8 @@ from services.compose import compose
 from services.plane import Plane
 from turnout.catalog import Catalog
 from turnout.settings import from_environment
+
+_TICK_S = 0.5
 
 
 class TurnoutService(Service[Any]):
@@ -51,13 +54,22 @@ class Endpoint:
     async def open(self) -> None:
         """Begin to load the models; returns at once, so that the port answers."""
         self.plane.fleet.start()
+        self._ticking = asyncio.get_running_loop().create_task(self._tick())
 
     @bentoml.on_shutdown
     async def close(self) -> None:
         """Finish what is accepted, then stop."""
         self.plane.draining = True
+        self._ticking.cancel()
         await self.plane.fleet.stop()
+        self.plane.metrics.flush()
         self.plane.log.close()
+
+    async def _tick(self) -> None:
+        """Keep the metrics of this worker current for scrapes that another worker answers."""
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self.plane.measure()
 
 
 def listening(environment: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -23,7 +23,16 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from runners.export import Origin, fingerprint, load_recipe
-from services.store import BENTOML_FILE, MANIFEST, files_of, hash_of, home
+from services.store import (
+    BENTOML_FILE,
+    MANIFEST,
+    Stored,
+    files_of,
+    hash_of,
+    home,
+    matches,
+    versions,
+)
 from turnout.errors import ArtifactInvalid
 
 if TYPE_CHECKING:
@@ -79,6 +88,9 @@ def ensure_one(artifact: Artifact, report: Report) -> Path:
         ArtifactInvalid: it could not be built.
     """
     target = home() / "models" / artifact.tag / version_of(artifact)
+    if (added := _added(artifact)) is not None:
+        report(f"{artifact.tag}: kept {added.tag}, which was added by hand")
+        return added.path
     if not (target / MANIFEST).is_file():
         work = home() / "turnout" / "building" / artifact.tag
         try:
@@ -90,6 +102,40 @@ def ensure_one(artifact: Artifact, report: Report) -> Path:
             raise ArtifactInvalid(_explain(error)) from error
     _mark_latest(target)
     return target
+
+
+def add(tag: str, recipe: str, options: Mapping[str, Any], folder: Path, origin: Origin) -> Path:
+    """Put files made elsewhere (say, a retrained model) into the store, marked latest.
+
+    They are what ``recipe`` with ``options`` resolves to until they are deleted; ``ensure`` keeps
+    them. The version is the hash of the files.
+
+    Returns:
+        Their folder in the store.
+    """
+    from turnout.catalog import Artifact
+
+    artifact = Artifact(tag=tag, recipe=recipe, options=dict(options))
+    names = sorted(files_of(folder))
+    content = "".join(f"{name} {hash_of(folder / name)}\n" for name in names)
+    target = home() / "models" / tag / hashlib.sha256(content.encode()).hexdigest()[:16]
+    if not (target / MANIFEST).is_file():
+        work = home() / "turnout" / "building"
+        work.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=work) as scratch:
+            out = shutil.copytree(folder, Path(scratch) / "files")
+            _store(artifact, out, target, origin, added=True)
+    _mark_latest(target)
+    return target
+
+
+def _added(artifact: Artifact) -> Stored | None:
+    """What was added by hand and is marked latest, if it is what the catalog asks for."""
+    latest = next(versions(home() / "models" / artifact.tag), None)
+    fits = (
+        latest is not None and latest.manifest.get("added") and matches(latest.manifest, artifact)
+    )
+    return latest if fits else None
 
 
 def version_of(artifact: Artifact) -> str:
@@ -109,14 +155,22 @@ def _build(artifact: Artifact, work: Path, target: Path, report: Report) -> None
         origin = load_recipe(artifact.recipe)(
             artifact.options, out, lambda line: report(f"{artifact.tag}: {line}")
         )
-        manifest = seal(artifact, out, origin)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _write_model_yaml(target.parent.name, target.name, manifest, out)
-        out.rename(target)
+        _store(artifact, out, target, origin)
     report(f"{artifact.tag}: built in {monotonic() - started_s:.0f} s")
 
 
-def seal(artifact: Artifact, out: Path, origin: Origin) -> Mapping[str, Any]:
+def _store(
+    artifact: Artifact, out: Path, target: Path, origin: Origin, *, added: bool = False
+) -> None:
+    manifest = seal(artifact, out, origin, added=added)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _write_model_yaml(target.parent.name, target.name, manifest, out)
+    out.rename(target)
+
+
+def seal(
+    artifact: Artifact, out: Path, origin: Origin, *, added: bool = False
+) -> Mapping[str, Any]:
     """Write ``artifact.json`` into a folder of finished files and return it.
 
     Raises:
@@ -139,6 +193,7 @@ def seal(artifact: Artifact, out: Path, origin: Origin) -> Mapping[str, Any]:
         "files": {name: hash_of(out / name) for name in names},
         "built_with": {name: _installed(name) for name in ("turnout", *origin.built_with)},
         "measured": dict(origin.measured),
+        "added": added,
     }
     (out / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False))
     return manifest

@@ -12,8 +12,6 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from runners.remote import OpenAIBackend, OpenInferenceBackend
-
 from routing.judge import Judge
 from routing.latency import ModelLatency
 from runners.engines import make as make_runner
@@ -30,7 +28,8 @@ from services.plane import Plane
 from services.prompts import learned_prompts
 from services.store import resolve
 from turnout.catalog import Catalog, Model
-from turnout.errors import LoadFailed
+from turnout.catalog.engines import OpenAI, OpenInference
+from turnout.errors import ArtifactInvalid, LoadFailed
 from turnout.settings import Settings
 from turnout.types import Task
 
@@ -63,10 +62,8 @@ def make_backend(
         addresses: URL of each model that runs in a process of its own, by service name.
     """
     runner = model.runner
-    if runner.engine == "openai":
-        return OpenAIBackend(name, runner)
-    if runner.engine == "open-inference":
-        return OpenInferenceBackend(name, runner, model.task)
+    if runner.engine == "openai" or runner.engine == "open-inference":
+        return _remote(name, model, runner)
     address = addresses.get(service_name(name))
     if model.placement == "process" and address is not None:
         return _process_backend(name, model, address)
@@ -85,13 +82,22 @@ def process_addresses(environment: Mapping[str, str] | None = None) -> dict[str,
     }
 
 
-def _process_backend(name: str, model: Model, address: str) -> TensorBackend | TextBackend:
-    from turnout.catalog.engines import OpenAI, OpenInference
+def _remote(
+    name: str, model: Model, options: OpenAI | OpenInference
+) -> TensorBackend | TextBackend:
+    # Imported here: a catalog without remote models does not pay for an HTTP client at start.
+    from runners.remote import OpenAIBackend, OpenInferenceBackend
 
-    if model.task is Task.CHAT:
-        return OpenAIBackend(name, OpenAI(engine="openai", url=address, model=name))
-    options = OpenInference(engine="open-inference", url=address, model=name)
+    if options.engine == "openai":
+        return OpenAIBackend(name, options)
     return OpenInferenceBackend(name, options, model.task)
+
+
+def _process_backend(name: str, model: Model, address: str) -> TensorBackend | TextBackend:
+    if model.task is Task.CHAT:
+        return _remote(name, model, OpenAI(engine="openai", url=address, model=name))
+    options = OpenInference(engine="open-inference", url=address, model=name)
+    return _remote(name, model, options)
 
 
 def _local_text(name: str, model: Model) -> LocalText:
@@ -124,7 +130,7 @@ def _local_tensors(name: str, model: Model, latency: ModelLatency) -> LocalTenso
 
 
 def _folder(name: str, model: Model) -> Path | None:
-    """Where a model's files are.
+    """Where a model's files are; None when it has none.
 
     Raises:
         LoadFailed: they were never built.
@@ -133,5 +139,5 @@ def _folder(name: str, model: Model) -> Path | None:
         return None
     try:
         return resolve(model.artifact)
-    except FileNotFoundError as error:
-        raise LoadFailed(name, f"{error}; build it with `turnout models build`") from error
+    except ArtifactInvalid as error:
+        raise LoadFailed(name, str(error)) from error

@@ -16,7 +16,7 @@ from routing.router import ModelState
 from runners.breaker import Breaker
 from runners.protocol import Active, TensorBackend, TextBackend
 from turnout.catalog import Catalog, Model
-from turnout.errors import LoadFailed, TurnoutError
+from turnout.errors import RunnerError, TurnoutError
 from turnout.types import Task
 
 logger = logging.getLogger("turnout.fleet")
@@ -124,7 +124,8 @@ class Fleet:
 
     def failed(self, name: str, error: TurnoutError) -> None:
         """A run of this model failed."""
-        self.members[name].breaker.failed(self._clock(), str(error))
+        why = error.problem if isinstance(error, RunnerError) else str(error)
+        self.members[name].breaker.failed(self._clock(), why)
 
     def succeeded(self, name: str) -> None:
         """A run of this model went well."""
@@ -155,10 +156,10 @@ class Fleet:
         try:
             await member.backend.start()
         except TurnoutError as error:
-            member.broken = str(error)
-            logger.error("model %s is out of service: %s", member.name, error)
+            member.broken = error.problem if isinstance(error, RunnerError) else str(error)
+            logger.error("model %s is out of service: %s", member.name, member.broken)
         except Exception as error:
-            member.broken = str(LoadFailed(member.name, f"{type(error).__name__}: {error}"))
+            member.broken = f"{type(error).__name__}: {error}"
             logger.exception("model %s is out of service", member.name)
         else:
             active = member.backend.active

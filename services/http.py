@@ -28,7 +28,7 @@ class ClientGone(Exception):
     """The client closed the connection before its answer was complete."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Http:
     """A request: ``headers`` has lower-case names, ``body`` is complete."""
 

@@ -1,16 +1,16 @@
 """What the gateway measures, as Prometheus metrics with bounded labels.
 
-In a server with several workers prometheus_client's multiprocess mode adds them up. Children
-are cached: looking one up by labels costs more than counting does.
+In a server with several workers prometheus_client's multiprocess mode adds them up. Counting one
+answer in every metric costs more than deciding it, so ended requests are collected and counted
+together, a few times a second and before each scrape.
 """
 
 from __future__ import annotations
 
-from functools import cache
-
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from runners.protocol import Active, Load
+from services.tally import Ended, Tally
 from turnout.types import Decision, Outcome
 
 _SECONDS = (
@@ -119,44 +119,35 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
-        self._request = cache(self.requests.labels)
-        self._decision = cache(self.decisions.labels)
-        self._seconds = cache(self.request_seconds.labels)
-        self._first = cache(self.first_seconds.labels)
-        self._queue = cache(self.queue_seconds.labels)
-        self._run = cache(self.run_seconds.labels)
-        self._batch = cache(self.batch_rows.labels)
-        self._deadline = cache(self.deadlines.labels)
-        self._prediction = cache(self.predictions.labels)
-        self._cost = cache(self.cost.labels)
-        self._tokens = cache(self.tokens.labels)
+        self._pending: list[Ended] = []
+        self._tally = Tally(self)
 
     def decided(self, decision: Decision) -> None:
-        """Count a decision."""
-        self._decision(decision.route, decision.model, decision.latency_class, decision.rule).inc()
+        """Count a decision that is not run (see ``ended`` for the others)."""
+        self.decisions.labels(
+            decision.route, decision.model, decision.latency_class, decision.rule
+        ).inc()
 
-    def ended(self, decision: Decision, outcome: Outcome, held: bool, cost_usd: float) -> None:
-        """Count an answer, or its failure."""
-        route, model, latency_class = decision.route, outcome.model, decision.latency_class
-        self._request(route, model, latency_class, outcome.status).inc()
-        if outcome.status != "ok":
-            return
-        self._seconds(route, latency_class).observe(outcome.total_s)
-        self._queue(model).observe(outcome.queue_s)
-        self._run(model).observe(outcome.run_s)
-        self._deadline(route, latency_class, "true" if held else "false").inc()
-        if cost_usd:
-            self._cost(model).inc(cost_usd)
-        if outcome.output_tokens:
-            self._first(model, latency_class).observe(outcome.first_s)
-            self._tokens(model, "input").inc(outcome.input_tokens)
-            self._tokens(model, "output").inc(outcome.output_tokens)
-        else:
-            self._batch(model).observe(outcome.batch)
+    def ended(
+        self, decision: Decision, outcome: Outcome, held: bool, cost_usd: float, within: bool | None
+    ) -> None:
+        """Count an answer, or its failure; shown after the next ``flush``.
 
-    def predicted(self, model: str, within: bool) -> None:
-        """Count an answer against the p95 that was predicted for it."""
-        self._prediction(model, "true" if within else "false").inc()
+        Args:
+            decision: the decision behind it.
+            outcome: what happened.
+            held: whether it held its deadline.
+            cost_usd: its expected cost.
+            within: whether it came within the p95 predicted for the chosen model; None when
+                another one answered.
+        """
+        self._pending.append((decision, outcome, held, cost_usd, within))
+
+    def flush(self) -> None:
+        """Bring every metric up to date with what has ended."""
+        pending, self._pending = self._pending, []
+        if pending:
+            self._tally.add(pending)
 
     def loaded(self, model: str, load: Load) -> None:
         """Set a model's load gauges."""

@@ -35,7 +35,7 @@ from turnout.errors import (
 from turnout.types import Decision, Generation, Outcome, Piece, Request, Tensors
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """Tensors that came back, who made them, and the decision behind them."""
 
@@ -44,7 +44,7 @@ class Answer:
     tensors: Tensors
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Stream:
     """A generated answer: the decision, who writes it, and its pieces."""
 
@@ -172,13 +172,18 @@ class Plane:
         self._end(record, _failed(decision.model, problem, request, self.clock()))
         raise problem
 
+    def measure(self) -> None:
+        """Bring the metrics up to date: what has ended, and each model's load now."""
+        self.metrics.flush()
+        for name, member in self.fleet.members.items():
+            self.metrics.loaded(name, member.backend.load_now())
+
     def _decide(self, request: Request) -> Record:
         try:
             record = self.decide(request)
         except TurnoutError as error:
             self.metrics.refused.labels(error.code).inc()
             raise
-        self.metrics.decided(record.decision)
         return record
 
     def _ticket(self, request: Request) -> Ticket:
@@ -298,7 +303,6 @@ class Plane:
         told = next(c.prediction for c in decision.candidates if c.model == name)
         spread = Spread(told.p50_s, told.p95_s, told.p99_s, told.expected_s, told.waited)
         self.fleet.members[name].latency.observe_answer(spread, actual_s)
-        self.metrics.predicted(name, actual_s <= told.p95_s)
 
     def _learn_generation(
         self, decision: Decision, name: str, last: Piece, first_s: float, total_s: float
@@ -319,11 +323,14 @@ class Plane:
 
     def _end(self, record: Record, outcome: Outcome, request: Request | None = None) -> None:
         decision = record.decision
+        cost_usd, within = 0.0, None
+        for candidate in decision.candidates:
+            if candidate.model == outcome.model:
+                cost_usd = candidate.prediction.cost_usd
+                if outcome.model == decision.model:
+                    within = outcome.first_s <= candidate.prediction.p95_s
         held = request is not None and outcome.first_s <= request.deadline_in_s
-        cost = next(
-            (c.prediction.cost_usd for c in decision.candidates if c.model == outcome.model), 0.0
-        )
-        self.metrics.ended(decision, outcome, held, cost)
+        self.metrics.ended(decision, outcome, held, cost_usd, within)
         self.log.end(record, outcome)
 
 

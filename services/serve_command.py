@@ -14,7 +14,7 @@ import httpx
 import typer
 from rich.console import Console
 
-from services.store import ensure
+from services.building import ensure
 from turnout.catalog import Catalog, load
 from turnout.settings import PROJECT, from_environment
 from turnout.types import Task

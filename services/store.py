@@ -73,7 +73,7 @@ def resolve(artifact: Artifact) -> Path:
     """
     others = 0
     for folder in model_folders():
-        for stored in _versions(folder / artifact.tag):
+        for stored in versions(folder / artifact.tag):
             if matches(stored.manifest, artifact):
                 return stored.path
             others += 1
@@ -97,7 +97,7 @@ def stored() -> list[Stored]:
         if folder.is_dir()
         for name in sorted(folder.iterdir())
         if name.is_dir()
-        for version in _versions(name)
+        for version in versions(name)
     ]
     return list({version.path: version for version in found}.values())
 
@@ -171,7 +171,7 @@ def ensure(
     return building.ensure(catalog, report, only)
 
 
-def _versions(folder: Path) -> Iterator[Stored]:
+def versions(folder: Path) -> Iterator[Stored]:
     """An artefact's versions, the one marked latest first, then the newest."""
     if not folder.is_dir():
         return

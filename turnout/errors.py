@@ -124,13 +124,14 @@ class Draining(CapacityError):
 
 
 class RunnerError(TurnoutError):
-    """A model failed. ``model`` names it."""
+    """A model failed. ``model`` names it, ``problem`` is the message without its name."""
 
     code = "runner_error"
 
-    def __init__(self, model: str, message: str) -> None:
-        super().__init__(f"model {model!r}: {message}")
+    def __init__(self, model: str, problem: str) -> None:
+        super().__init__(f"model {model!r}: {problem}")
         self.model = model
+        self.problem = problem
 
 
 class LoadFailed(RunnerError):

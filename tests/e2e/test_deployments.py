@@ -15,6 +15,7 @@ import openai
 import pytest
 import yaml
 
+from services import store
 from tests.e2e.conftest import PROJECT, serving
 
 pytestmark = pytest.mark.e2e
@@ -61,7 +62,7 @@ def bento_home(tmp_path: Path) -> Iterator[Path]:
     """A store of its own that shares the built models, so that the test leaves no Bento behind."""
     home = tmp_path / "home"
     home.mkdir()
-    (home / "models").symlink_to(Path(os.environ["BENTOML_HOME"]) / "models")
+    (home / "models").symlink_to(store.home() / "models")
     yield home
     shutil.rmtree(home / "bentos", ignore_errors=True)
 

@@ -163,6 +163,7 @@ class Rig:
 
     def count(self, name: str, **labels: str) -> float:
         """The value of a metric; 0 while it was never counted."""
+        self.plane.measure()
         return self.registry.get_sample_value(name, labels) or 0.0
 
 

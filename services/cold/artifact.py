@@ -1,0 +1,47 @@
+"""Find a model's folder with nothing but the file system.
+
+A cold start serves one model whose files were built before; matching them to a catalog, as
+``services.store`` does, is left to the gateway.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from turnout.errors import ArtifactInvalid
+
+FOLDER = "TURNOUT_ARTIFACT"
+FILES = ("model.onnx", "labels.json", "preprocess.json")
+
+
+def artifact_folder(model: str) -> Path:
+    """The folder of an image model's files.
+
+    ``$TURNOUT_ARTIFACT`` when set; else the latest version in the BentoML model store
+    (``$BENTOML_HOME/models/MODEL``, whose file ``latest`` holds the version).
+
+    Raises:
+        ArtifactInvalid: there is none, or a file is missing.
+    """
+    given = os.environ.get(FOLDER)
+    folder = Path(given) if given else _latest(model)
+    for name in FILES:
+        if not (folder / name).is_file():
+            raise ArtifactInvalid(
+                f"{folder / name} is missing; run `turnout models build`, or point ${FOLDER} "
+                f"at a folder with {', '.join(FILES)}"
+            )
+    return folder
+
+
+def _latest(model: str) -> Path:
+    home = os.environ.get("BENTOML_HOME")
+    versions = (Path(home) if home else Path.home() / "bentoml") / "models" / model
+    try:
+        return versions / (versions / "latest").read_text("utf-8").strip()
+    except OSError as error:
+        raise ArtifactInvalid(
+            f"model files {model!r} are not in {versions.parent}; run `turnout models build`, set "
+            f"$BENTOML_HOME to the store, or ${FOLDER} to a folder with {', '.join(FILES)}"
+        ) from error

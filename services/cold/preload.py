@@ -1,0 +1,44 @@
+"""Map large shared libraries while the interpreter is busy with Python's own imports.
+
+``import`` opens an extension module while it holds the interpreter's lock, and relocating
+onnxruntime takes 20 ms. A foreign call gives the lock up, so a thread that opens the same file
+first does that work on another core; the import then finds it in place.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
+
+LIBRARIES = (
+    ("numpy", "_core/_multiarray_umath"),
+    ("onnxruntime", "capi/onnxruntime_pybind11_state"),
+)
+"""Package, and the extension module inside it, in the order they are imported."""
+
+
+def preload(libraries: Sequence[tuple[str, str]] = LIBRARIES) -> None:
+    """Open these libraries in the background. Does nothing where they, or dlopen, are absent."""
+    import _thread
+    import ctypes
+
+    process = ctypes.CDLL(None)
+    if not hasattr(process, "dlopen"):
+        return
+    paths = [path for library in libraries if (path := _path_of(*library)) is not None]
+
+    def open_all() -> None:
+        for path in paths:
+            process.dlopen(path.encode(), os.RTLD_NOW)
+
+    _thread.start_new_thread(open_all, ())
+
+
+def _path_of(package: str, module: str) -> str | None:
+    spec = PathFinder.find_spec(package)
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = f"{folder}/{module}{EXTENSION_SUFFIXES[0]}"
+        if os.access(path, os.R_OK):
+            return path
+    return None
