@@ -128,4 +128,7 @@ def _difference(model: Path, graph: Path) -> float:
         for entry in sessions[0].get_inputs()
     }
     expected, found = (session.run(None, inputs) for session in sessions)
-    return max(float(np.abs(a - b).max()) for a, b in zip(expected, found, strict=True))
+    return max(
+        float(np.abs(np.asarray(a) - np.asarray(b)).max())
+        for a, b in zip(expected, found, strict=True)
+    )

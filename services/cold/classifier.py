@@ -90,6 +90,18 @@ class Classifier:
         if self._failed is not None:
             raise self._failed
 
+    def save_graph(self) -> None:
+        """Save the model's graph as optimised for this machine; the next start opens that.
+
+        Raises:
+            LoadFailed: the model cannot be optimised.
+            OSError: there is no place to write.
+        """
+        from runners.engines.onnx import FILE
+        from runners.engines.onnx_graph import cache_folder, save_graph
+
+        save_graph(self.name, self._folder / FILE, cache_folder(self.name))
+
     @property
     def ready(self) -> bool:
         """Whether an answer would come at once."""
