@@ -9,6 +9,7 @@ is the share of strong calls at which the curve reaches x of the gap, interpolat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,6 +104,6 @@ def oracle_win_rate(weak: Floats, strong: Floats, seed: int = 0) -> Floats:
     return strong - weak + 1e-6 * noise
 
 
-def length_win_rate(prompts: list[str]) -> Floats:
+def length_win_rate(prompts: Sequence[str]) -> Floats:
     """Longer prompts go to the strong model: the baseline every router must beat."""
     return np.array([len(prompt) for prompt in prompts], dtype=np.float64)

@@ -67,7 +67,8 @@ def pool_frontier(p_good: Floats, score: Floats, cost: Floats, *, points: int = 
     unit = float(np.ptp(costs.mean(axis=0))) or 1.0
     prices = np.concatenate(([0.0], np.geomspace(1e-3, 1e3, points - 1))) / unit
     rows = np.arange(len(score))
-    xs, ys = [], []
+    xs: list[float] = []
+    ys: list[float] = []
     for price in prices:
         chosen = np.argmax(p_good - price * costs, axis=1)
         xs.append(float(costs[rows, chosen].mean()))

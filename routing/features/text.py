@@ -19,7 +19,9 @@ MAX_CHARS: Final = 6_000
 _LONG: Final = 8
 _HEAD_CHARS: Final = 4_000
 
-_WORD: Final = re.compile(r"[a-z]+")
+_LETTERS: Final = bytes(
+    ord(chr(b).lower()) if chr(b).isascii() and chr(b).isalpha() else 32 for b in range(256)
+)
 _VALUE: Final = re.compile(r"\d+(?:\.\d+)?")
 _NUMBER: Final = re.compile(r"\d[\d,]*\.?\d*")
 _QUESTION: Final = ord("?")
@@ -60,18 +62,25 @@ def read(prompt: str) -> Reading:
     marks = list(_OPTION.finditer(text))
     numbers = _NUMBER.findall(text)
     if len(marks) < 2:
-        words = _WORD.findall(lower)
+        words = words_of(text)
         return Reading(text, lower, words, len(words), (), (), numbers)
-    words = _WORD.findall(lower, 0, marks[0].start())
+    words = words_of(text[: marks[0].start()])
     stem_words = len(words)
-    options, option_words = [], []
+    options: list[str] = []
+    option_words: list[int] = []
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     for mark, end in zip(marks, ends, strict=True):
-        found = _WORD.findall(lower, mark.end(), end)
+        option = text[mark.end() : end]
+        found = words_of(option)
         words += found
         option_words.append(len(found))
-        options.append(text[mark.end() : end])
+        options.append(option)
     return Reading(text, lower, words, stem_words, tuple(options), tuple(option_words), numbers)
+
+
+def words_of(text: str) -> list[str]:
+    """Runs of the letters a to z in lower case; every other character separates."""
+    return text.encode("utf-8", "replace").translate(_LETTERS).decode("ascii").split()
 
 
 _WORD_GROUPS: Final[tuple[tuple[str, str], ...]] = (

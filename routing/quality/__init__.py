@@ -1,7 +1,17 @@
 """How likely each model is to answer a prompt well: serving side, numpy only."""
 
 from routing.quality.artifact import load_router, save_router
+from routing.quality.explain import Contribution, Explanation, explain
 from routing.quality.learned import LearnedQuality
 from routing.quality.prior import ModelPrior, QualityModel
 
-__all__ = ["LearnedQuality", "ModelPrior", "QualityModel", "load_router", "save_router"]
+__all__ = [
+    "Contribution",
+    "Explanation",
+    "LearnedQuality",
+    "ModelPrior",
+    "QualityModel",
+    "explain",
+    "load_router",
+    "save_router",
+]

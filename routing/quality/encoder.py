@@ -15,6 +15,7 @@ word's frequency (Arora et al., ICLR 2017).
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -142,7 +143,8 @@ class Encoder:
             return np.concatenate((hand_made(reading), wording, nothing))
         part = np.repeat(np.arange(n_parts), (reading.stem_words, *reading.option_words))[is_known]
         rarity = self.rarity[known]
-        _rarity_features(rarity, rarity[part == 0], known, wording)
+        in_stem = int(np.count_nonzero(is_known[: reading.stem_words]))
+        _rarity_features(rarity, in_stem, known, wording)
         weight = _weight_of(rarity)
         by_part = np.zeros((n_parts, len(known)), dtype=np.float32)
         by_part[part, np.arange(len(known))] = weight
@@ -184,29 +186,29 @@ class Encoder:
 
 def _weight_of(rarity: Floats) -> Floats:
     """Weight of a word in an average: near 0 for the few hundred most frequent words."""
-    return 1.0 / (1.0 + np.exp((6.5 - rarity) * 1.2))
+    return (1.0 / (1.0 + np.exp((6.5 - rarity) * 1.2))).astype(np.float32)
 
 
-def _rarity_features(rarity: Floats, stem: Floats, known: Ints, out: Floats) -> None:
+def _rarity_features(rarity: Floats, in_stem: int, known: Ints, out: Floats) -> None:
     n = len(rarity)
-    rare = rarity > RARE
-    n_rare = np.count_nonzero(rare)
-    ordered = np.sort(rarity)
-    out[0] = ordered.sum() / n
+    ordered: list[float] = np.sort(rarity).tolist()
+    n_rare = n - bisect_right(ordered, RARE)
+    out[0] = sum(ordered) / n
     out[1] = n_rare / n
-    out[2] = np.count_nonzero(rarity > VERY_RARE) / n
-    out[3] = np.count_nonzero(rarity < FREQUENT) / n
-    out[4], out[5] = ordered[-5:].sum() / min(n, 5), ordered[-1]
-    if n_stem := len(stem):
-        out[6] = stem.sum() / n_stem
-        out[7] = np.count_nonzero(stem > RARE) / n_stem
-        out[8] = np.sort(stem)[-3:].sum() / min(n_stem, 3)
-    out[10] = math.log1p(len(set(known[rare].tolist()))) if n_rare else 0.0
+    out[2] = 1.0 - bisect_right(ordered, VERY_RARE) / n
+    out[3] = bisect_left(ordered, FREQUENT) / n
+    out[4], out[5] = sum(ordered[-5:]) / min(n, 5), ordered[-1]
+    if in_stem:
+        stem: list[float] = np.sort(rarity[:in_stem]).tolist()
+        out[6] = sum(stem) / in_stem
+        out[7] = 1.0 - bisect_right(stem, RARE) / in_stem
+        out[8] = sum(stem[-3:]) / min(in_stem, 3)
+    out[10] = math.log1p(len(set(known[rarity > RARE].tolist()))) if n_rare else 0.0
 
 
 def _likeness_features(options: Floats, stem: Floats, out: Floats) -> None:
     n = len(options)
-    unit = options / (np.sqrt(np.einsum("ij,ij->i", options, options)) + 1e-6)[:, None]
+    unit = options / (np.sqrt((options * options).sum(axis=1)) + 1e-6)[:, None]
     alike = unit @ unit.T
     out[11] = (alike.sum() - alike.trace()) / (n * (n - 1))
     out[13] = alike.min()

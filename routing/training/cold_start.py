@@ -1,5 +1,7 @@
 """Fitting the difficulty of a prompt from all recorded outcomes together (Rasch's model)."""
 
+# pyright: basic
+
 from __future__ import annotations
 
 from typing import Final

@@ -4,6 +4,8 @@ Reads the recorded outcome tables in DIR (see docs/router.md for their origin), 
 and vectors of the present default router, and writes the rest anew.
 """
 
+# pyright: basic
+
 from __future__ import annotations
 
 import argparse
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     outcomes = read_outcomes([data / table for table in TABLES])
     encoder = load_router(DIRECTORY).encoder
     flat = replace(encoder, idf=np.ones_like(encoder.idf))
-    seen = np.asarray((design(flat, outcomes.prompts).terms > 0).sum(axis=0)).ravel()
+    seen = np.bincount(design(flat, outcomes.prompts).terms.indices, minlength=encoder.n_terms)
     idf = np.log((1.0 + len(outcomes)) / (1.0 + seen)) + 1.0
     router = train_router(
         outcomes,

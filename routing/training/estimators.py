@@ -4,6 +4,8 @@ Targets are scores in [0, 1], not log-odds: so the difference of two models' est
 the regression of their gain.
 """
 
+# pyright: basic
+
 from __future__ import annotations
 
 import warnings
@@ -99,10 +101,10 @@ def _blocks(score: Doubles) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 def fit_terms(terms: sp.csr_matrix, score: Doubles) -> TermHeads:
     """Ridge on tf-idf for each model."""
     bias = np.nanmean(score, axis=0)
-    weights = np.zeros((terms.shape[1], score.shape[1]), dtype=np.float16)
+    weights = np.zeros((terms.get_shape()[1], score.shape[1]), dtype=np.float16)
     for rows, columns in _blocks(score):
         ridge = Ridge(alpha=TERM_RIDGE, solver="lsqr", fit_intercept=False)
-        ridge.fit(terms[rows], score[np.ix_(rows, columns)] - bias[columns])
+        ridge.fit(terms[rows, :], score[np.ix_(rows, columns)] - bias[columns])
         weights[:, columns] = np.reshape(ridge.coef_, (len(columns), -1)).T
     return TermHeads(weights, bias.astype(np.float32))
 

@@ -1,5 +1,7 @@
 """The shared features of many prompts, fitted to a training set."""
 
+# pyright: basic
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

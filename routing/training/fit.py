@@ -1,5 +1,7 @@
 """Training a router: from recorded outcomes to a ``LearnedQuality``."""
 
+# pyright: basic
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -152,7 +154,7 @@ def _estimate(
     return fast, full
 
 
-def calibrate(estimate: Doubles | Floats, score: Doubles) -> Calibration:
+def calibrate(estimate: NDArray[np.floating], score: Doubles) -> Calibration:
     """Platt scaling of cross-fitted estimates, drawn to the identity when outcomes are few.
 
     Args:
@@ -181,7 +183,7 @@ def _newton(features: Doubles, y: Doubles, ridge: float = 5.0, steps: int = 30) 
         gradient = features.T @ (p - y) + ridge * (beta - centre)
         hessian = (features * (p * (1.0 - p))[:, None]).T @ features + ridge * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
-        beta = beta - step
+        beta -= step
         if float(np.abs(step).max()) < 1e-7:
             break
     return beta

@@ -7,6 +7,8 @@ One long format for parquet and JSONL, one row per question and model:
 ``score`` is in [0, 1]; the last three may be missing or NaN where nothing was recorded.
 """
 
+# pyright: basic
+
 from __future__ import annotations
 
 import re
@@ -107,11 +109,13 @@ def normalised(prompt: str) -> str:
 
 
 def read_outcomes(paths: Sequence[Path]) -> Outcomes:
-    """Read tables into one; a question met twice (by its prompt) is one question.
+    """Read tables into one.
+
+    A question met twice, by its prompt, is one question; a model's scores on it are averaged.
 
     Raises:
-        DataError: a file is missing or unreadable, a column is missing, a value is out of range,
-            or one model has two different scores on one question.
+        DataError: a file is missing or unreadable, a column is missing, or a value is not what
+            it should be.
         TooFewOutcomes: no rows.
     """
     frame = pd.concat([_read(path) for path in paths], ignore_index=True)
@@ -120,9 +124,8 @@ def read_outcomes(paths: Sequence[Path]) -> Outcomes:
     key = frame["prompt"].map(normalised)
     frame = frame.assign(question=pd.factorize(key)[0])
     firsts = frame.drop_duplicates("question").sort_values("question")
-    pairs = frame.groupby(["question", "model"])[["score", "cost_usd"]].mean()
-    score = pairs["score"].unstack("model").sort_index()
-    cost = pairs["cost_usd"].unstack("model").reindex(columns=score.columns).sort_index()
+    score = _by_question(frame, "score")
+    cost = _by_question(frame, "cost_usd").reindex(index=score.index, columns=score.columns)
     return Outcomes(
         query_ids=tuple(firsts["query_id"].astype(str)),
         prompts=tuple(firsts["prompt"]),
@@ -146,6 +149,10 @@ def read_prompts(path: Path) -> tuple[list[str], list[str]]:
     return frame["query_id"].astype(str).tolist(), frame["prompt"].tolist()
 
 
+def _by_question(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    return frame.pivot_table(index="question", columns="model", values=column, aggfunc="mean")
+
+
 def _read(path: Path) -> pd.DataFrame:
     frame = _load(path)
     _require(path, frame, ("query_id", "prompt", "model", "score"))
@@ -156,7 +163,7 @@ def _read(path: Path) -> pd.DataFrame:
     if "group" not in frame:
         frame["group"] = ""
     _check_score(path, frame)
-    return frame[list(COLUMNS)]
+    return frame.reindex(columns=list(COLUMNS))
 
 
 def _load(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
@@ -167,7 +174,8 @@ def _load(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
             return pd.read_json(path, lines=True, dtype={"query_id": str})
         if path.suffix == ".parquet":
             frame = pd.read_parquet(path)
-            return frame if columns is None else frame[[c for c in columns if c in frame]]
+            unused = [c for c in frame if columns is not None and c not in columns]
+            return frame.drop(columns=unused)
     except (ValueError, OSError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
     raise DataError(f"{path}: unknown kind {path.suffix!r}; give a .parquet or a .jsonl file")
@@ -189,7 +197,7 @@ def _check_prompts(path: Path, frame: pd.DataFrame) -> None:
 
 
 def _check_score(path: Path, frame: pd.DataFrame) -> None:
-    score = pd.to_numeric(frame["score"], errors="coerce").to_numpy(dtype=np.float64)
+    score = np.asarray(pd.to_numeric(frame["score"], errors="coerce"), dtype=np.float64)
     wrong = np.flatnonzero(~((score >= 0.0) & (score <= 1.0)))
     if len(wrong):
         row = int(wrong[0])

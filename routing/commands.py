@@ -1,0 +1,321 @@
+"""``turnout router``: train, predict, evaluate, calibrate, explain."""
+
+# pyright: basic
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from routing.quality import LearnedQuality, ModelPrior, explain, load_router, save_router
+from turnout.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from routing.training.outcomes import Outcomes
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Learn which model answers what well, from recorded outcomes.",
+)
+DEFAULT_ROUTER = Path(__file__).parent / "default_router"
+
+OutcomesOption = Annotated[
+    list[Path], typer.Option("--outcomes", help="Outcome tables, .parquet or .jsonl.")
+]
+TableOption = Annotated[Path, typer.Option("--outcomes", help="Outcome table.")]
+RouterOption = Annotated[Path, typer.Option("--router", help="Folder of a trained router.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+WeakOption = Annotated[str, typer.Option("--weak", help="The cheaper model.")]
+StrongOption = Annotated[str, typer.Option("--strong", help="The better model.")]
+
+
+@app.command()
+def train(
+    outcomes: OutcomesOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write the router to.")],
+    models: Annotated[str, typer.Option("--models", help="Only these, separated by commas.")] = "",
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="So many questions.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of sampling, folds and trees.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Train and calibrate a router."""
+    from routing.training.fit import train_router
+    from routing.training.outcomes import read_outcomes
+
+    with _progress() as step:
+        step("reading tables")
+        table = read_outcomes(outcomes)
+        if models:
+            table = table.only([name.strip() for name in models.split(",") if name.strip()])
+        table = table.sample(limit, seed)
+        encoder = load_router(DEFAULT_ROUTER).encoder
+        origin = "trained on " + ", ".join(path.name for path in outcomes)
+        router = train_router(table, encoder, seed=seed, origin=origin, progress=step)
+        step("writing")
+        save_router(router, out, {"questions": len(table), "seed": seed, "limit": limit})
+    rates = dict(zip(router.models, router.heads.base_rate.tolist(), strict=True))
+    if as_json:
+        _print_json({"router": str(out), "questions": len(table), "base_rate": rates})
+        return
+    lines = Table("model", "mean score", title=f"{out}: trained on {len(table)} questions")
+    for name, rate in rates.items():
+        lines.add_row(name, f"{rate:.3f}")
+    Console().print(lines)
+
+
+@app.command()
+def predict(
+    router: RouterOption,
+    outcomes: TableOption,
+    out: Annotated[Path, typer.Option("--out", help="Parquet file: query_id, model, p_good.")],
+    fast: Annotated[bool, typer.Option("--fast", help="The real-time tier.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict P(good answer) of every trained model for every prompt; scores are not read."""
+    import pandas as pd
+
+    from routing.training.outcomes import read_prompts
+
+    quality = load_router(router)
+    ids, prompts = read_prompts(outcomes)
+    with _progress() as step:
+        p_good = _predict(quality, prompts, quality.models, fast=fast, step=step)
+    frame = pd.DataFrame(
+        {
+            "query_id": np.repeat(ids, len(quality.models)),
+            "model": list(quality.models) * len(ids),
+            "p_good": p_good.ravel(),
+        }
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_parquet(out, index=False)
+    if as_json:
+        _print_json({"predictions": str(out), "questions": len(ids), "rows": len(frame)})
+    else:
+        Console().print(f"{out}: {len(ids)} questions, {len(quality.models)} models")
+
+
+@app.command()
+def evaluate(
+    router: RouterOption,
+    outcomes: TableOption,
+    weak: WeakOption,
+    strong: StrongOption,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Write PLOT.png, PLOT.html.")] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="The real-time tier.")] = False,
+    rounds: Annotated[int, typer.Option("--rounds", min=0, help="Bootstrap resamples.")] = 500,
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """PGR, APGR and CPT as RouteLLM defines them, calibration, AIQ, beside simple baselines."""
+    from routing.evaluation.report import pair_report
+
+    quality = load_router(router)
+    with _progress() as step:
+        table, p_good = _pair(quality, outcomes, weak, strong, fast=fast, step=step)
+        step("resampling")
+        report = pair_report(
+            names=(weak, strong),
+            prompts=table.prompts,
+            p_good=p_good,
+            score=table.score,
+            cost=table.cost_usd,
+            rounds=rounds,
+            seed=seed,
+        )
+    files: list[str] = []
+    if plot is not None:
+        from routing.evaluation.plot import write_plots
+
+        files = [str(path) for path in write_plots(report, plot)]
+    if as_json:
+        _print_json({**report.to_json(), "files": files})
+        return
+    title = f"{weak} → {strong}, {report.questions} questions"
+    lines = Table("method", "APGR [95 %]", "CPT(50 %)", "CPT(80 %)", title=title)
+    for name, interval in report.apgr.items():
+        lines.add_row(name, str(interval), f"{report.cpt50[name]:.1%}", f"{report.cpt80[name]:.1%}")
+    console = Console()
+    console.print(lines)
+    for name, found in report.reliability.items():
+        console.print(f"calibration error of {name}: {found.ece:.3f}")
+    if report.aiq is not None:
+        console.print(f"AIQ {report.aiq['router']:.3f} (mixing: {report.aiq['mixture']:.3f})")
+    curve = Table("strong calls", "mean score", "gap recovered")
+    for share, value, pgr in zip(
+        report.curves["router"].share,
+        report.curves["router"].quality,
+        report.curves["router"].pgr,
+        strict=True,
+    ):
+        curve.add_row(f"{share:.0%}", f"{value:.3f}", f"{pgr:.1%}")
+    console.print(curve)
+    for path in files:
+        console.print(path)
+
+
+@app.command()
+def calibrate(
+    router: RouterOption,
+    outcomes: TableOption,
+    weak: WeakOption,
+    strong: StrongOption,
+    target_quality: Annotated[
+        float | None, typer.Option("--target-quality", help="Share of the best model's quality.")
+    ] = None,
+    strong_share: Annotated[
+        float | None, typer.Option("--strong-share", help="Share of calls for the strong model.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The threshold on the predicted gain that holds a quality or a share of strong calls."""
+    from routing.evaluation.threshold import for_quality, for_share
+
+    if (target_quality is None) == (strong_share is None):
+        raise DataError("give either --target-quality or --strong-share")
+    quality = load_router(router)
+    with _progress() as step:
+        table, p_good = _pair(quality, outcomes, weak, strong, fast=False, step=step)
+    gain = p_good[:, 1] - p_good[:, 0]
+    found = (
+        for_share(gain, table.score, strong_share)
+        if strong_share is not None
+        else for_quality(gain, table.score, target_quality or 0.0)
+    )
+    result = {
+        "gain_threshold": found.gain,
+        "strong_share": found.strong_share,
+        "quality": found.quality,
+        "quality_of_best": found.of_best,
+        "questions": len(table),
+    }
+    if as_json:
+        _print_json(result)
+        return
+    Console().print(
+        f"send to {strong} when its predicted gain is at least {found.gain:.4f}: "
+        f"{found.strong_share:.1%} of {len(table)} questions, mean score {found.quality:.3f}, "
+        f"{found.of_best:.1%} of the best model's"
+    )
+
+
+@app.command("explain")
+def explain_prompt(
+    prompt: Annotated[str, typer.Argument(help="What would be asked.")],
+    router: RouterOption = DEFAULT_ROUTER,
+    models: Annotated[
+        str, typer.Option("--models", help="NAME or NAME=PRIOR, separated by commas.")
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Why a prompt is hard, and how likely each model is to answer it well."""
+    quality = load_router(router)
+    found = explain(quality, prompt, _priors(models, quality))
+    if as_json:
+        _print_json(
+            {
+                "difficulty": found.difficulty,
+                "trust": found.trust,
+                "p_good": found.p_good,
+                "from_trained_heads": list(found.known),
+                "contributions": {c.feature: c.difficulty for c in found.contributions},
+            }
+        )
+        return
+    console = Console()
+    console.print(
+        f"difficulty {found.difficulty:+.2f} (0 is typical, in log-odds); "
+        f"trust in the trained heads {found.trust:.0%}"
+    )
+    why = Table("because of", "difficulty")
+    for part in found.contributions[:10]:
+        why.add_row(part.feature.replace("_", " "), f"{part.difficulty:+.2f}")
+    console.print(why)
+    lines = Table("model", "P(good)", "from")
+    for name, p in sorted(found.p_good.items(), key=lambda item: -item[1]):
+        lines.add_row(name, f"{p:.3f}", "outcomes" if name in found.known else "its prior")
+    console.print(lines)
+
+
+def _priors(text: str, quality: LearnedQuality) -> list[ModelPrior]:
+    if not text:
+        rates = quality.heads.base_rate.tolist()
+        known = zip(quality.models, rates, strict=True)
+        return [ModelPrior(name, rate) for name, rate in known]
+    priors: list[ModelPrior] = []
+    for item in text.split(","):
+        name, _, number = item.partition("=")
+        try:
+            prior = float(number) if number else 0.7
+        except ValueError:
+            prior = -1.0
+        if not 0.0 < prior < 1.0:
+            raise DataError(f"--models: {item!r}: a prior is a number between 0 and 1")
+        priors.append(ModelPrior(name.strip(), prior))
+    return priors
+
+
+def _pair(
+    quality: LearnedQuality,
+    path: Path,
+    weak: str,
+    strong: str,
+    *,
+    fast: bool,
+    step: Callable[[str], None],
+) -> tuple[Outcomes, np.ndarray[Any, Any]]:
+    """Questions that both models answered, and predictions for them, weak then strong."""
+    from routing.training.outcomes import read_outcomes
+
+    table = read_outcomes([path]).only([weak, strong])
+    table = table.take(np.flatnonzero(~np.isnan(table.score).any(axis=1)))
+    if not len(table):
+        raise DataError(f"{path}: no question was answered by both {weak!r} and {strong!r}")
+    for name in (weak, strong):
+        if name not in quality.models:
+            known = ", ".join(quality.models)
+            raise DataError(f"this router has no head for {name!r}; it has: {known}")
+    return table, _predict(quality, table.prompts, (weak, strong), fast=fast, step=step)
+
+
+def _predict(
+    quality: LearnedQuality,
+    prompts: Sequence[str],
+    models: Sequence[str],
+    *,
+    fast: bool,
+    step: Callable[[str], None],
+) -> np.ndarray[Any, Any]:
+    candidates = [ModelPrior(name, 0.5) for name in models]
+    result = np.empty((len(prompts), len(models)))
+    for row, prompt in enumerate(prompts):
+        if row % 500 == 0:
+            step(f"predicting, {row} of {len(prompts)} prompts")
+        result[row] = quality.predict(prompt, candidates, fast=fast)
+    return result
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    typer.echo(json.dumps(value))
+
+
+@contextmanager
+def _progress() -> Generator[Callable[[str], None]]:
+    """A spinner on stderr that says what is being done; plain when stderr is no terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("starting", total=None)
+        yield lambda text: progress.update(task, description=text)

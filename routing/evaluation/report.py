@@ -1,0 +1,147 @@
+"""Everything there is to say about one weak/strong pair on recorded outcomes."""
+
+# pyright: basic
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routing.evaluation.bootstrap import Interval, bootstrap
+from routing.evaluation.calibration import Reliability, reliability
+from routing.evaluation.pair import Curve, length_win_rate, oracle_win_rate, pair_curve
+from routing.evaluation.pool import pool_frontier
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class PairReport:
+    """A router beside random, length-only and oracle routing.
+
+    Attributes:
+        weak: name of the weak model.
+        strong: name of the strong model.
+        questions: how many both models answered.
+        curves: by method: router, length, random, oracle.
+        apgr: by method, with intervals.
+        cpt50: strong calls needed for half the gap, by method.
+        cpt80: strong calls needed for 80 % of the gap, by method.
+        reliability: calibration of both models.
+        cost: mean cost of an answer by model, in USD; NaN where not recorded.
+        aiq: of the router and of the best single-model mixture; None without costs.
+    """
+
+    weak: str
+    strong: str
+    questions: int
+    curves: Mapping[str, Curve]
+    apgr: Mapping[str, Interval]
+    cpt50: Mapping[str, float]
+    cpt80: Mapping[str, float]
+    reliability: Mapping[str, Reliability]
+    cost: Mapping[str, float]
+    aiq: Mapping[str, float] | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers for ``--json``."""
+        methods = {
+            name: {
+                "apgr": self.apgr[name].value,
+                "apgr_95": [self.apgr[name].low, self.apgr[name].high],
+                "cpt50": self.cpt50[name],
+                "cpt80": self.cpt80[name],
+                "strong_share": curve.share.tolist(),
+                "quality": curve.quality.tolist(),
+                "pgr": curve.pgr.tolist(),
+                "mean_cost_usd": self.mean_cost(curve),
+            }
+            for name, curve in self.curves.items()
+        }
+        return {
+            "weak": self.weak,
+            "strong": self.strong,
+            "questions": self.questions,
+            "methods": methods,
+            "ece": {model: found.ece for model, found in self.reliability.items()},
+            "aiq": None if self.aiq is None else dict(self.aiq),
+        }
+
+    def mean_cost(self, curve: Curve) -> list[float] | None:
+        """Mean cost per question at each point, from mean costs; None where not recorded."""
+        weak, strong = self.cost[self.weak], self.cost[self.strong]
+        if np.isnan(weak) or np.isnan(strong):
+            return None
+        return (weak + curve.share * (strong - weak)).tolist()
+
+
+def pair_report(
+    *,
+    names: tuple[str, str],
+    prompts: Sequence[str],
+    p_good: Floats,
+    score: Floats,
+    cost: Floats,
+    rounds: int = 500,
+    seed: int = 0,
+) -> PairReport:
+    """Evaluate predictions of a weak and a strong model.
+
+    Args:
+        names: weak, strong.
+        prompts: n questions.
+        p_good: shape (n, 2), weak then strong.
+        score: shape (n, 2), recorded; no NaN.
+        cost: shape (n, 2), NaN where not recorded.
+        rounds: bootstrap resamples.
+        seed: of resampling, of the random router and of the oracle's ties.
+
+    Raises:
+        DataError: the strong model is not better on average.
+    """
+    weak, strong = score[:, 0], score[:, 1]
+    rates = {
+        "router": p_good[:, 1] - p_good[:, 0],
+        "length": length_win_rate(prompts),
+        "random": np.random.default_rng(seed).random(len(weak)),
+        "oracle": oracle_win_rate(weak, strong, seed),
+    }
+    curves = {name: pair_curve(rate, weak, strong) for name, rate in rates.items()}
+    apgr = {
+        name: bootstrap(
+            lambda rows, rate=rate: pair_curve(rate[rows], weak[rows], strong[rows]).apgr,
+            len(weak),
+            rounds=rounds,
+            seed=seed,
+        )
+        for name, rate in rates.items()
+    }
+    means = np.array([_mean(cost[:, 0]), _mean(cost[:, 1])])
+    aiq = None
+    if not np.isnan(means).any():
+        whole = np.where(np.isnan(cost), means, cost)
+        frontier = pool_frontier(p_good, score, whole)
+        low, high = float(means.min()), float(means.max())
+        mixture = float(score.mean(axis=0).mean())
+        aiq = {"router": frontier.aiq(low, high), "mixture": mixture} if high > low else None
+    return PairReport(
+        weak=names[0],
+        strong=names[1],
+        questions=len(weak),
+        curves=curves,
+        apgr=apgr,
+        cpt50={name: curve.cpt(0.5) for name, curve in curves.items()},
+        cpt80={name: curve.cpt(0.8) for name, curve in curves.items()},
+        reliability={name: reliability(p_good[:, i], score[:, i]) for i, name in enumerate(names)},
+        cost=dict(zip(names, means.tolist(), strict=True)),
+        aiq=aiq,
+    )
+
+
+def _mean(values: Floats) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")

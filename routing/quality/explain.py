@@ -1,0 +1,67 @@
+"""Why a prompt counts as hard, in words a person knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from routing.quality.learned import LearnedQuality
+from routing.quality.prior import ModelPrior
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """What one property of the prompt adds to its difficulty.
+
+    Attributes:
+        feature: name of the property; "subject_matter" sums all directions of meaning.
+        difficulty: in log-odds of a bad answer, relative to an average prompt.
+    """
+
+    feature: str
+    difficulty: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A prediction taken apart.
+
+    Attributes:
+        difficulty: in log-odds; 0 is typical, higher is harder.
+        contributions: largest first, by size.
+        trust: weight of the trained heads against the priors, in (0, 1].
+        p_good: by model, from the fuller tier.
+        known: models answered by a trained head or proxy, not by their prior.
+    """
+
+    difficulty: float
+    contributions: tuple[Contribution, ...]
+    trust: float
+    p_good: dict[str, float]
+    known: tuple[str, ...]
+
+
+def explain(router: LearnedQuality, prompt: str, models: Sequence[ModelPrior]) -> Explanation:
+    """Difficulty by property, and what it means for each model.
+
+    The contributions are exact for the difficulty of the cold start, which is linear; heads of
+    trained models see the same features but are not linear in them.
+    """
+    encoded = router.encoder.encode(prompt)
+    cold, split = router.cold_start, router.encoder.n_form
+    parts = encoded.dense * cold.weights
+    named = [
+        Contribution(name, float(part))
+        for name, part in zip(router.encoder.dense_names[:split], parts[:split], strict=True)
+    ]
+    named.append(Contribution("subject_matter", float(parts[split:].sum())))
+    named.sort(key=lambda item: -abs(item.difficulty))
+    p_good = router.predict(prompt, models, fast=False)
+    rows = router.heads.rows()
+    return Explanation(
+        difficulty=cold.difficulty(encoded.dense),
+        contributions=tuple(named),
+        trust=router.novelty.trust(encoded),
+        p_good={model.name: float(p) for model, p in zip(models, p_good, strict=True)},
+        known=tuple(m.name for m in models if m.name in rows or m.proxy in rows),
+    )

@@ -1,0 +1,149 @@
+"""Train, predict, evaluate, calibrate and explain, as a person would."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from routing.commands import app
+from routing.quality import ModelPrior, load_router
+from routing.training.fit import calibrate, train_router
+from tests.routing import tables
+from turnout.errors import DataError, TooFewOutcomes
+
+
+def run(*arguments: object) -> dict[str, Any]:
+    done = CliRunner().invoke(app, [*map(str, arguments), "--json"])
+    if done.exception is not None:
+        raise done.exception
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    folder = tmp_path_factory.mktemp("router")
+    seen, unseen, router = folder / "seen.parquet", folder / "unseen.parquet", folder / "router"
+    tables.frame(700, 0).to_parquet(seen, index=False)
+    tables.frame(300, 1).to_parquet(unseen, index=False)
+    found = run("train", "--outcomes", seen, "--out", router)
+    assert found["questions"] == 700
+    return seen, unseen, router
+
+
+def test_it_learns_who_fails_what(world: tuple[Path, Path, Path]):
+    _, unseen, router = world
+    found = run(
+        "evaluate", "--router", router, "--outcomes", unseen, "--weak", "small", "--strong",
+        "large", "--rounds", 50,
+    )  # fmt: skip
+    methods = found["methods"]
+    assert methods["router"]["apgr"] > 0.65
+    assert methods["router"]["apgr"] <= methods["oracle"]["apgr"]
+    assert methods["router"]["apgr"] > methods["random"]["apgr"]
+    assert methods["router"]["cpt50"] < 0.4
+    assert found["aiq"]["router"] > found["aiq"]["mixture"]
+    assert max(found["ece"].values()) < 0.12
+
+
+def test_predictions_follow_the_prompts_of_the_file(world: tuple[Path, Path, Path], tmp_path: Path):
+    _, unseen, router = world
+    only_prompts = tmp_path / "prompts.parquet"
+    pd.read_parquet(unseen)[["query_id", "prompt"]].to_parquet(only_prompts, index=False)
+    out = tmp_path / "p.parquet"
+    found = run("predict", "--router", router, "--outcomes", only_prompts, "--out", out)
+    frame = pd.read_parquet(out)
+    assert list(frame.columns) == ["query_id", "model", "p_good"]
+    assert found["rows"] == len(frame) == 600
+    assert frame["p_good"].between(0, 1).all()
+
+
+def test_plots_are_written(world: tuple[Path, Path, Path], tmp_path: Path):
+    _, unseen, router = world
+    found = run(
+        "evaluate", "--router", router, "--outcomes", unseen, "--weak", "small", "--strong",
+        "large", "--rounds", 5, "--plot", tmp_path / "curve",
+    )  # fmt: skip
+    png, page = map(Path, found["files"])
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert "data:image/png;base64" in page.read_text()
+    assert "http" not in page.read_text().replace("http-equiv", "")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "key"),
+    [("--strong-share", 0.3, "strong_share"), ("--target-quality", 0.95, "quality_of_best")],
+)
+def test_a_threshold_in_terms_a_person_understands(
+    world: tuple[Path, Path, Path], option: str, value: float, key: str
+):
+    _, unseen, router = world
+    found = run(
+        "calibrate", "--router", router, "--outcomes", unseen, "--weak", "small", "--strong",
+        "large", option, value,
+    )  # fmt: skip
+    assert found[key] >= value - 0.02
+
+
+def test_calibrate_wants_one_goal(world: tuple[Path, Path, Path]):
+    _, unseen, router = world
+    with pytest.raises(DataError, match="either"):
+        run(
+            "calibrate", "--router", router, "--outcomes", unseen, "--weak", "small", "--strong",
+            "large",
+        )  # fmt: skip
+
+
+def test_an_explanation_names_the_cause(world: tuple[Path, Path, Path]):
+    _, _, router = world
+    hard = run("explain", "Prove that the finite abelian group of order 12 is solvable.",
+               "--router", router)  # fmt: skip
+    easy = run("explain", "What is a merry guest?", "--router", router, "--models", "small,new=0.6")
+    assert hard["difficulty"] > easy["difficulty"]
+    assert easy["from_trained_heads"] == ["small"]
+    assert "subject_matter" in hard["contributions"]
+
+
+@pytest.mark.parametrize("models", ["a=2", "a=x"])
+def test_a_prior_out_of_range_is_refused(models: str):
+    with pytest.raises(DataError, match="prior"):
+        run("explain", "Hi", "--models", models)
+
+
+def test_a_model_without_head_cannot_be_evaluated(world: tuple[Path, Path, Path]):
+    _, unseen, _ = world
+    with pytest.raises(DataError, match="no head for 'small'"):
+        run(
+            "evaluate", "--router", Path(tables.__file__).parents[2] / "routing" / "default_router",
+            "--outcomes", unseen, "--weak", "small", "--strong", "large",
+        )  # fmt: skip
+
+
+def test_the_same_seed_gives_the_same_router(tmp_path: Path):
+    table = tables.outcomes(tmp_path, 120)
+    encoder = load_router(Path(tables.__file__).parents[2] / "routing" / "default_router").encoder
+    models = [ModelPrior("small", 0.5), ModelPrior("large", 0.5)]
+    one, two = (train_router(table, encoder, seed=3) for _ in range(2))
+    np.testing.assert_array_equal(
+        one.predict("Prove it.", models, fast=False), two.predict("Prove it.", models, fast=False)
+    )
+
+
+def test_too_few_outcomes_say_so(tmp_path: Path):
+    encoder = load_router(Path(tables.__file__).parents[2] / "routing" / "default_router").encoder
+    with pytest.raises(TooFewOutcomes, match="prior"):
+        train_router(tables.outcomes(tmp_path, 8), encoder)
+
+
+def test_calibration_undoes_a_distortion():
+    random = np.random.default_rng(0)
+    truth = random.uniform(0.2, 0.95, size=(4000, 1))
+    score = (random.random((4000, 1)) < truth).astype(float)
+    odds = np.log(truth / (1 - truth)) * 0.5 - 0.7
+    distorted = 1 / (1 + np.exp(-odds))
+    found = calibrate(distorted, score)
+    corrected = 1 / (1 + np.exp(-found.scores(distorted.astype(np.float32))))
+    assert np.abs(corrected - truth).mean() < 0.02
