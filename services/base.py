@@ -72,7 +72,7 @@ class Endpoint:
             self.plane.measure()
 
 
-def listening(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+def listening(environment: Mapping[str, str] | None = None) -> Any:
     """Where a service listens: loopback port 3000 unless ``PORT`` or ``TURNOUT_HOST`` say else."""
     env = os.environ if environment is None else environment
     return {"host": env.get("TURNOUT_HOST", "127.0.0.1"), "port": int(env.get("PORT", "3000"))}

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 from routing.judge import Judge
 from routing.latency import ModelLatency
@@ -33,14 +34,18 @@ from turnout.errors import ArtifactInvalid, LoadFailed
 from turnout.settings import Settings
 from turnout.types import Task
 
+Classes: TypeAlias = Mapping[int, str]
+_LOAD_LIMIT_S = 300.0
+
 
 def compose(catalog: Catalog, settings: Settings) -> Plane:
     """Build the plane of a catalog; nothing is loaded until ``fleet.start``."""
     metrics = Metrics()
     addresses = process_addresses()
+    classes = {entry.priority: name for name, entry in catalog.classes.items()}
 
     def make(name: str, model: Model, latency: ModelLatency) -> TensorBackend | TextBackend:
-        return make_backend(name, model, latency, addresses)
+        return make_backend(name, model, latency, addresses, classes)
 
     fleet = Fleet(catalog, make, came_up=metrics.came_up)
     chats = any(model.task is Task.CHAT for model in catalog.models.values())
@@ -51,7 +56,11 @@ def compose(catalog: Catalog, settings: Settings) -> Plane:
 
 
 def make_backend(
-    name: str, model: Model, latency: ModelLatency, addresses: Mapping[str, str]
+    name: str,
+    model: Model,
+    latency: ModelLatency,
+    addresses: Mapping[str, str],
+    classes: Classes,
 ) -> TensorBackend | TextBackend:
     """The backend of one model, not yet loaded.
 
@@ -60,13 +69,14 @@ def make_backend(
         model: its catalog entry.
         latency: learns its run times.
         addresses: URL of each model that runs in a process of its own, by service name.
+        classes: latency class to tell another server, by priority.
     """
     runner = model.runner
     if runner.engine == "openai" or runner.engine == "open-inference":
-        return _remote(name, model, runner)
+        return _remote(name, model, runner, classes, turnout=False)
     address = addresses.get(service_name(name))
     if model.placement == "process" and address is not None:
-        return _process_backend(name, model, address)
+        return _process(name, model, address, classes)
     if model.task is Task.CHAT:
         return _local_text(name, model)
     return _local_tensors(name, model, latency)
@@ -83,21 +93,27 @@ def process_addresses(environment: Mapping[str, str] | None = None) -> dict[str,
 
 
 def _remote(
-    name: str, model: Model, options: OpenAI | OpenInference
+    name: str, model: Model, options: OpenAI | OpenInference, classes: Classes, *, turnout: bool
 ) -> TensorBackend | TextBackend:
     # Imported here: a catalog without remote models does not pay for an HTTP client at start.
     from runners.remote import OpenAIBackend, OpenInferenceBackend
 
     if options.engine == "openai":
-        return OpenAIBackend(name, options)
-    return OpenInferenceBackend(name, options, model.task)
+        return OpenAIBackend(name, options, classes=classes, turnout=turnout)
+    return OpenInferenceBackend(name, options, model.task, classes=classes, turnout=turnout)
 
 
-def _process_backend(name: str, model: Model, address: str) -> TensorBackend | TextBackend:
-    if model.task is Task.CHAT:
-        return _remote(name, model, OpenAI(engine="openai", url=address, model=name))
-    options = OpenInference(engine="open-inference", url=address, model=name)
-    return _remote(name, model, options)
+def _process(
+    name: str, model: Model, address: str, classes: Classes
+) -> TensorBackend | TextBackend:
+    options = (
+        OpenAI(engine="openai", url=address, model=name, timeout_s=_LOAD_LIMIT_S)
+        if model.task is Task.CHAT
+        else OpenInference(
+            engine="open-inference", url=address, model=name, timeout_s=_LOAD_LIMIT_S
+        )
+    )
+    return _remote(name, model, options, classes, turnout=True)
 
 
 def _local_text(name: str, model: Model) -> LocalText:

@@ -6,7 +6,7 @@ a process of its own; the others run inside it or elsewhere.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import bentoml
 
@@ -34,9 +34,9 @@ def make_gateway(catalog: Catalog) -> TurnoutService:
         service_class=TurnoutService,
         workers=1,
         http=listening(),
-        traffic={"timeout": _LONG_S, "max_concurrency": None},
+        traffic={"timeout": _LONG_S},
     )
-    return decorate(inner)
+    return cast("TurnoutService", decorate(inner))
 
 
 Gateway = make_gateway(load(from_environment().catalog))

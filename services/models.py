@@ -7,7 +7,7 @@ the gateway; the gateway runs models of placement ``process`` through the same s
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import bentoml
 
@@ -73,12 +73,12 @@ def make_service(catalog: Catalog, name: str) -> TurnoutService:
         service_class=TurnoutService,
         workers=1,
         http=listening(),
-        traffic={"timeout": _LONG_S, "max_concurrency": None},
+        traffic={"timeout": _LONG_S},
         # A dependency's client is closed after 100 requests while others are in flight
         # unless these are out of reach.
-        runner_connection={"max_requests": 10**9, "max_age": 10**9},
+        runner_connection={"max_requests": 10**9, "max_age": 1e9},
     )
-    service = decorate(inner)
+    service = cast("TurnoutService", decorate(inner))
     service._import_str = f"{__name__}:{name}"
     return service
 

@@ -33,6 +33,7 @@ class OpenInferenceBackend:
         options: the catalog's: URL, the server's own name for the model, the longest silence.
         task: its public outputs are the ones asked for.
         classes: latency class to send, by priority.
+        turnout: the server is another Turnout, which says when its model has loaded and what runs.
         clock: monotonic seconds.
         sleep: waits between attempts.
     """
@@ -44,6 +45,7 @@ class OpenInferenceBackend:
         task: Task,
         *,
         classes: Mapping[int, str] | None = None,
+        turnout: bool = False,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -54,6 +56,7 @@ class OpenInferenceBackend:
             name, options.url, options.timeout_s, classes=classes, clock=clock, sleep=sleep
         )
         self._clock = clock
+        self._turnout = options.model if turnout else None
         self._active: Active | None = None
         self._running = 0
 
@@ -72,6 +75,9 @@ class OpenInferenceBackend:
         Raises:
             LoadFailed: it did not within the timeout.
         """
+        if self._turnout is not None:
+            self._active = await self._upstream.open_model(self._turnout)
+            return
         begun_s = self._clock()
         await self._upstream.open(f"{self._path}/ready")
         self._active = Active(

@@ -33,6 +33,7 @@ class OpenAIBackend:
         options: the catalog's: URL (with or without ``/v1``), the server's own name for the
             model, the key's environment variable (read at ``start``), the longest silence to bear.
         classes: latency class to send, by priority.
+        turnout: the server is another Turnout, which says when its model has loaded and what runs.
         clock: monotonic seconds.
         sleep: waits between attempts.
         environment: where the key is read.
@@ -44,6 +45,7 @@ class OpenAIBackend:
         options: OpenAI,
         *,
         classes: Mapping[int, str] | None = None,
+        turnout: bool = False,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         environment: Mapping[str, str] = os.environ,
@@ -61,6 +63,7 @@ class OpenAIBackend:
             sleep=sleep,
         )
         self._headers: dict[str, str] = {"Content-Type": "application/json"}
+        self._turnout = options.model if turnout else None
         self._active: Active | None = None
         self._running = 0
 
@@ -79,6 +82,9 @@ class OpenAIBackend:
         Raises:
             LoadFailed: the key's variable is not set, the key is refused, or no server answers.
         """
+        if self._turnout is not None:
+            self._active = await self._upstream.open_model(self._turnout)
+            return
         begun_s = self._clock()
         variable = self._options.api_key_env
         if variable is not None:

@@ -13,9 +13,16 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from runners.protocol import Ticket
-from turnout.errors import DeadlineUnreachable, InvalidRequest, LoadFailed, UpstreamFailed
+from runners.protocol import Active, Ticket
+from turnout.errors import (
+    CapacityError,
+    DeadlineUnreachable,
+    InvalidRequest,
+    LoadFailed,
+    UpstreamFailed,
+)
 
 if TYPE_CHECKING:
     import aiohttp
@@ -106,6 +113,37 @@ class Upstream:
                 raise LoadFailed(self._name, f"{self.url} did not become ready: {problem}")
             await self._sleep(_PROBE_PAUSE_S)
 
+    async def open_model(self, model: str) -> Active:
+        """Open the pool to another Turnout and wait until it has loaded a model.
+
+        Returns:
+            What really runs there.
+
+        Raises:
+            LoadFailed: the model failed to load there, or it took longer than the timeout.
+        """
+        path = f"/v2/models/{quote(model, safe='')}"
+        await self.open(path)
+        until_s = self._clock() + self._timeout_s
+        while True:
+            async with self._opened().get(self._address.base + path) as answer:
+                found: dict[str, Any] = (await answer.json())["parameters"]
+            state = found.get("state")
+            if state == "ready":
+                return Active(
+                    found["engine"],
+                    found["requested"],
+                    found["provider"],
+                    found["precision"],
+                    found["reason"],
+                    found["memory_bytes"],
+                    found["load_s"],
+                )
+            if state != "loading" or self._clock() >= until_s:
+                await self.close()
+                raise LoadFailed(self._name, str(state))
+            await self._sleep(_PROBE_PAUSE_S)
+
     async def close(self) -> None:
         """Close every connection."""
         if self._session is not None:
@@ -126,6 +164,7 @@ class Upstream:
         Raises:
             DeadlineUnreachable: the deadline has already passed.
             InvalidRequest: the server says the request itself is wrong.
+            CapacityError: it stays busy (429, 503).
             UpstreamFailed: any other failure, in the server's words.
         """
         import aiohttp
@@ -165,6 +204,8 @@ class Upstream:
         pause_s = _retry_after_s(answer.headers.get("Retry-After"), attempt)
         if answer.status in _BUSY and self._may_retry(attempt, pause_s, ticket):
             return pause_s
+        if answer.status in _BUSY:
+            raise CapacityError(f"model {self._name!r} is busy: {said}", retry_after_s=pause_s)
         if answer.status in _CALLER_IS_WRONG:
             raise InvalidRequest(f"model {self._name!r}: {said}")
         hint = "; check its key" if answer.status in {401, 403} else ""

@@ -72,6 +72,6 @@ def _wait(
 
 @pytest.fixture(scope="session")
 def gateway() -> Iterator[str]:
-    models = ("smollm2", "smollm2-int4", "efficientnet-lite2", "fraud-large", "all-minilm-l6-v2")
+    models = ("smollm2", "smollm2-int8", "efficientnet-lite2", "fraud-large", "all-minilm-l6-v2")
     with serving(models=models) as address:
         yield address

@@ -58,7 +58,7 @@ class TestOpenAI:
         assert raw.headers["x-turnout-model"] == answer.model
         assert raw.headers["x-turnout-reason"]
 
-    @pytest.mark.parametrize("model", ["smollm2", "smollm2-int4"])
+    @pytest.mark.parametrize("model", ["smollm2", "smollm2-int8"])
     def test_chat_streams_the_same_words(self, client: openai.OpenAI, model: str) -> None:
         whole = client.chat.completions.create(model=model, messages=EASY, max_tokens=16)
         stream = client.chat.completions.create(
@@ -78,7 +78,7 @@ class TestOpenAI:
             body = {"route": "chat", "inputs": {"messages": messages}}
             decision = httpx.post(f"{gateway}/v1/route", json=body).json()
             chosen[name] = decision["model"]
-        assert chosen == {"easy": "smollm2-int4", "hard": "smollm2"}
+        assert chosen == {"easy": "smollm2-int8", "hard": "smollm2"}
 
     def test_embeddings_put_like_beside_like(self, client: openai.OpenAI) -> None:
         texts = ["A cat sits on a mat.", "A kitten rests on a rug.", "Interest rates rose again."]
@@ -99,7 +99,7 @@ class TestOpenAI:
             client.chat.completions.create(model="chat", messages=EASY, temperature=9)
         long = [{"role": "user", "content": "word " * 4000}]
         with pytest.raises(openai.BadRequestError, match="token"):
-            client.chat.completions.create(model="smollm2-int4", messages=long, max_tokens=4000)
+            client.chat.completions.create(model="smollm2-int8", messages=long, max_tokens=4000)
 
     def test_a_client_that_goes_mid_stream_frees_its_slot(self, gateway: str) -> None:
         body = {"model": "smollm2", "messages": HARD, "max_tokens": 400, "stream": True}
@@ -268,7 +268,7 @@ class TestWire:
         text = httpx.get(f"{gateway}/metrics").text
         up = {line.split('model="')[1].split('"')[0]
               for line in text.splitlines() if line.startswith("turnout_model_up{")}  # fmt: skip
-        assert {"fraud-small", "efficientnet-lite2", "smollm2", "smollm2-int4"} <= up
+        assert {"fraud-small", "efficientnet-lite2", "smollm2", "smollm2-int8"} <= up
 
     def test_bentomls_own_pages_are_there(self, gateway: str) -> None:
         assert httpx.get(f"{gateway}/docs.json").status_code == 200

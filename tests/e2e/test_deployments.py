@@ -46,9 +46,9 @@ def test_a_remote_model_stands_beside_local_ones(gateway: str, tmp_path: Path) -
     file = tmp_path / "hybrid.yaml"
     file.write_text(yaml.safe_dump(catalog))
     settings = {"TURNOUT_CATALOG": str(file), "UPSTREAM_KEY": "secret"}
-    with serving(models=("smollm2-int4", "large-remote", "far-fraud"), **settings) as address:
+    with serving(models=("smollm2-int8", "large-remote", "far-fraud"), **settings) as address:
         client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0)
-        for model in ("smollm2-int4", "large-remote"):
+        for model in ("smollm2-int8", "large-remote"):
             answer = client.chat.completions.create(model=model, messages=HI, max_tokens=8)
             assert answer.model == model
             assert answer.choices[0].message.content
