@@ -169,6 +169,9 @@ class _Echo:
     def copy(self, source: int, target: int, length: int) -> None:
         self._said[target] = self._said[source][:length]
 
+    def close(self) -> None:
+        self._said.clear()
+
     @staticmethod
     def _next(said: list[int]) -> np.ndarray[Any, Any]:
         borders = [index for index, token in enumerate(said) if token == _END]

@@ -108,6 +108,9 @@ class GenAIDecoder:
         for _, _, cache in self._layers:
             cache[target, :, :length] = cache[source, :, :length]
 
+    def close(self) -> None:
+        """See ``Decoder.close``; session and cache go with this object."""
+
     def _run(
         self,
         slot: int,

@@ -30,10 +30,14 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def cache_folder(name: str) -> Path:
-    """Where a model's graph is kept: below ``$TURNOUT_CACHE``, else ``~/.cache/turnout``."""
-    given = os.environ.get(FOLDER)
-    root = Path(given) if given else Path.home() / ".cache" / "turnout"
-    return root / "graphs" / name
+    """Where a model's graph is kept.
+
+    Below ``$TURNOUT_CACHE``, else ``$XDG_CACHE_HOME/turnout``, else ``~/.cache/turnout``.
+    """
+    if given := os.environ.get(FOLDER):
+        return Path(given) / "graphs" / name
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "turnout" / "graphs" / name
 
 
 def saved_graph(model: Path, folder: Path) -> Path | None:

@@ -15,30 +15,21 @@ class SlotCache:
     """What a transformers model needs of a cache: ``update`` at each layer.
 
     Rows hold a sequence from position 0 and are filled to different lengths; a mask hides what
-    lies beyond each row's own length.
+    lies beyond each row's own length. A layer's buffers are made when it first writes: only then
+    is it known how many heads this rank has.
 
     Args:
-        layers: of the model.
-        shape: (slots, key-value heads, positions, head size).
-        dtype: of keys and values.
-        device: where they lie.
+        slots: rows.
+        positions: of a row.
     """
 
     is_compileable = False  # read by transformers
 
-    def __init__(
-        self,
-        layers: int,
-        shape: tuple[int, int, int, int],
-        *,
-        dtype: torch.dtype,
-        device: torch.device,
-    ) -> None:
-        self._keys = [_zeros(shape, dtype, device) for _ in range(layers)]
-        self._values = [_zeros(shape, dtype, device) for _ in range(layers)]
-        self._dtype = dtype
+    def __init__(self, slots: int, positions: int) -> None:
+        self._shape = (slots, positions)
+        self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._rows = slice(0, 0)
-        self._positions = torch.empty((0, 0), dtype=torch.long, device=device)
+        self._positions = torch.empty((0, 0), dtype=torch.long)
         self._longest = 0
 
     def aim(self, rows: slice, positions: torch.Tensor, longest: int) -> None:
@@ -61,38 +52,41 @@ class SlotCache:
             values: the same.
             layer: index of the layer.
         """
-        held = (self._keys[layer][self._rows], self._values[layer][self._rows])
+        if layer not in self._layers:
+            self._layers[layer] = (self._buffer(keys), self._buffer(values))
+        held_keys, held_values = (buffer[self._rows] for buffer in self._layers[layer])
         if self._positions.shape[0] == 1:
             start = self._longest - self._positions.shape[1]
-            held[0][:, :, start : self._longest] = keys
-            held[1][:, :, start : self._longest] = values
+            held_keys[:, :, start : self._longest] = keys
+            held_values[:, :, start : self._longest] = values
         else:
             rows = torch.arange(self._positions.shape[0], device=keys.device)
-            held[0][rows, :, self._positions[:, 0]] = keys[:, :, 0]
-            held[1][rows, :, self._positions[:, 0]] = values[:, :, 0]
-        return held[0][:, :, : self._longest], held[1][:, :, : self._longest]
+            held_keys[rows, :, self._positions[:, 0]] = keys[:, :, 0]
+            held_values[rows, :, self._positions[:, 0]] = values[:, :, 0]
+        return held_keys[:, :, : self._longest], held_values[:, :, : self._longest]
 
-    def mask(self, positions: torch.Tensor, longest: int) -> torch.Tensor:
+    def mask(self, dtype: torch.dtype) -> torch.Tensor:
         """An additive mask, shape (batch, 1, tokens, longest): each token sees up to itself."""
-        seen = torch.arange(longest, device=positions.device) <= positions[:, None, :, None]
-        blank = torch.zeros((), dtype=self._dtype, device=positions.device)
-        return torch.where(seen, blank, torch.finfo(self._dtype).min)
+        places = torch.arange(self._longest, device=self._positions.device)
+        seen = places <= self._positions[:, None, :, None]
+        blank = torch.zeros((), dtype=dtype, device=self._positions.device)
+        return torch.where(seen, blank, torch.finfo(dtype).min)
 
+    @torch.inference_mode()
     def copy(self, source: int, target: int, length: int) -> None:
         """Copy the first positions of a slot over another."""
-        for tensors in (self._keys, self._values):
-            for tensor in tensors:
-                tensor[target, :, :length] = tensor[source, :, :length]
+        for buffers in self._layers.values():
+            for buffer in buffers:
+                buffer[target, :, :length] = buffer[source, :, :length]
 
+    def _buffer(self, like: torch.Tensor) -> torch.Tensor:
+        """Zeros: what a mask hides must still be finite, for 0 x NaN is NaN.
 
-def _zeros(
-    shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device
-) -> torch.Tensor:
-    """Zeros: what a mask hides must still be finite, for 0 x NaN is NaN.
-
-    On a CPU they come from ``calloc``, so memory is only taken as positions are written.
-    """
-    if device.type != "cpu":
-        return torch.zeros(shape, dtype=dtype, device=device)
-    raw = np.zeros(math.prod(shape) * dtype.itemsize, np.uint8)
-    return torch.from_numpy(raw).view(dtype).view(shape)
+        On a CPU they come from ``calloc``, so memory is only taken as positions are written.
+        """
+        slots, positions = self._shape
+        shape = (slots, like.shape[1], positions, like.shape[3])
+        if like.device.type != "cpu":
+            return torch.zeros(shape, dtype=like.dtype, device=like.device)
+        raw = np.zeros(math.prod(shape) * like.dtype.itemsize, np.uint8)
+        return torch.from_numpy(raw).view(like.dtype).view(shape)

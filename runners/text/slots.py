@@ -62,6 +62,10 @@ class Decoder(Protocol):
         """Copy the first ``length`` positions of a slot over another."""
         ...
 
+    def close(self) -> None:
+        """Free what is not freed with the object itself. Safe to call twice."""
+        ...
+
 
 @dataclass(slots=True, eq=False)
 class _Sequence:
@@ -109,6 +113,8 @@ class SlotRunner:
 
     def close(self) -> None:
         """Free the model and its cache."""
+        if self._decoder is not None:
+            self._decoder.close()
         self._decoder = None
         self._slots.clear()
         self._decoding = 0

@@ -222,3 +222,26 @@ def test_greedy_answers_are_those_of_transformers_generate(llama_folder, genai_f
         runner.load()
         assert [tokens(each) for each in write(runner, *map(saying, PROMPTS[:3]))] == reference
         runner.close()
+
+
+@pytest.mark.slow
+def test_two_tensor_parallel_ranks_write_the_same_and_end_with_the_runner(llama_folder):
+    written = []
+    for ranks in (1, 2):
+        runner = runner_of("deepspeed", llama_folder, tensor_parallel=ranks)
+        active = runner.load()
+        written.append([tokens(each) for each in write(runner, *map(saying, PROMPTS[:3]))])
+        runner.close()
+        with pytest.raises(RunFailed, match="not loaded"):
+            runner.add(saying("a"))
+    assert written[0] == written[1]
+    assert active.provider == "cpu x 2"
+
+
+@pytest.mark.slow
+def test_a_rank_that_cannot_load_says_why(llama_folder, tmp_path):
+    for file in llama_folder.iterdir():
+        broken = file.suffix == ".safetensors"
+        (tmp_path / file.name).write_bytes(b"no" if broken else file.read_bytes())
+    with pytest.raises(LoadFailed, match=r"tensor parallel: .*cannot load"):
+        runner_of("deepspeed", tmp_path, tensor_parallel=2).load()

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from runners.engines.fit import Declared
-from runners.engines.tensorrt import TensorRTRunner, cache_key, provider_options
+from runners.engines.onnx import unavailable
+from runners.engines.tensorrt import TENSORRT, TensorRTRunner, cache_key, provider_options
 from tests.contracts import tiny_models
 from turnout.catalog.engines import TensorRT
 
@@ -63,6 +64,9 @@ def test_another_model_device_driver_or_version_has_another_engine():
 
 @pytest.mark.gpu
 def test_an_engine_is_built_once_and_agrees_with_the_cpu(tmp_path):
+    reason = unavailable(TENSORRT)
+    if reason is not None:
+        pytest.skip(reason)
     tiny_models.write_onnx(tmp_path)
     tensors = {"x": np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)}
     given = options(strict=True, precision="fp32")
