@@ -115,16 +115,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{max(found['ece'].values()):.3f}  {target}",
             flush=True,
         )
+        _save(given.json, results, [], quick=given.quick)
+    print("cases done; measuring latency", flush=True)
     latency = measure_latency(given.data / _MMLU, quick=given.quick)
     for row in latency:
         print(
             f"decision, {row['tier']} tier, {row['prompts']}: p50 {row['p50_us']:.0f} µs, "
             f"p99 {row['p99_us']:.0f} µs of CPU"
         )
-    if given.json is not None:
-        threads = os.environ.get("OMP_NUM_THREADS", "default")
-        result = {"quick": given.quick, "threads": threads, "cases": results, "latency": latency}
-        save(given.json, result)
+    _save(given.json, results, latency, quick=given.quick)
+
+
+def _save(
+    path: Path | None,
+    cases: list[dict[str, Any]],
+    latency: list[dict[str, Any]],
+    *,
+    quick: bool,
+) -> None:
+    threads = os.environ.get("OMP_NUM_THREADS", "default")
+    save(path, {"quick": quick, "threads": threads, "cases": cases, "latency": latency})
 
 
 def measure(case: Case, data: Path, *, quick: bool) -> dict[str, Any]:
@@ -158,7 +168,7 @@ def measure(case: Case, data: Path, *, quick: bool) -> dict[str, Any]:
     }
     curve = pair_curve(rates["full"], weak, strong)
     interval = bootstrap(
-        lambda i: pair_curve(rates["full"][i], weak[i], strong[i]).apgr, len(table), rounds=300
+        lambda i: pair_curve(rates["full"][i], weak[i], strong[i]).apgr, len(table), rounds=200
     )
     return {
         "case": case.name,

@@ -25,9 +25,9 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 LANDMARKS: Final = 1_024
-KERNELS: Final = ((1.0 / 81.0, 1.5), (2.0, 1.5))
-NOISE: Final = 8.0
-TERM_RIDGE: Final = 6.0
+KERNELS: Final = ((1.0 / 81.0, 1.0), (0.3, 1.0))
+NOISE: Final = 5.0
+TERM_RIDGE: Final = 12.0
 MAX_FACTORS: Final = 4
 TREES: Final = 200
 
