@@ -43,7 +43,7 @@ def build(options: Options, out: Path, report: Report) -> Origin:
         source.mkdir()
         write_transformers(source, report)
         report(f"building the {precision} graph")
-        _run_builder(source, out, Path(scratch) / "cache", *PRECISIONS[precision])
+        run_builder(source, out, Path(scratch) / "cache", *PRECISIONS[precision])
     return Origin(
         sources=(GGUF,),
         measured={"precision": precision},
@@ -51,7 +51,7 @@ def build(options: Options, out: Path, report: Report) -> Origin:
     )
 
 
-def _run_builder(
+def run_builder(
     source: Path, out: Path, cache: Path, precision: str, extra: tuple[str, ...]
 ) -> None:
     """Run the model builder in a process of its own: its memory goes back when it ends."""

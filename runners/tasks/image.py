@@ -135,7 +135,7 @@ def pixels_of(image: Image.Image, preprocess: Preprocess) -> np.ndarray[Any, Any
     image = ImageOps.exif_transpose(_as_rgb(image))
     width, height = image.size
     side = max(1, int(min(width, height) * preprocess.crop))
-    left, top = (width - side + 1) // 2, (height - side + 1) // 2
+    left, top = (width - side) // 2, (height - side) // 2
     size = (preprocess.size, preprocess.size)
     image = image.crop((left, top, left + side, top + side)).resize(size, Image.Resampling.BICUBIC)
     values = np.asarray(image, np.float32).transpose(2, 0, 1)

@@ -1,0 +1,94 @@
+"""``turnout fraud``: simulate transactions, retrain the models, judge them on a file."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from runners.export.fraud.simulator import World
+from runners.export.fraud.table import read, write
+from runners.export.origin import Origin, Source
+from runners.export.source import sha256_of
+from turnout.errors import DataError
+
+app = typer.Typer(help="The fraud models: simulate, retrain, evaluate.", no_args_is_help=True)
+
+SIZES = ("small", "large")
+Parquet = Annotated[Path, typer.Option("--from", help="Transactions with features and label.")]
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    days: Annotated[int, typer.Option(min=1, help="Days to live through.")] = World.days,
+    customers: Annotated[int, typer.Option(min=10)] = World.customers,
+    terminals: Annotated[int, typer.Option(min=10)] = World.terminals,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same world.")] = World.seed,
+) -> None:
+    """Write simulated transactions with their 15 features and fraud label."""
+    rows = write(World(customers, terminals, days=days, seed=seed), out)
+    typer.echo(f"{rows:,} transactions in {out}")
+
+
+@app.command()
+def train(
+    source: Parquet,
+    out: Annotated[Path | None, typer.Option(help="Folder to write the models into.")] = None,
+    store: Annotated[bool, typer.Option("--store", help="Put them into the model store.")] = False,
+    size: Annotated[str, typer.Option(help="small, large or both.")] = "both",
+) -> None:
+    """Retrain on a parquet's earlier days and judge on its later ones.
+
+    With ``--store`` the new models are what the catalog's ``recipe: fraud`` resolves to, until
+    they are deleted (``bentoml models delete``).
+    """
+    from runners.export.fraud.recipe import train_into
+
+    if (out is None) == (not store):
+        raise DataError("say where the models go: --out DIR or --store")
+    if size not in (*SIZES, "both"):
+        raise DataError(f"--size {size!r} is none of small, large, both")
+    table = read(source)
+    read_from = Source(f"file:{source.name}", sha256_of(source), "as the file's owner says")
+    measured: dict[str, Mapping[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for each in SIZES if size == "both" else (size,):
+            folder = (out or Path(scratch)) / f"fraud-{each}"
+            folder.mkdir(parents=True, exist_ok=True)
+            origin = train_into(table, each, folder, _progress)
+            measured[f"fraud-{each}"] = origin.measured
+            if store:
+                _add(each, folder, Origin((read_from,), origin.measured, origin.built_with))
+    typer.echo(json.dumps(measured, indent=1))
+
+
+@app.command()
+def evaluate(
+    source: Parquet,
+    model: Annotated[Path, typer.Option(help="Folder that holds model.onnx.")],
+) -> None:
+    """Judge a built model on every transaction of a parquet whose windows are full."""
+    from runners.export.fraud.evaluation import evaluate as judge
+    from runners.export.fraud.features import WARM_UP_DAYS
+    from runners.export.onnx_session import run_onnx
+
+    table = read(source)
+    table = table.rows(table.day >= WARM_UP_DAYS)
+    scores = run_onnx(model / "model.onnx", {"features": table.features})
+    typer.echo(json.dumps({"rows": len(table.fraud), **judge(table, scores)}, indent=1))
+
+
+def _add(size: str, folder: Path, origin: Origin) -> None:
+    # A command line wires the layers together, as turnout/cli.py does: the store is the services'.
+    building = import_module("services.building")
+    building.add(f"fraud-{size}", "fraud", {"size": size}, folder, origin)
+
+
+def _progress(line: str) -> None:
+    typer.echo(line, err=True)
