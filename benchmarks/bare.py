@@ -12,8 +12,8 @@ import numpy as np
 import onnxruntime
 import orjson
 import uvicorn
-from services.store import resolve
 
+from services.store import resolve
 from turnout.catalog import Artifact
 
 _HEADERS = [(b"content-type", b"application/json")]
@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, required=True)
     port = parser.parse_args().port
-    uvicorn.run(application(), port=port, log_level="warning", lifespan="off")
+    uvicorn.run(application(), port=port, log_level="warning", access_log=False, lifespan="off")
 
 
 if __name__ == "__main__":

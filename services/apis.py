@@ -61,9 +61,7 @@ class ChatApi:
                 }
             )
             said = _options(ctx, latency_class, deadline_ms)
-            request = options.request(
-                self.plane.catalog, model, Task.CHAT, body.generation(), said, now_s
-            )
+            request = options.request(self.plane, model, Task.CHAT, body.generation(), said, now_s)
             stream = await self.plane.generate(request)
             pieces = [piece async for piece in stream.pieces]
         except TurnoutError as error:
@@ -203,7 +201,7 @@ async def _infer(
     now_s = plane.clock()
     try:
         request = options.request(
-            plane.catalog, model, task, check(task, tensors), _options(ctx, *said), now_s
+            plane, model, task, check(task, tensors), _options(ctx, *said), now_s
         )
         answer = await plane.infer(request)
     except TurnoutError as error:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from runners.export import Origin, fingerprint, load_recipe
+from runners.export.origin import Recipe
 from services.store import (
     BENTOML_FILE,
     MANIFEST,
@@ -39,13 +40,17 @@ if TYPE_CHECKING:
     from turnout.catalog import Artifact, Catalog
 
 Report = Callable[[str], None]
+RecipeOf = Callable[[str], Recipe]
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FAILURES = (OSError, RuntimeError, ValueError, TypeError, KeyError)
 _REFUSED = frozenset({".pkl", ".pickle", ".joblib", ".pth", ".pt", ".bin", ".ckpt"})
 
 
 def ensure(
-    catalog: Catalog, report: Report, only: Collection[str] | None = None
+    catalog: Catalog,
+    report: Report,
+    only: Collection[str] | None = None,
+    recipe_of: RecipeOf = load_recipe,
 ) -> Mapping[str, Path]:
     """Build every missing artefact of a catalog.
 
@@ -53,6 +58,7 @@ def ensure(
         catalog: the catalog.
         report: told what happens, one line each.
         only: names of models or tags to look at; all if None.
+        recipe_of: gives the recipe of a name.
 
     Returns:
         The folder of each artefact, by tag.
@@ -72,7 +78,7 @@ def ensure(
     problems: list[str] = []
     for artifact in wanted.values():
         try:
-            folders[artifact.tag] = ensure_one(artifact, report)
+            folders[artifact.tag] = ensure_one(artifact, report, recipe_of)
         except ArtifactInvalid as error:
             problems.append(f"{artifact.tag}: {error}")
             report(f"{artifact.tag}: failed: {error}")
@@ -81,7 +87,7 @@ def ensure(
     return folders
 
 
-def ensure_one(artifact: Artifact, report: Report) -> Path:
+def ensure_one(artifact: Artifact, report: Report, recipe_of: RecipeOf = load_recipe) -> Path:
     """Build one artefact if the store lacks it, and mark it latest.
 
     Raises:
@@ -97,7 +103,7 @@ def ensure_one(artifact: Artifact, report: Report) -> Path:
             work.mkdir(parents=True, exist_ok=True)
             with _locked(work.with_suffix(".lock"), artifact.tag, report):
                 if not (target / MANIFEST).is_file():
-                    _build(artifact, work, target, report)
+                    _build(artifact, recipe_of, work, target, report)
         except _FAILURES as error:
             raise ArtifactInvalid(_explain(error)) from error
     _mark_latest(target)
@@ -144,7 +150,9 @@ def version_of(artifact: Artifact) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _build(artifact: Artifact, work: Path, target: Path, report: Report) -> None:
+def _build(
+    artifact: Artifact, recipe_of: RecipeOf, work: Path, target: Path, report: Report
+) -> None:
     # Under the lock, so what lies here is what a killed build left behind.
     shutil.rmtree(work)
     work.mkdir()
@@ -152,7 +160,7 @@ def _build(artifact: Artifact, work: Path, target: Path, report: Report) -> None
     with tempfile.TemporaryDirectory(dir=work) as scratch:
         out = Path(scratch) / "files"
         out.mkdir()
-        origin = load_recipe(artifact.recipe)(
+        origin = recipe_of(artifact.recipe)(
             artifact.options, out, lambda line: report(f"{artifact.tag}: {line}")
         )
         _store(artifact, out, target, origin)

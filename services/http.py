@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 
 import orjson
 
+from services.corking import Send, send_together
 from turnout.errors import InvalidRequest, PayloadTooLarge
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 T = TypeVar("T")
 
@@ -128,10 +128,8 @@ async def send_reply(send: Send, reply: Reply) -> None:
     body = reply.body
     if isinstance(body, bytes):
         reply.headers.append((b"content-length", b"%d" % len(body)))
-        await send(
-            {"type": "http.response.start", "status": reply.status, "headers": reply.headers}
-        )
-        await send({"type": "http.response.body", "body": body})
+        head = {"type": "http.response.start", "status": reply.status, "headers": reply.headers}
+        await send_together(send, head, {"type": "http.response.body", "body": body})
         return
     await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
     try:

@@ -7,6 +7,8 @@ of them.
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -82,6 +84,12 @@ class Plane:
         self._judge = judge
         self._router = Router(catalog, fleet.latencies)
         self.draining = False
+        self._id_prefix = f"req-{os.urandom(6).hex()}"
+        self._id_count = itertools.count()
+
+    def new_id(self) -> str:
+        """An id for a request: unique over processes and restarts."""
+        return f"{self._id_prefix}{next(self._id_count):08x}"
 
     def decide(self, request: Request) -> Record:
         """Decide, without running.

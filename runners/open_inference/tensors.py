@@ -18,6 +18,7 @@ from turnout.errors import InvalidRequest
 Array: TypeAlias = np.ndarray[Any, Any]
 
 _LARGEST = 2**48
+_FINITE = {np.dtype(kind): float(np.finfo(kind).max) for kind in ("<f2", "<f4", "<f8")}
 _JSON_KINDS: dict[str, frozenset[type]] = {
     "b": frozenset({bool}),
     "i": frozenset({int}),
@@ -149,11 +150,13 @@ def _flatten(data: object, shape: tuple[int, ...], where: str) -> list[Any]:
 
 def _numbers(flat: list[Any], dtype: np.dtype[Any], datatype: str, where: str) -> Array:
     try:
-        if dtype.kind != "f":
-            return np.array(flat, dtype)
-        with np.errstate(over="raise"):
-            return np.array(flat, np.float64).astype(dtype)
-    except (OverflowError, FloatingPointError) as error:
+        if dtype.kind == "f" and flat:
+            # A comparison in Python is cheaper than np.errstate around the narrowing.
+            limit = _FINITE[dtype]
+            if not (-limit <= min(flat) and max(flat) <= limit):
+                raise OverflowError
+        return np.array(flat, dtype)
+    except OverflowError as error:
         raise InvalidRequest(
             f"{where}: a value is outside what {datatype} can hold", param="data"
         ) from error

@@ -58,7 +58,7 @@ class Native:
             )
         task = _task_of_inputs(inputs) if name == "auto" else self._task(name)
         request = options.request(
-            self._plane.catalog, name, task, read_inputs(task, inputs), said, self._plane.clock()
+            self._plane, name, task, read_inputs(task, inputs), said, self._plane.clock()
         )
         return decision_json(self._plane.decide(request).decision)
 

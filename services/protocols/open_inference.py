@@ -97,7 +97,7 @@ class OpenInference:
         said = options.read(http.headers, _routing(infer))
         if task is Task.CHAT:
             return await self._chat(infer, name, tensors, said, now_s)
-        request = options.request(plane.catalog, name, task, tensors, said, now_s)
+        request = options.request(plane, name, task, tensors, said, now_s)
         answer = await plane.infer(request)
         headers, body = encode_response(
             name,
@@ -122,7 +122,7 @@ class OpenInference:
         if len(prompts) != 1:
             raise InvalidRequest("prompt: send one prompt a request", param="prompt")
         generation = Generation((Message("user", _text(prompts[0])),))
-        request = options.request(self._plane.catalog, name, Task.CHAT, generation, said, now_s)
+        request = options.request(self._plane, name, Task.CHAT, generation, said, now_s)
         stream = await self._plane.generate(request)
         text = "".join([piece.text async for piece in stream.pieces])
         produced = {"text": np.array([text.encode()], object)}

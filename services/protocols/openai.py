@@ -47,7 +47,7 @@ class OpenAI:
         now_s = self._plane.clock()
         body = chat_body(json_object(http))
         request = options.request(
-            self._plane.catalog,
+            self._plane,
             body.model,
             Task.CHAT,
             body.generation(),
@@ -68,7 +68,7 @@ class OpenAI:
         texts = [body.input] if isinstance(body.input, str) else body.input
         tensor = np.array([text.encode() for text in texts], dtype=object)
         request = options.request(
-            self._plane.catalog,
+            self._plane,
             body.model,
             Task.EMBED,
             {"text": tensor},

@@ -8,14 +8,16 @@ A header wins over the body. The same names everywhere: ``latency_class`` / ``X-
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from turnout.catalog import Catalog
 from turnout.errors import InvalidRequest, UnknownClass
 from turnout.types import Generation, Limits, Request, Task, Tensors
+
+if TYPE_CHECKING:
+    from services.plane import Plane
 
 _HEADERS = {
     "latency_class": b"x-latency-class",
@@ -82,7 +84,7 @@ def read(headers: Mapping[bytes, bytes], said: object = None) -> Options:
 
 
 def request(
-    catalog: Catalog,
+    plane: Plane,
     target: str,
     task: Task,
     inputs: Tensors | Generation,
@@ -94,6 +96,7 @@ def request(
     Raises:
         UnknownClass: the class named is not in the catalog.
     """
+    catalog = plane.catalog
     name = options.latency_class or default_class(catalog, target, task)
     latency_class = catalog.classes.get(name)
     if latency_class is None:
@@ -105,7 +108,7 @@ def request(
         else Limits(options.max_cost_usd, options.min_quality)
     )
     return Request(
-        "req-" + os.urandom(12).hex(),
+        plane.new_id(),
         target,
         task,
         inputs,
