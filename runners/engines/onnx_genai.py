@@ -17,6 +17,7 @@ import numpy as np
 
 from runners.engines.loading import Loading
 from runners.engines.onnx import CPU, open_session
+from runners.engines.pages import lazy_zeros
 from runners.text.slots import SlotRunner
 from runners.text.tokenizer import FileTokenizer
 from turnout.errors import LoadFailed
@@ -81,8 +82,7 @@ class GenAIDecoder:
                 decoder["head_size"],
             )
             dtype = np.float16 if present[past] == "tensor(float16)" else np.float32
-            # Not zeroed: the system hands out pages as positions are written.
-            self._layers.append((past, out, np.empty(shape, dtype)))
+            self._layers.append((past, out, lazy_zeros(shape, dtype)))
         self._takes_positions = self._inputs.get("position_ids") in present
         self._bindings: dict[tuple[int, int], Any] = {}
         self.active = loading.done(

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
+
+from runners.engines.pages import lazy_zeros
 
 
 class SlotCache:
@@ -80,13 +81,10 @@ class SlotCache:
                 buffer[target, :, :length] = buffer[source, :, :length]
 
     def _buffer(self, like: torch.Tensor) -> torch.Tensor:
-        """Zeros: what a mask hides must still be finite, for 0 x NaN is NaN.
-
-        On a CPU they come from ``calloc``, so memory is only taken as positions are written.
-        """
+        """Zeros: what a mask hides must still be finite, for 0 x NaN is NaN."""
         slots, positions = self._shape
         shape = (slots, like.shape[1], positions, like.shape[3])
         if like.device.type != "cpu":
             return torch.zeros(shape, dtype=like.dtype, device=like.device)
-        raw = np.zeros(math.prod(shape) * like.dtype.itemsize, np.uint8)
+        raw = lazy_zeros((math.prod(shape) * like.dtype.itemsize,), "u1")
         return torch.from_numpy(raw).view(like.dtype).view(shape)
