@@ -8,7 +8,7 @@ export BENTOML_DO_NOT_TRACK := True
 export TOKENIZERS_PARALLELISM := false
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup serve test check fix bench build models clean
+.PHONY: help setup serve test check fix bench bench-coldstart build models clean
 
 help:  ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -48,6 +48,9 @@ fix: $(INSTALLED)  ## Fix what can be fixed by machine
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/turnout catalog schema --out catalog/schema.json
+
+bench-coldstart: setup  ## Process start to first correct answer, against torch
+	$(BIN)/python -m benchmarks.coldstart --json benchmarks/results/coldstart.json $(if $(IMAGE),--image $(IMAGE)) $(if $(IMAGES),--images $(IMAGES))
 
 build: setup  ## Build the gateway's Bento, models included
 	$(BIN)/bentoml build

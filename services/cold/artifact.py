@@ -18,8 +18,9 @@ FILES = ("model.onnx", "labels.json", "preprocess.json")
 def artifact_folder(model: str) -> Path:
     """The folder of an image model's files.
 
-    ``$TURNOUT_ARTIFACT`` when set; else the latest version in the BentoML model store
-    (``$BENTOML_HOME/models/MODEL``, whose file ``latest`` holds the version).
+    ``$TURNOUT_ARTIFACT`` when set; else the latest version beside this source in a built Bento,
+    or in the BentoML model store (``$BENTOML_HOME/models/MODEL``; its file ``latest`` holds the
+    version).
 
     Raises:
         ArtifactInvalid: there is none, or a file is missing.
@@ -36,12 +37,15 @@ def artifact_folder(model: str) -> Path:
 
 
 def _latest(model: str) -> Path:
-    home = os.environ.get("BENTOML_HOME")
-    versions = (Path(home) if home else Path.home() / "bentoml") / "models" / model
-    try:
-        return versions / (versions / "latest").read_text("utf-8").strip()
-    except OSError as error:
-        raise ArtifactInvalid(
-            f"model files {model!r} are not in {versions.parent}; run `turnout models build`, set "
-            f"$BENTOML_HOME to the store, or ${FOLDER} to a folder with {', '.join(FILES)}"
-        ) from error
+    given = os.environ.get("BENTOML_HOME")
+    home = Path(given).expanduser() if given else Path.home() / "bentoml"
+    for root in (Path(__file__).parents[3], home):
+        versions = root / "models" / model
+        try:
+            return versions / (versions / "latest").read_text("utf-8").strip()
+        except OSError:
+            continue
+    raise ArtifactInvalid(
+        f"model files {model!r} are not in {home / 'models'}; run `turnout models build`, set "
+        f"$BENTOML_HOME to the store, or ${FOLDER} to a folder with {', '.join(FILES)}"
+    )

@@ -49,6 +49,9 @@ class Endpoints:
 
     Args:
         classifier: answers the pictures; ``start`` has been called.
+
+    Attributes:
+        draining: say that this process is not ready for more.
     """
 
     def __init__(self, classifier: Classifier) -> None:
@@ -73,14 +76,11 @@ class Endpoints:
             return failed(error)
 
     def _post(self, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        from turnout.errors import Draining, UnknownModel
+        from turnout.errors import UnknownModel
 
         if path != self._infer_path:
             named = path.removeprefix("/v2/models/").removesuffix("/infer")
             raise UnknownModel(named, (self._classifier.name,))
-        if self.draining:
-            raise Draining("the server is shutting down; try another", retry_after_s=1.0)
-
         from runners.open_inference import decode_request, encode_response, header_length_of
 
         request = decode_request(body, header_length_of(headers.get(_HEADER_LENGTH)))

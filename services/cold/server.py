@@ -10,13 +10,14 @@ from __future__ import annotations
 import gc
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from services.cold.endpoints import Endpoints, Reply, failed
-from turnout.errors import InvalidRequest, PayloadTooLarge, QueueFull, TurnoutError
+from turnout.errors import Draining, InvalidRequest, PayloadTooLarge, QueueFull, TurnoutError
 
 if TYPE_CHECKING:
     from services.cold.classifier import Classifier
@@ -90,8 +91,10 @@ class ColdServer(ThreadingHTTPServer):
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
     def answered(self, work: Callable[[], Reply]) -> Reply:
-        """Do one request's work, counted, unless too much is in flight."""
+        """Do one request's work, counted, unless too much is in flight or the server drains."""
         with self._changed:
+            if self.endpoints.draining:
+                return failed(Draining("the server is shutting down", retry_after_s=1.0))
             if self._in_flight >= MAX_IN_FLIGHT:
                 return failed(QueueFull(self._model, self._in_flight, retry_after_s=1.0))
             self._in_flight += 1
@@ -102,10 +105,15 @@ class ColdServer(ThreadingHTTPServer):
                 self._in_flight -= 1
                 self._changed.notify_all()
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no error of ours; anything else is printed."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
     def drain(self) -> None:
         """Refuse new pictures, wait for those in flight, then end ``serve_forever``."""
-        self.endpoints.draining = True
         with self._changed:
+            self.endpoints.draining = True
             self.finished = self._changed.wait_for(lambda: not self._in_flight, GRACE_S)
         self.shutdown()
 
@@ -136,7 +144,12 @@ class _Connection(BaseHTTPRequestHandler):
 
         reply = self.server.answered(work)
         if not sent:
+            self.close_connection = True  # its body was not read
             self._send(reply)
+
+    def handle_expect_100(self) -> bool:
+        """Ask for the body only once it is known to be wanted; see ``_infer``."""
+        return True
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: requests are logged by what stands in front."""
@@ -149,6 +162,9 @@ class _Connection(BaseHTTPRequestHandler):
         if int(length) > MAX_BODY_BYTES:
             self.close_connection = True
             return failed(PayloadTooLarge(MAX_BODY_BYTES))
+        if self.headers.get("expect", "").lower() == "100-continue":
+            self.send_response_only(100)
+            self.end_headers()
         body = self.rfile.read(int(length))
         if len(body) < int(length):
             self.close_connection = True
