@@ -18,7 +18,7 @@ def lazy_zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
     """
     dtype = np.dtype(dtype)
     size = max(math.prod(shape) * dtype.itemsize, 1)
-    pages = mmap.mmap(-1, size)
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_NOHUGEPAGE"):
         pages.madvise(mmap.MADV_NOHUGEPAGE)
     return np.frombuffer(pages, dtype, math.prod(shape)).reshape(shape)
