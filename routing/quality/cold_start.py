@@ -13,8 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from routing.quality.calibration import logit
-
 Floats = NDArray[np.float32]
 
 
@@ -40,9 +38,5 @@ class ColdStart:
 
     def score(self, prior: float, difficulty: float) -> float:
         """Log-odds of a good answer from a model with this prior."""
-        ability = np.interp(logit(prior), _logits(self.grid_prior), self.grid_ability)
+        ability = np.interp(prior, self.grid_prior, self.grid_ability)
         return float(ability) - difficulty
-
-
-def _logits(probabilities: Floats) -> Floats:
-    return np.log(probabilities / (1.0 - probabilities))

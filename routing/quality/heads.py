@@ -18,7 +18,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """From an averaged estimate to log-odds that hold: Platt scaling on log-odds, per model.
+    """From an averaged estimate to log-odds that hold: Platt scaling on log-odds.
 
     Attributes:
         slope: shape (m,).
@@ -46,7 +46,9 @@ class Heads:
         kernel: used by both tiers.
         forest: only the fuller tier; None where there were too few outcomes.
         terms: only the fuller tier; None where there were too few outcomes.
-        weights: share of kernel, forest and terms in the fuller tier's average.
+        weights: of kernel, forest and terms in the fuller tier. They may add up to more than 1:
+            an average of estimates varies too little, and what is missing is taken from the base
+            rate. One stretch for all models keeps the order of their differences, the gains.
         fast: calibration of the real-time tier.
         full: calibration of the fuller tier.
     """
@@ -69,7 +71,8 @@ class Heads:
         estimate = self.kernel.estimate(encoded.dense)
         if fast:
             return self.fast.scores(estimate)
-        estimate = estimate * self.weights[0]
+        rest = 1.0 - sum(self.weights)
+        estimate = self.base_rate * rest + self.weights[0] * estimate
         if self.forest is not None:
             estimate += self.weights[1] * self.forest.estimate(encoded.dense)
         if self.terms is not None:
