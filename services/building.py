@@ -67,7 +67,7 @@ def ensure(
         ArtifactInvalid: some could not be built (the others were), each with the way out.
     """
     wanted = {
-        version_of(model.artifact): model.artifact
+        (model.artifact.tag, version_of(model.artifact)): model.artifact
         for name, model in catalog.models.items()
         if model.artifact is not None
         and (only is None or name in only or model.artifact.tag in only)
@@ -100,7 +100,7 @@ def ensure_one(artifact: Artifact, report: Report, recipe_of: RecipeOf = load_re
     if not (target / MANIFEST).is_file():
         work = home() / "turnout" / "building" / artifact.tag
         try:
-            work.mkdir(parents=True, exist_ok=True)
+            work.parent.mkdir(parents=True, exist_ok=True)
             with _locked(work.with_suffix(".lock"), artifact.tag, report):
                 if not (target / MANIFEST).is_file():
                     _build(artifact, recipe_of, work, target, report)
@@ -154,7 +154,7 @@ def _build(
     artifact: Artifact, recipe_of: RecipeOf, work: Path, target: Path, report: Report
 ) -> None:
     # Under the lock, so what lies here is what a killed build left behind.
-    shutil.rmtree(work)
+    shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     started_s = monotonic()
     with tempfile.TemporaryDirectory(dir=work) as scratch:

@@ -20,16 +20,17 @@ from turnout.errors import DataError
 app = typer.Typer(help="The fraud models: simulate, retrain, evaluate.", no_args_is_help=True)
 
 SIZES = ("small", "large")
+_WORLD = World()
 Parquet = Annotated[Path, typer.Option("--from", help="Transactions with features and label.")]
 
 
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Option(help="Parquet file to write.")],
-    days: Annotated[int, typer.Option(min=1, help="Days to live through.")] = World.days,
-    customers: Annotated[int, typer.Option(min=10)] = World.customers,
-    terminals: Annotated[int, typer.Option(min=10)] = World.terminals,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same world.")] = World.seed,
+    days: Annotated[int, typer.Option(min=1, help="Days to live through.")] = _WORLD.days,
+    customers: Annotated[int, typer.Option(min=10)] = _WORLD.customers,
+    terminals: Annotated[int, typer.Option(min=10)] = _WORLD.terminals,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same world.")] = _WORLD.seed,
 ) -> None:
     """Write simulated transactions with their 15 features and fraud label."""
     rows = write(World(customers, terminals, days=days, seed=seed), out)
