@@ -8,7 +8,7 @@ export BENTOML_DO_NOT_TRACK := True
 export TOKENIZERS_PARALLELISM := false
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup serve test check fix bench bench-coldstart build models clean
+.PHONY: help setup serve test check fix bench bench-fraud bench-router bench-generation bench-coldstart build clean
 
 help:  ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -51,6 +51,17 @@ fix: $(INSTALLED)  ## Fix what can be fixed by machine
 
 bench-coldstart: setup  ## Process start to first correct answer, against torch
 	$(BIN)/python -m benchmarks.coldstart --json benchmarks/results/coldstart.json $(if $(IMAGE),--image $(IMAGE)) $(if $(IMAGES),--images $(IMAGES))
+
+bench: bench-fraud bench-router bench-generation bench-coldstart  ## Every benchmark
+
+bench-fraud: setup  ## Card transactions at 1,000/s, the knee, CPU beside a bare ASGI handler
+	$(BIN)/python -m benchmarks.fraud --knee --bare --json benchmarks/results/fraud.json
+
+bench-router: setup  ## Routing quality on recorded outcomes: make bench-router DATA=DIR
+	$(BIN)/python -m benchmarks.router --data $(DATA) --json benchmarks/results/router.json
+
+bench-generation: setup  ## Tokens a second and time to first token, beside transformers
+	$(BIN)/python -m benchmarks.generation --json benchmarks/results/generation.json
 
 build: setup  ## Build the gateway's Bento, models included
 	$(BIN)/bentoml build

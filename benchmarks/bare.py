@@ -36,7 +36,7 @@ def application() -> Any:
         if body:
             tensor = orjson.loads(body)["inputs"][0]
             features = np.array(tensor["data"], np.float32).reshape(tensor["shape"])
-            probability = session.run(None, {"features": features})[0]
+            probability = np.asarray(session.run(None, {"features": features})[0])
             output = {
                 "name": "probability",
                 "datatype": "FP32",
@@ -53,7 +53,7 @@ def application() -> Any:
 
 def main() -> None:
     """Serve until ended."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="The bare floor.")
     parser.add_argument("--port", type=int, required=True)
     port = parser.parse_args().port
     uvicorn.run(application(), port=port, log_level="warning", access_log=False, lifespan="off")

@@ -72,7 +72,7 @@ def show(name: str, step: dict[str, Any]) -> None:
 
 def main() -> int:
     """Run what was asked for; 1 when the rate was not reached."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Card transactions through the gateway.")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rate", type=float, default=1000.0)
     parser.add_argument("--seconds", type=float, default=60.0)

@@ -63,8 +63,8 @@ def replay(table: pd.DataFrame, engine: Engine, seed: int = 0) -> dict[str, Any]
     pending: list[tuple[float, int, _Seen]] = []
     held: list[tuple[bool, bool, bool]] = []
     refused = 0
-    for index, row in enumerate(table.itertuples(index=False)):
-        now_s = float(row.arrival_s)
+    lengths = zip(table["input_tokens"].tolist(), table["output_tokens"].tolist(), strict=True)
+    for index, (now_s, (read, written)) in enumerate(zip(arrivals, lengths, strict=True)):
         while pending and pending[0][0] <= now_s:
             _learn(latency, heapq.heappop(pending)[2], held)
         while running and running[0][0] <= now_s:
@@ -72,7 +72,7 @@ def replay(table: pd.DataFrame, engine: Engine, seed: int = 0) -> dict[str, Any]
         while queued and queued[0] <= now_s:
             heapq.heappop(queued)
         busy = Busy(len(queued), min(len(running) - len(queued), engine.slots), engine.slots)
-        demand = Demand(float(row.input_tokens), _EXPECTED_OUTPUT)
+        demand = Demand(float(read), _EXPECTED_OUTPUT)
         spread = latency.predict(demand, busy)
         if spread.p95_s > _DEADLINE_S:
             refused += 1
@@ -80,15 +80,15 @@ def replay(table: pd.DataFrame, engine: Engine, seed: int = 0) -> dict[str, Any]
         begin_s = max(now_s, heapq.heappop(free))
         slow = 1.6 if slow_from < begin_s < slow_to else 1.0
         noise = (rng.lognormal(0.0, engine.sigma, 2) * slow).tolist()
-        prefill_s = (engine.base_s + engine.prefill_s * row.input_tokens) * noise[0]
+        prefill_s = (engine.base_s + engine.prefill_s * read) * noise[0]
         crowd = 1.0 + engine.crowd * busy.running / engine.slots
-        end_s = begin_s + prefill_s + row.output_tokens * engine.token_s * crowd * noise[1]
+        end_s = begin_s + prefill_s + written * engine.token_s * crowd * noise[1]
         heapq.heappush(free, end_s)
         heapq.heappush(running, (end_s, end_s - begin_s))
         if begin_s > now_s:
             heapq.heappush(queued, begin_s)
         first_s = begin_s + prefill_s
-        seen = _Seen(index, spread, first_s - now_s, prefill_s, float(row.input_tokens))
+        seen = _Seen(index, spread, first_s - now_s, prefill_s, float(read))
         heapq.heappush(pending, (first_s, index, seen))
     marks = np.array(held[_WARM:], float)
     return {
@@ -120,7 +120,7 @@ def _learn(latency: ModelLatency, seen: _Seen, held: list[tuple[bool, bool, bool
 
 def main() -> int:
     """Replay under light and heavy load; 1 when a p95 misses 95 % by more than two points."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Coverage of predicted quantiles.")
     parser.add_argument("--arrivals", type=Path, required=True)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()

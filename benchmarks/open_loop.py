@@ -122,6 +122,7 @@ async def run(
     """Offer ``rate`` requests a second for ``seconds``, taking ``requests`` in turn."""
     loop = asyncio.get_running_loop()
     parts = urlsplit(url)
+    host, port = parts.hostname or "127.0.0.1", parts.port or 80
     statuses: Counter[int] = Counter()
     latencies: list[float] = []
     waiting: list[tuple[bytes, float]] = []
@@ -145,9 +146,7 @@ async def run(
 
     made = []
     for _ in range(connections):
-        _, connection = await loop.create_connection(
-            lambda: _Connection(finished), parts.hostname, parts.port
-        )
+        _, connection = await loop.create_connection(lambda: _Connection(finished), host, port)
         free.append(connection)
         made.append(connection)
     total = int(rate * seconds)

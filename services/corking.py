@@ -50,7 +50,7 @@ async def send_together(send: Send, head: dict[str, Any], body: dict[str, Any]) 
     """Send the two messages of a whole response with one write where the server allows."""
     cycle = getattr(send, "__self__", None)
     transport = getattr(cycle, "transport", None)
-    if cycle is None or not hasattr(transport, "write"):
+    if cycle is None or transport is None:
         await send(head)
         await send(body)
         return
