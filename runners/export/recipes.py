@@ -16,6 +16,7 @@ RECIPES: Mapping[str, str] = {
     "efficientnet-lite": "runners.export.efficientnet:build",
     "fraud": "runners.export.fraud.recipe:build",
     "minilm": "runners.export.minilm:build",
+    "hub": "runners.export.hub:build",
     "smollm2": "runners.export.smollm2:build",
     "smollm2-genai": "runners.export.smollm2_genai:build",
 }
