@@ -25,7 +25,7 @@ from typing import Any
 
 from benchmarks import clock_face
 from benchmarks.lambda_emulator import invoke
-from benchmarks.launches import Launch, launch
+from benchmarks.launches import Launch, launch, wait_idle
 from benchmarks.provenance import save
 from benchmarks.servers import PROJECT
 from benchmarks.top_one import top_one
@@ -61,8 +61,8 @@ def main() -> None:
             ),
             "lambda": lambda: _lambda(event, ready),
         }
-        runs = _alternate(arms, options.runs, expected)
-        result = summary(runs)
+        runs, idle = _alternate(arms, options.runs, expected, options.idle)
+        result = summary(runs) | {"idle_share_before": _interval(idle)}
         if options.images is not None:
             result["top_one"] = top_one(options.images, (*torch, "--images"), path)
     _show(result)
@@ -71,23 +71,34 @@ def main() -> None:
 
 
 def _alternate(
-    arms: dict[str, Callable[[], Launch]], times: int, expected: int | None
-) -> dict[str, list[Launch]]:
+    arms: dict[str, Callable[[], Launch]], times: int, expected: int | None, idle: float
+) -> tuple[dict[str, list[Launch]], list[float]]:
     """Run every arm ``times`` times in turn, after one round that does not count.
+
+    Args:
+        arms: what to run, by name.
+        times: rounds that count.
+        expected: the right class; None takes torch's answer.
+        idle: share of the cores to wait for before each run.
+
+    Returns:
+        the runs of each arm, and the share that was idle before each.
 
     Raises:
         SystemExit: an arm gave another class than expected (than torch, when none was named).
     """
     runs: dict[str, list[Launch]] = {name: [] for name in arms}
+    idle_before: list[float] = []
     for turn in range(times + 1):
         for name, arm in arms.items():
+            idle_before.append(wait_idle(idle))
             one = arm()
             expected = one.answer["class_id"] if expected is None else expected
             if one.answer["class_id"] != expected:
                 sys.exit(f"{name} answered {one.answer}, expected class {expected}")
             if turn:
                 runs[name].append(one)
-    return runs
+    return runs, idle_before
 
 
 def summary(runs: dict[str, list[Launch]]) -> dict[str, Any]:
@@ -113,9 +124,9 @@ def _arm(found: Sequence[Launch]) -> dict[str, Any]:
     names = found[0].phases_ms
     return {
         "runs": len(found),
-        "first_s": _interval([one.first_s for one in found], statistics.median),
-        "exit_s": _interval([one.exit_s for one in found], statistics.median),
-        "cpu_s": _interval([one.cpu_s for one in found], statistics.median),
+        "first_s": _interval([one.first_s for one in found]),
+        "exit_s": _interval([one.exit_s for one in found]),
+        "cpu_s": _interval([one.cpu_s for one in found]),
         "phases_end_ms": {
             name: round(statistics.median(one.phases_ms[name] for one in found), 1)
             for name in names
@@ -125,13 +136,12 @@ def _arm(found: Sequence[Launch]) -> dict[str, Any]:
 
 def _ratio(torch: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
     """Median over rounds of torch's time by ours: both met the same load."""
-    return _interval([a / b for a, b in zip(torch, ours, strict=True)], statistics.median)
+    return _interval([a / b for a, b in zip(torch, ours, strict=True)])
 
 
-def _interval(
-    values: Sequence[float], of: Callable[[Sequence[float]], float], times: int = 2000
-) -> dict[str, float]:
-    """A statistic with its 95 % percentile-bootstrap interval, seeded."""
+def _interval(values: Sequence[float], times: int = 2000) -> dict[str, float]:
+    """The median with its 95 % percentile-bootstrap interval, seeded."""
+    of = statistics.median
     chance = random.Random(0)
     drawn = sorted(of(chance.choices(values, k=len(values))) for _ in range(times))
     low, high = drawn[int(0.025 * times)], drawn[int(0.975 * times)]
@@ -155,7 +165,8 @@ def _reference(packages: Path) -> Path:
 
 
 def _show(result: dict[str, Any]) -> None:
-    print(f"load {os.getloadavg()[0]:.1f}; seconds, median [95 % interval]")
+    idle = _cell(result["idle_share_before"])
+    print(f"load {os.getloadavg()[0]:.1f}, idle {idle}; seconds, median [95 % interval]")
     for name, arm in result["arms"].items():
         cells = [f"{key[:-2]} {_cell(arm[key])}" for key in ("first_s", "exit_s", "cpu_s")]
         print(f"{name:12} {'  '.join(cells)}")
@@ -177,6 +188,9 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--expect", type=int, help="its class; default: what torch answers")
     parser.add_argument("--images", type=Path, help="folder with labels.json, for top-1")
     parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument(
+        "--idle", type=float, default=0.0, help="share of the cores to wait for before each run"
+    )
     parser.add_argument("--json", type=Path, help="where to save the result")
     return parser.parse_args()
 

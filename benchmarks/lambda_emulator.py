@@ -11,7 +11,6 @@ Source: AWS, "Using the Lambda runtime API for custom runtimes", version 2018-06
 from __future__ import annotations
 
 import json
-import os
 import queue
 import subprocess
 import sys
@@ -23,6 +22,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+from benchmarks.launches import installed
 
 PROJECT = Path(__file__).parents[1]
 HANDLER = PROJECT / "deploy" / "lambda"
@@ -143,7 +144,7 @@ def invoke(
         queue.Empty: an answer did not come within a minute.
     """
     with LambdaEmulator() as api:
-        env = os.environ | {
+        env = installed() | {
             "AWS_LAMBDA_RUNTIME_API": api.address,
             "AWS_LAMBDA_FUNCTION_NAME": "turnout",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769",

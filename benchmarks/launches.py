@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
+
 from benchmarks.servers import PROJECT
 
 
@@ -32,16 +34,41 @@ class Launch:
     phases_ms: dict[str, float]
 
 
+def installed() -> dict[str, str]:
+    """This process's environment, without what keeps Python from caching its bytecode.
+
+    A program that was installed has its bytecode beside it; compiling on every start, as
+    ``PYTHONDONTWRITEBYTECODE`` makes it, would be measured otherwise.
+    """
+    return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+
+
+def wait_idle(share: float, limit_s: float = 30.0) -> float:
+    """Wait for a moment in which this share of all cores is idle, but not for ever.
+
+    Returns:
+        the share that was idle in the last third of a second.
+    """
+    until_s = time.monotonic() + limit_s
+    while True:
+        idle = 1.0 - psutil.cpu_percent(0.33) / 100.0
+        if idle >= share or time.monotonic() > until_s:
+            return idle
+
+
 def launch(command: Sequence[str], **environment: str) -> Launch:
     """Run a command that prints one line of JSON.
 
     Raises:
         RuntimeError: it failed; the message holds what it wrote to standard error.
     """
-    env = os.environ | environment
     started_s = time.monotonic()
     process = subprocess.Popen(
-        command, cwd=PROJECT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        cwd=PROJECT,
+        env=installed() | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     if process.stdout is None or process.stderr is None:
         raise RuntimeError("no pipes to the process")

@@ -43,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         folder = artifact_folder(options.model)
         classifier = Classifier(options.model, folder, options.threads, phases)
+        if options.where:
+            sys.stdout.write(f"{folder}\n")
+            return 0
         if options.prepare:
             classifier.save_graph()
             return 0
@@ -99,6 +102,7 @@ def _parsed(arguments: Sequence[str] | None) -> Namespace:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--image", metavar="FILE", help="print this picture's class and exit")
     what.add_argument("--serve", metavar="PORT", type=int, help="serve until SIGTERM")
+    what.add_argument("--where", action="store_true", help="print the model's folder")
     what.add_argument("--prepare", action="store_true", help="save the graph for this machine")
     parser.add_argument("--model", default=MODEL, help="its name in the model store")
     parser.add_argument("--phases", action="store_true", help="say when each part was over")

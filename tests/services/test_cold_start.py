@@ -244,3 +244,8 @@ def test_what_is_in_flight_is_answered_before_the_end(environment):
             reply = b"".join(iter(lambda: client.recv(65536), b""))
         assert reply.startswith(b"HTTP/1.1 200")
         assert b"blue" in reply
+
+
+def test_where_the_model_is(environment, store):
+    done = run(environment, "--where")
+    assert done.stdout.strip() == str(store / "models" / NAME / "v1")
