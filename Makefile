@@ -22,7 +22,7 @@ $(INSTALLED): pyproject.toml requirements/constraints.txt
 	@echo "==> 1/3 torch"
 	$(BIN)/pip install -q --disable-pip-version-check -c requirements/constraints.txt torch==2.13.0 numpy
 	@echo "==> 2/3 serving, building and development tools"
-	$(BIN)/pip install -q --disable-pip-version-check -c requirements/constraints.txt -e '.[serve,llm,build,dev]'
+	$(BIN)/pip install -q --disable-pip-version-check -c requirements/constraints.txt -e '.[serve,bulk,postgres,llm,build,dev]'
 	@echo "==> 3/3 deepspeed"
 	DS_BUILD_OPS=0 $(BIN)/pip install -q --disable-pip-version-check -c requirements/constraints.txt --no-build-isolation deepspeed
 	@touch $@

@@ -13,6 +13,8 @@ from functools import partial
 from typing import Any
 
 from services.access_log import AccessLog
+from services.bulk import routes as bulk_routes
+from services.bulk.bulk import Bulk
 from services.http import (
     ClientGone,
     Http,
@@ -21,6 +23,7 @@ from services.http import (
     Route,
     Scope,
     Send,
+    body_pieces,
     read_body,
     send_reply,
     until_gone,
@@ -47,11 +50,17 @@ class FrontDoor:
         plane: the data plane; a callable because BentoML makes the instance only at start-up.
         rest: BentoML's application.
         access_log: told of every answer; None keeps no log.
+        bulk: the bulk path, where there is one.
     """
 
     def __init__(
-        self, plane: Callable[[], Plane | None], rest: App, access_log: AccessLog | None = None
+        self,
+        plane: Callable[[], Plane | None],
+        rest: App,
+        access_log: AccessLog | None = None,
+        bulk: Callable[[], Bulk | None] = lambda: None,
     ) -> None:
+        self._bulk = bulk
         self._access_log = access_log
         self._plane = plane
         self._rest = rest
@@ -79,6 +88,13 @@ class FrontDoor:
             return
 
     async def _answer(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        method, path, query = scope["method"], scope["path"], scope["query_string"]
+        if route.streams:
+            headers = dict(scope["headers"])
+            await self._run(
+                route, Http(method, path, headers, b"", query, body_pieces(receive)), send
+            )
+            return
         try:
             body = await read_body(scope, receive, self._limit_bytes)
         except ClientGone:
@@ -88,7 +104,7 @@ class FrontDoor:
             reply.headers.append((b"connection", b"close"))
             await send_reply(send, reply)
             return
-        http = Http(scope["method"], scope["path"], dict(scope["headers"]), body)
+        http = Http(method, path, dict(scope["headers"]), body, query)
         if route.watch:
             await until_gone(receive, self._run(route, http, send))
         else:
@@ -98,8 +114,12 @@ class FrontDoor:
         began_s = time.monotonic()
         try:
             reply = await route.handler(http)
+        except ClientGone:
+            raise
         except Exception as error:  # noqa: BLE001 - the adapter turns every error into a reply
             reply = route.on_error(error)
+            if route.streams:
+                reply.headers.append((b"connection", b"close"))
         await send_reply(send, reply)
         if self._access_log is not None:
             self._access_log.add(http, reply, time.monotonic() - began_s)
@@ -114,7 +134,8 @@ class FrontDoor:
             return Route(partial(native.decision, name=name), errors.native)
         match = _MODEL.match(path)
         if match is None:
-            return None
+            bulk = self._bulk()
+            return None if bulk is None else bulk_routes.find(bulk, method, path)
         name, verb = match["name"], match["verb"]
         handler = {
             ("GET", None): oip.metadata,
@@ -157,6 +178,8 @@ class FrontDoor:
             ("POST", "/v1/feedback"): Route(native.feedback, errors.native),
             ("GET", "/metrics"): Route(self._metrics, errors.native),
         }
+        if (bulk := self._bulk()) is not None:
+            self._routes |= bulk_routes.routes(bulk)
 
     async def _metrics(self, http: Http) -> Reply:
         """``GET /metrics``: ours and BentoML's, with the gauges of this moment."""

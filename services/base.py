@@ -7,6 +7,7 @@ BentoML makes of it (an ``Endpoint``) owns the plane and its life.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from _bentoml_sdk import Service
 
 from services.access_log import AccessLog
 from services.asgi import FrontDoor
+from services.bulk.bulk import Bulk
 from services.compose import compose
 from services.plane import Plane
 from turnout.catalog import Catalog
@@ -28,37 +30,51 @@ class TurnoutService(Service[Any]):
     """A BentoML service whose hot paths are answered before BentoML's middleware."""
 
     plane: Plane | None = None
+    bulk: Bulk | None = None
 
     def __call__(self) -> Any:
         """Make the instance and remember its plane."""
         instance = super().__call__()
         self.plane = instance.plane
+        self.bulk = instance.bulk
         return instance
 
     def to_asgi(self, is_main: bool = True) -> Any:
         """Our front door, with BentoML's application behind it."""
         where = from_environment().access_log
         log = AccessLog(where) if where else None
-        return FrontDoor(lambda: self.plane, super().to_asgi(is_main), log)
+        return FrontDoor(lambda: self.plane, super().to_asgi(is_main), log, bulk=lambda: self.bulk)
 
 
 class Endpoint:
-    """The life of one plane inside a BentoML service. ``catalog`` is set by the subclass."""
+    """The life of one plane inside a BentoML service.
+
+    Attributes:
+        catalog: what it serves; set by the subclass.
+        serves_bulk: whether batches are taken and run here; only a gateway does.
+    """
 
     catalog: Catalog
+    serves_bulk = False
 
     def __init__(self) -> None:
-        self.plane = compose(self.catalog, from_environment())
+        settings = from_environment()
+        self.plane = compose(self.catalog, settings)
+        self.bulk = Bulk(self.plane, settings.database_url) if self.serves_bulk else None
 
     @bentoml.on_startup
     async def open(self) -> None:
         """Begin to load the models; returns at once, so that the port answers."""
         self.plane.fleet.start()
+        if self.bulk is not None:
+            await self.bulk.start()
         self._ticking = asyncio.get_running_loop().create_task(self._tick())
 
     @bentoml.on_shutdown
     async def close(self) -> None:
-        """Finish what is accepted, then stop."""
+        """Give batches back to others, finish what is accepted, then stop."""
+        if self.bulk is not None:
+            await self.bulk.stop()
         self.plane.draining = True
         self._ticking.cancel()
         await self.plane.fleet.stop()
@@ -67,6 +83,10 @@ class Endpoint:
 
     async def _tick(self) -> None:
         """Keep the metrics of this worker current for scrapes that another worker answers."""
+        await self.plane.fleet.settled()
+        # What start-up made stays: a full collection would walk it for tens of milliseconds.
+        gc.collect()
+        gc.freeze()
         while True:
             await asyncio.sleep(_TICK_S)
             self.plane.measure()

@@ -22,7 +22,12 @@ _LONG_S = 24 * 3600
 
 def make_gateway(catalog: Catalog) -> TurnoutService:
     """The gateway service of a catalog."""
-    body: dict[str, Any] = {"catalog": catalog, "__module__": __name__, "__doc__": __doc__}
+    body: dict[str, Any] = {
+        "catalog": catalog,
+        "serves_bulk": True,
+        "__module__": __name__,
+        "__doc__": __doc__,
+    }
     body |= bento_models([m for m in catalog.models.values() if m.placement == "inline"])
     for index, (name, model) in enumerate(catalog.models.items()):
         if model.placement == "process":

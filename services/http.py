@@ -30,13 +30,17 @@ class ClientGone(Exception):
 
 @dataclass(slots=True)
 class Http:
-    """A request: ``headers`` has lower-case names, ``body`` is complete."""
+    """A request: ``headers`` has lower-case names, ``body`` is complete.
+
+    ``pieces`` is the body as it arrives, for the routes that stream; ``body`` is empty then.
+    """
 
     method: str
     path: str
     headers: dict[bytes, bytes]
     body: bytes
     query: bytes = b""
+    pieces: AsyncIterator[bytes] | None = None
 
     def header(self, name: bytes) -> str | None:
         """A header's text, or None."""
@@ -65,11 +69,13 @@ class Route:
         watch: stop the work when the client goes. Costs two tasks a request, so the shortest
             requests go without.
         on_error: this protocol's own shape of an error.
+        streams: the handler reads the body itself, from ``Http.pieces``, and sets its limit.
     """
 
     handler: Handler
     on_error: Callable[[Exception], Reply]
     watch: bool = field(default=False)
+    streams: bool = field(default=False)
 
 
 def json_reply(value: object, status: int = 200, headers: Headers | None = None) -> Reply:
@@ -121,6 +127,22 @@ async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
         if size > limit_bytes:
             raise PayloadTooLarge(limit_bytes)
     return b"".join(parts)
+
+
+async def body_pieces(receive: Receive) -> AsyncIterator[bytes]:
+    """A request's body as it arrives.
+
+    Raises:
+        ClientGone: the client left before sending all of it.
+    """
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        if piece := message.get("body", b""):
+            yield piece
+        more = message.get("more_body", False)
 
 
 async def send_reply(send: Send, reply: Reply) -> None:

@@ -19,6 +19,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "models": ("services.model_commands", "Build, list and verify model artefacts."),
     "router": ("routing.commands", "Train, evaluate, calibrate and explain the router."),
     "fraud": ("runners.export.fraud.commands", "Simulate transactions, retrain the models."),
+    "bulk": ("services.bulk.commands", "Submit, watch and fetch batches; run one here."),
     "serve": ("services.serve_command", "Build what is missing, start the gateway, show it work."),
 }
 

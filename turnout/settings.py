@@ -3,7 +3,8 @@
 TURNOUT_CATALOG        the catalog file             (catalog/default.yaml)
 TURNOUT_ROUTER         folder of a trained router   (the one that ships)
 TURNOUT_DECISION_LOG   file for decisions, one JSON line each   (none)
-    TURNOUT_ACCESS_LOG     file for one line a request, - for standard output   (none)
+TURNOUT_ACCESS_LOG     file for one line a request, - for standard output   (none)
+TURNOUT_DATABASE_URL   where batches and their files are   (SQLite at var/turnout.db)
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
+DEFAULT_DATABASE_URL = f"sqlite:///{PROJECT / 'var' / 'turnout.db'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,14 @@ class Settings:
         router: a trained router's folder; None is the one that ships.
         decision_log: where decisions are appended; None keeps them in memory only.
         access_log: where one line a request goes; ``-`` is standard output.
+        database_url: the bulk path's database, ``sqlite:///FILE`` or ``postgresql://...``.
     """
 
     catalog: Path
     router: Path | None = None
     decision_log: Path | None = None
     access_log: str | None = None
+    database_url: str = DEFAULT_DATABASE_URL
 
 
 def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
@@ -45,4 +49,5 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         Path(router) if router else None,
         Path(log) if log else None,
         env.get("TURNOUT_ACCESS_LOG") or None,
+        env.get("TURNOUT_DATABASE_URL") or DEFAULT_DATABASE_URL,
     )

@@ -1,0 +1,1 @@
+"""The bulk path: files of requests, run durably at bulk priority (OpenAI Batch API shapes)."""

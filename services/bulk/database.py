@@ -1,0 +1,154 @@
+"""One database, SQLite or PostgreSQL: opened, migrated, and used from threads of its own.
+
+SQLite runs in WAL mode with ``synchronous=FULL``: a committed transaction survives the loss of
+power, not only of the process. Transactions that write say so (``BEGIN IMMEDIATE``), so that two
+writers wait for each other instead of one of them failing halfway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from turnout.errors import ConfigError
+
+T = TypeVar("T")
+
+HEAD = "0001"
+_WRITES = "turnout_writes"
+_THREADS = 4
+_BUSY_MS = 30_000
+_MIGRATION_LOCK = 0x7475726E  # any number no other program uses: "turn"
+_DIALECTS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
+
+
+class Database:
+    """A database by URL.
+
+    Args:
+        url: ``sqlite:///FILE`` or ``postgresql://USER@HOST/NAME``.
+
+    Raises:
+        ConfigError: the URL cannot be read, or its driver is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = _engine(url)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="bulk-db")
+
+    def open(self) -> None:
+        """Bring the tables up to date. Blocks; several processes may do it at once.
+
+        Raises:
+            ConfigError: the database cannot be reached.
+        """
+        try:
+            with self._writing().begin() as connection:
+                _migrate(connection)
+        except SQLAlchemyError as error:
+            raise ConfigError(
+                f"the bulk database {self._engine.url!r} cannot be used: {error}; see "
+                "TURNOUT_DATABASE_URL"
+            ) from error
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a transaction that may write; committed when this returns."""
+        return await self._in_thread(self.write_now, work)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a transaction that only reads."""
+        return await self._in_thread(self.read_now, work)
+
+    def write_now(self, work: Callable[[Connection], T]) -> T:
+        """``write`` for a caller that is in a thread of its own."""
+        with self._writing().begin() as connection:
+            return work(connection)
+
+    def read_now(self, work: Callable[[Connection], T]) -> T:
+        """``read`` for a caller that is in a thread of its own."""
+        with self._engine.begin() as connection:
+            return work(connection)
+
+    async def apart(self, work: Callable[[], T]) -> T:
+        """Run long ``work`` that does its own transactions, on one of the database's threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def close(self) -> None:
+        """Finish what runs and close every connection."""
+        self._threads.shutdown(wait=True)
+        self._engine.dispose()
+
+    def _writing(self) -> Engine:
+        return self._engine.execution_options(**{_WRITES: True})
+
+    async def _in_thread(
+        self, how: Callable[[Callable[[Connection], T]], T], work: Callable[[Connection], T]
+    ) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, how, work)
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+        parsed = parsed.set(drivername=_DIALECTS.get(parsed.drivername, parsed.drivername))
+        if parsed.get_backend_name() == "sqlite":
+            if parsed.database and parsed.database != ":memory:":
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            engine = create_engine(parsed)
+            event.listen(engine, "connect", _sqlite_connected)
+            event.listen(engine, "begin", _sqlite_begins)
+            return engine
+        return create_engine(parsed, pool_pre_ping=True)
+    except ArgumentError as error:
+        raise ConfigError(f"TURNOUT_DATABASE_URL is no database URL: {error}") from error
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"TURNOUT_DATABASE_URL needs {error.name!r}, which is not installed; "
+            "install turnout[postgres]"
+        ) from error
+
+
+def _sqlite_connected(connection: Any, record: object) -> None:
+    del record
+    connection.isolation_level = None  # transactions begin in _sqlite_begins
+    for pragma in (
+        f"busy_timeout={_BUSY_MS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _sqlite_begins(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITES)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _migrate(connection: Connection) -> None:
+    """Apply what is missing. SQLite's write lock, or a PostgreSQL lock, keeps others out."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+    if _version(connection) == HEAD:
+        return
+    # Imported here: most starts find the tables as they should be and don't pay for Alembic.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _version(connection: Connection) -> str | None:
+    if not connection.dialect.has_table(connection, "bulk_schema"):
+        return None
+    return connection.execute(text("SELECT version_num FROM bulk_schema")).scalar()

@@ -1,0 +1,66 @@
+"""What the bulk path measures, as Prometheus metrics with bounded labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+
+_STATUSES = (
+    "validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling",
+    "cancelled",
+)  # fmt: skip
+
+
+class Meter:
+    """Every metric of the bulk path of one process.
+
+    The gauges describe the database, which replicas share: aggregate them by ``max``, not ``sum``.
+
+    Args:
+        registry: where they are registered; a test brings its own.
+    """
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.rows = Counter(
+            "turnout_bulk_rows_total",
+            "Rows of batches that got their result here, by whether they succeeded.",
+            ("status",),
+            registry=registry,
+        )
+        self.running = Gauge(
+            "turnout_bulk_running_rows",
+            "Rows of batches that run now.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.window = Gauge(
+            "turnout_bulk_window_rows",
+            "Rows of batches that may run at once now.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.pending = Gauge(
+            "turnout_bulk_pending_rows",
+            "Rows of unfinished batches without a result, in the shared database.",
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+        self.jobs = Gauge(
+            "turnout_bulk_jobs",
+            "Batches by status, in the shared database.",
+            ("status",),
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
+
+    def finished(self, completed: int, failed: int) -> None:
+        """Count rows that got their result."""
+        self.rows.labels("completed").inc(completed)
+        self.rows.labels("failed").inc(failed)
+
+    def counted(self, jobs: Mapping[str, int], pending: int) -> None:
+        """Set what the database holds."""
+        self.pending.set(pending)
+        for status in _STATUSES:
+            self.jobs.labels(status).set(jobs.get(status, 0))
