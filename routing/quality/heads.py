@@ -71,10 +71,10 @@ class Heads:
         estimate = self.kernel.estimate(encoded.dense)
         if fast:
             return self.fast.scores(estimate)
-        rest = 1.0 - sum(self.weights)
-        estimate = self.base_rate * rest + self.weights[0] * estimate
+        rest = np.float32(1.0 - sum(self.weights))
+        estimate = self.base_rate * rest + estimate * np.float32(self.weights[0])
         if self.forest is not None:
             estimate += self.weights[1] * self.forest.estimate(encoded.dense)
         if self.terms is not None:
             estimate += self.weights[2] * self.terms.estimate(encoded)
-        return self.full.scores(estimate)
+        return self.full.scores(estimate.astype(np.float32))
