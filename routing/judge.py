@@ -40,12 +40,16 @@ class PromptQuality(Protocol):
 
 @dataclass(slots=True)
 class View:
-    """A request as the router sees it; see ``routing.router.Question``."""
+    """A request as the router sees it; see ``routing.router.Question``.
+
+    ``by_content`` says that the quality depends on what the input says, not only on its size.
+    """
 
     demand: Demand
     input_tokens: float
     quality: Mapping[str, float]
     features: dict[str, float]
+    by_content: bool = False
 
 
 class Judge:
@@ -93,7 +97,7 @@ class Judge:
             quality = self._prompts.quality(prompt, models, fast=fast)
             features = self._prompts.features(prompt)
         seen = {"chars": float(chars), "turns": float(len(generation.messages))}
-        return View(Demand(tokens, written), tokens, quality, seen | features)
+        return View(Demand(tokens, written), tokens, quality, seen | features, by_content=True)
 
 
 def _tensor_features(task: Task, tensors: Tensors) -> dict[str, float]:

@@ -107,7 +107,7 @@ class DecisionLog:
         keep: how many decisions stay readable by id.
     """
 
-    def __init__(self, path: Path | None = None, keep: int = 10_000) -> None:
+    def __init__(self, path: Path | None = None, keep: int = 5_000) -> None:
         self._records: OrderedDict[str, Record] = OrderedDict()
         self._keep = keep
         self._path = path

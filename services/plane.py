@@ -10,15 +10,16 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 
-from routing.judge import Judge
+from routing.judge import Judge, View
 from routing.latency import Spread
+from routing.recent import Recent
 from routing.router import ModelState, Question, Router
 from runners.protocol import Ran, TensorBackend, TextBackend, Ticket
 from services.decisions import DecisionLog, Record, now
@@ -83,6 +84,7 @@ class Plane:
         self.clock = clock
         self._judge = judge
         self._router = Router(catalog, fleet.latencies)
+        self._recent = Recent()
         self.draining = False
         self._id_prefix = f"req-{os.urandom(6).hex()}"
         self._id_count = itertools.count()
@@ -102,8 +104,15 @@ class Plane:
         _, models = self._router.candidates(request)
         view = self._judge.look(request, models)
         state: dict[str, ModelState] = {name: self.fleet.state(name) for name in models}
-        question = Question(request, view.demand, view.input_tokens, view.quality)
-        decision = self._router.decide(question, state)
+        key = None if view.by_content else _sameness(request, view, state)
+        decision = None
+        if key is not None:
+            decision = self._recent.recall(key, request.id, request.arrived_s)
+        if decision is None:
+            question = Question(request, view.demand, view.input_tokens, view.quality)
+            decision = self._router.decide(question, state)
+            if key is not None:
+                self._recent.remember(key, decision, request.arrived_s)
         record = Record(
             decision,
             now(),
@@ -340,6 +349,22 @@ class Plane:
         held = request is not None and outcome.first_s <= request.deadline_in_s
         self.metrics.ended(decision, outcome, held, cost_usd, within)
         self.log.end(record, outcome)
+
+
+def _sameness(request: Request, view: View, state: Mapping[str, ModelState]) -> tuple[object, ...]:
+    """What two requests have in common when they deserve the same decision."""
+    return (
+        request.target,
+        request.task,
+        request.latency_class,
+        round(request.deadline_in_s, 6),
+        request.limits,
+        view.demand.units,
+        *(
+            (one.busy.queued_units, one.busy.running, one.busy.load_in_s > 0, one.broken)
+            for one in state.values()
+        ),
+    )
 
 
 def _failed(name: str, error: BaseException, request: Request, now_s: float) -> Outcome:
