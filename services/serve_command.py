@@ -93,7 +93,8 @@ def _first_answer(console: Console, catalog: Catalog, address: str) -> None:
     reply = httpx.post(url, json={"inputs": [tensor]}, timeout=10.0)
     console.print("==> a first request, ready to paste, and its answer:", highlight=False)
     data = ", ".join(f"{value:g}" for value in _FRAUD_ROW)
-    console.print(
+    # Plainly, because the console would wrap what is meant to be pasted.
+    typer.echo(
         f"""
 curl -si {url} -H 'content-type: application/json' \\
   -d '{{"inputs": [{{"name": "features", "datatype": "FP32", "shape": [1, 15],
@@ -106,6 +107,5 @@ x-turnout-reason: {reply.headers.get("x-turnout-reason")}
 
 Chat, images and sentences: see README.md. Stop with Ctrl-C.
 """,
-        highlight=False,
-        markup=False,
+        err=True,
     )

@@ -34,8 +34,12 @@ SIZES: Mapping[str, tuple[int, Mapping[str, Any]]] = {
 _OPSET = 15
 
 
-def train(table: Table, size: str, threads: int = 2) -> lightgbm.Booster:
-    """Fit one size; the same table gives the same trees."""
+def train(table: Table, size: str, threads: int = 1) -> lightgbm.Booster:
+    """Fit one size; the same table gives the same trees.
+
+    One thread by default: LightGBM's threads wait for each other by spinning, and on two cores that
+    others use too they made a build of half a minute take eleven.
+    """
     trees, parameters = SIZES[size]
     fixed = {"objective": "binary", "seed": 1, "num_threads": threads, "verbose": -1}
     fixed |= {"deterministic": True, "force_col_wise": True}
