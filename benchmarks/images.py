@@ -49,7 +49,7 @@ def in_process(folder: Path, pictures: Sequence[Path], classes: np.ndarray) -> d
 
     def with_torch(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return program(torch.from_numpy(images)).numpy()
+            return program(torch.from_numpy(images))["logits"].numpy()
 
     def with_onnx(images: np.ndarray) -> np.ndarray:
         return np.asarray(session.run(["logits"], {"image": images})[0])

@@ -129,7 +129,8 @@ def main() -> int:
     for name, slots in (("light", 40), ("busy", 24), ("overloaded at times", 18)):
         found = result[name] = replay(table, Engine(slots=slots))
         print(
-            f"{name:<20} {found['judged']} answers, {found['refused']} refused: within p50 {found['within_p50']:.1%}, "
+            f"{name:<20} {found['judged']} answers, {found['refused']} refused: "
+            f"within p50 {found['within_p50']:.1%}, "
             f"p95 {found['within_p95']:.1%} (by quarter "
             f"{', '.join(f'{v:.1%}' for v in found['within_p95_by_quarter'])}), "
             f"p99 {found['within_p99']:.1%}"

@@ -107,6 +107,12 @@ class _Connection(asyncio.Protocol):
             self.busy = False
             self._finished(self, self._status)
 
+    def close(self) -> None:
+        """Close it; what is still in flight does not count."""
+        if self.transport is not None:
+            self.busy = False
+            self.transport.close()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """A connection that breaks with a request in flight counts as status 0."""
         del exc
@@ -168,15 +174,18 @@ async def run(
         sent = due
         await asyncio.sleep(max(start_s + sent / rate - time.perf_counter(), _SPIN_S))
     sent_s = time.perf_counter() - start_s
-    give_up_s = time.perf_counter() + 15.0
-    while sum(statuses.values()) < total and time.perf_counter() < give_up_s:
-        await asyncio.sleep(0.01)
+    await _settled(statuses, total)
     took_s = time.perf_counter() - start_s
     for connection in made:
-        if connection.transport is not None:
-            connection.busy = False
-            connection.transport.close()
+        connection.close()
     return _summary(rate, seconds, total, sent_s, took_s, statuses, sorted(latencies), late)
+
+
+async def _settled(statuses: Counter[int], total: int) -> None:
+    """Wait until every request has ended, 15 s at most."""
+    give_up_s = time.perf_counter() + 15.0
+    while statuses.total() < total and time.perf_counter() < give_up_s:
+        await asyncio.sleep(0.01)
 
 
 def _summary(

@@ -13,7 +13,7 @@ import gc
 import math
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,17 +33,9 @@ _ASYMMETRIC = "is_symmetric=false"
 VARIANTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     REFERENCE: ("fp32", ()),
     "int8": ("int8", ()),
-    "int8, fp32 activations": ("int8", ("accuracy_level=1",)),
     "int4": ("int4", ()),
-    "int4, block 16": ("int4", ("block_size=16",)),
-    "int4, embedding apart": ("int4", (_APART,)),
     "int4, head int8": ("int4", (_APART, _HEAD8)),
     "int4, head int8, asymmetric": ("int4", (_APART, _HEAD8, _ASYMMETRIC)),
-    "int4, head int8, asymmetric, block 16": (
-        "int4",
-        (_APART, _HEAD8, _ASYMMETRIC, "block_size=16"),
-    ),
-    "int4 k-quant, head int8": ("int4", (_APART, _HEAD8, "algo_config=k_quant")),
     "int4 k-quant, head and sensitive layers int8": (
         "int4",
         (_APART, _HEAD8 + ",mixed_layers:int8", "algo_config=k_quant"),
@@ -52,8 +44,9 @@ VARIANTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 """The model builder's precision and extra options of each variant."""
 
 _ANSWER_TOKENS = 96
+_AGREEMENT_TOKENS = 40
 _SPEED_TOKENS = 48
-_SPEED_BATCHES = (1, 4)
+_SLOTS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +61,7 @@ class Row:
         distinct_answers: answers that are not the reference's, word for word.
         tokens_per_s_1: decoding one sequence; ``_4``: four at once, all together.
         size_mb: of graph and weights.
-        build_s: by the model builder.
+        build_s: by the model builder; None when it was built before.
     """
 
     variant: str
@@ -81,17 +74,15 @@ class Row:
     tokens_per_s_1: float
     tokens_per_s_4: float
     size_mb: float
-    build_s: float
+    build_s: float | None
 
 
 def measure(
     variant: str, folder: Path, threads: int, reference: Sequence[Sequence[int]] | None
 ) -> tuple[Row, list[list[int]], list[str]]:
     """Measure one built variant; also returns its greedy answers as tokens and as text."""
-    decoder = GenAIDecoder(
-        variant, folder, slots=max(_SPEED_BATCHES), threads=threads, context_tokens=1024
-    )
-    answers = [_answer(decoder, _prompt(decoder, question)) for question, _ in QUESTIONS]
+    decoder = GenAIDecoder(variant, folder, slots=_SLOTS, threads=threads, context_tokens=512)
+    answers = _answers(decoder)
     texts = [decoder.tokenizer.decode(answer) for answer in answers]
     right = sum(
         word.lower() in text.lower() for text, (_, word) in zip(texts, QUESTIONS, strict=True)
@@ -109,7 +100,7 @@ def measure(
         tokens_per_s_1=round(_speed(decoder, 1), 1),
         tokens_per_s_4=round(_speed(decoder, 4), 1),
         size_mb=round(sum(path.stat().st_size for path in files) / 1e6, 1),
-        build_s=0.0,
+        build_s=None,
     )
     return row, answers, texts
 
@@ -120,48 +111,80 @@ def repetition(tokens: Sequence[int], length: int = 4) -> float:
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
-def _prompt(decoder: GenAIDecoder, question: str) -> list[int]:
-    return decoder.tokenizer.encode([Message("user", question)])
+def _prompts(decoder: GenAIDecoder) -> list[list[int]]:
+    return [decoder.tokenizer.encode([Message("user", question)]) for question, _ in QUESTIONS]
 
 
-def _answer(decoder: GenAIDecoder, prompt: Sequence[int]) -> list[int]:
-    """Write greedily."""
-    written: list[int] = []
-    token = int(decoder.prefill(0, prompt, 0).argmax())
-    while token not in decoder.tokenizer.ends and len(written) < _ANSWER_TOKENS:
-        written.append(token)
-        token = int(decoder.decode([token], [len(prompt) + len(written) - 1])[0].argmax())
-    return written
+def _answers(decoder: GenAIDecoder) -> list[list[int]]:
+    """Write greedily, several answers at once."""
+    answers: list[list[int]] = [[] for _ in QUESTIONS]
 
+    def best(row: int, step: int, logits: np.ndarray) -> int | None:
+        token = int(logits.argmax())
+        if token in decoder.tokenizer.ends or step >= _ANSWER_TOKENS:
+            return None
+        answers[row].append(token)
+        return token
 
-def _perplexity(decoder: GenAIDecoder) -> float:
-    """Exp of the mean negative log-likelihood of the passages, token by token."""
-    losses: list[float] = []
-    for passage in PASSAGES:
-        tokens = decoder.tokenizer.encode([Message("user", passage)])
-        logits = decoder.prefill(0, tokens[:1], 0)
-        for place, token in enumerate(tokens[1:], start=1):
-            losses.append(_log_sum_exp(logits) - float(logits[token]))
-            logits = decoder.decode([token], [place])[0]
-    return math.exp(float(np.mean(losses)))
+    _walk(decoder, _prompts(decoder), best)
+    return answers
 
 
 def _agreement(decoder: GenAIDecoder, expected: Sequence[Sequence[int]]) -> float:
     """Teacher forcing: would the same next token be written after the same text?"""
-    same = count = 0
-    for (question, _), answer in zip(QUESTIONS, expected, strict=True):
-        prompt = _prompt(decoder, question)
-        logits = decoder.prefill(0, prompt, 0)
-        for place, token in enumerate(answer):
-            same += int(logits.argmax()) == token
-            count += 1
-            logits = decoder.decode([token], [len(prompt) + place])[0]
-    return same / count
+    same: list[bool] = []
+
+    def forced(row: int, step: int, logits: np.ndarray) -> int | None:
+        if step >= min(len(expected[row]), _AGREEMENT_TOKENS):
+            return None
+        same.append(int(logits.argmax()) == expected[row][step])
+        return expected[row][step]
+
+    _walk(decoder, _prompts(decoder), forced)
+    return float(np.mean(same))
+
+
+def _perplexity(decoder: GenAIDecoder) -> float:
+    """Exp of the mean negative log-likelihood of the passages, token by token."""
+    texts = [decoder.tokenizer.encode([Message("user", passage)]) for passage in PASSAGES]
+    losses: list[float] = []
+
+    def forced(row: int, step: int, logits: np.ndarray) -> int | None:
+        if step + 1 >= len(texts[row]):
+            return None
+        token = texts[row][step + 1]
+        losses.append(_log_sum_exp(logits) - float(logits[token]))
+        return token
+
+    _walk(decoder, [text[:1] for text in texts], forced)
+    return math.exp(float(np.mean(losses)))
+
+
+def _walk(
+    decoder: GenAIDecoder,
+    prompts: Sequence[Sequence[int]],
+    choose: Callable[[int, int, np.ndarray], int | None],
+) -> None:
+    """Decode prompts, ``_SLOTS`` at a time; ``choose(row, step, logits)`` gives the next token."""
+    for first in range(0, len(prompts), _SLOTS):
+        rows = range(first, min(first + _SLOTS, len(prompts)))
+        logits = [decoder.prefill(slot, prompts[row], 0) for slot, row in enumerate(rows)]
+        lengths = [len(prompts[row]) for row in rows]
+        step = 0
+        while True:
+            chosen = [choose(row, step, logits[slot]) for slot, row in enumerate(rows)]
+            if all(token is None for token in chosen):
+                break
+            # An ended row writes over its own last place until the others have ended too.
+            tokens = [0 if token is None else token for token in chosen]
+            logits = list(decoder.decode(tokens, lengths))
+            lengths = [n + (t is not None) for n, t in zip(lengths, chosen, strict=True)]
+            step += 1
 
 
 def _speed(decoder: GenAIDecoder, sequences: int) -> float:
     """Tokens a second of all sequences together, the best of three runs."""
-    prompt = _prompt(decoder, QUESTIONS[0][0])
+    prompt = _prompts(decoder)[0]
     best_s = math.inf
     for _ in range(3):
         tokens = [int(decoder.prefill(slot, prompt, 0).argmax()) for slot in range(sequences)]
@@ -183,6 +206,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--work", type=Path, help="keep the built variants here")
     parser.add_argument("--only", nargs="*", help="variants beside the reference")
     arguments = parser.parse_args()
     rows: list[Row] = []
@@ -190,24 +214,34 @@ def main() -> None:
     reference: list[list[int]] | None = None
     print("perplexity  agree  right  repeat  differ  tok/s x1  x4     MB  variant")
     with tempfile.TemporaryDirectory() as scratch:
-        source = Path(scratch) / "transformers"
-        source.mkdir()
-        write_transformers(source, lambda line: None)
+        work = arguments.work or Path(scratch)
         for name, (precision, extra) in VARIANTS.items():
             if arguments.only is not None and name not in {*arguments.only, REFERENCE}:
                 continue
-            with tempfile.TemporaryDirectory(dir=scratch) as folder:
-                out = Path(folder) / "out"
-                started_s = time.monotonic()
-                run_builder(source, out, Path(folder) / "cache", precision, extra)
-                build_s = round(time.monotonic() - started_s, 1)
-                row, answers, texts = measure(name, out, arguments.threads, reference)
-                gc.collect()
+            folder, build_s = _built(work, name, precision, extra)
+            row, answers, texts = measure(name, folder, arguments.threads, reference)
+            gc.collect()
             reference = reference or answers
             samples[name] = texts[:3]
             rows.append(Row(**{**asdict(row), "build_s": build_s}))
             _print(rows[-1])
     save(arguments.json, {"rows": [asdict(row) for row in rows], "first_answers": samples})
+
+
+def _built(
+    work: Path, name: str, precision: str, extra: tuple[str, ...]
+) -> tuple[Path, float | None]:
+    """The variant's folder and the seconds its build took; None when it was there already."""
+    folder = work / name.replace(" ", "_").replace(",", "")
+    if (folder / "genai_config.json").is_file():
+        return folder, None
+    source = work / "transformers"
+    if not source.is_dir():
+        source.mkdir(parents=True)
+        write_transformers(source, print)
+    started_s = time.monotonic()
+    run_builder(source, folder, work / "cache", precision, extra)
+    return folder, round(time.monotonic() - started_s, 1)
 
 
 def _print(row: Row) -> None:

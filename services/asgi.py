@@ -88,7 +88,7 @@ class FrontDoor:
             return
 
     async def _answer(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
-        method, path, query = scope["method"], scope["path"], scope["query_string"]
+        method, path, query = scope["method"], scope["path"], scope.get("query_string", b"")
         if route.streams:
             headers = dict(scope["headers"])
             await self._run(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from threading import Event
 
 import orjson
 from sqlalchemy import Connection, delete, or_, select, update
@@ -26,16 +27,17 @@ _COMMIT_BYTES = 4 * 1024 * 1024
 
 
 class LeaseLost(Exception):
-    """Another worker validates this batch now, or it was cancelled."""
+    """Another worker validates this batch now, it was cancelled, or this worker stops."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who validates, by which clock, for how long at a time."""
+    """Who validates, by which clock, for how long at a time; and the word to leave off."""
 
     owner: str
     clock: Callable[[], float]
     lease_s: float
+    stopping: Event = field(default_factory=Event)
 
 
 def claim(connection: Connection, holder: Holder) -> Batch | None:
@@ -127,6 +129,8 @@ def _commit(database: Database, batch: Batch, holder: Holder, ready: list[Portio
 
 def _hold(connection: Connection, batch_id: str, holder: Holder) -> None:
     """Renew the lease within the transaction that relies on it."""
+    if holder.stopping.is_set():
+        raise LeaseLost
     mine = connection.execute(
         update(batches)
         .where(

@@ -90,9 +90,11 @@ class Worker:
     async def stop(self) -> None:
         """Drop what runs and give its leases back, so that others go on at once."""
         validating = [] if self._validating is None else [self._validating]
-        tasks = [*self._loops, *self._jobs.values(), *validating]
+        self._holder.stopping.set()
+        tasks = [*self._loops, *self._jobs.values()]
         for task in tasks:
             task.cancel()
+        tasks += validating
         await asyncio.gather(*tasks, return_exceptions=True)
         self._jobs.clear()
         await self._database.write(lambda c: leases.release(c, self.owner))
@@ -107,7 +109,14 @@ class Worker:
         def work(connection: Connection) -> Portion | None:
             return leases.claim(connection, batch_id, self.owner, self._clock(), self._lease_s)
 
-        return await self._database.write(work)
+        taking = asyncio.ensure_future(self._database.write(work))
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            # A thread can't be cancelled: it may take the portion yet, for nobody.
+            if (portion := await taking) is not None:
+                await self._give_back([portion.key])
+            raise
 
     async def hand_in(self, portion: Portion, results: Results) -> None:
         """See ``Ledger.hand_in``."""
@@ -168,23 +177,27 @@ class Worker:
             keys = [key for key in self._held if key[0] == batch_id]
             self._jobs[batch_id].cancel()
             await asyncio.wait({self._jobs[batch_id]})
-            await self._database.write(lambda c, k=keys: leases.release(c, self.owner, k))
+            await self._give_back(keys)
+
+    async def _give_back(self, keys: list[tuple[str, int]]) -> None:
+        await self._database.write(lambda c: leases.release(c, self.owner, keys))
 
     async def _validate(self) -> None:
         """Validate the oldest batch that waits for it."""
         try:
-            batch = await self._database.write(lambda c: intake.claim(c, self._holder))
-            if batch is None:
-                return
-            rows = self._endpoints.portion_rows(batch.endpoint)
-            await self._database.apart(
-                lambda: intake.validate(self._database, batch, self._holder, rows)
-            )
+            await self._database.apart(self._validate_now)
             self._woken.set()
         except (SQLAlchemyError, InvalidRequest):
             logger.exception("a batch could not be validated; trying again")
         finally:
             self._validating = None
+
+    def _validate_now(self) -> None:
+        """In a thread."""
+        batch = self._database.write_now(lambda c: intake.claim(c, self._holder))
+        if batch is not None:
+            rows = self._endpoints.portion_rows(batch.endpoint)
+            intake.validate(self._database, batch, self._holder, rows)
 
     def _begin(self, batch: Batch) -> None:
         if batch.id in self._jobs:

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from services.bulk.database import HEAD, Database
+from services.bulk.tables import metadata
+from turnout.errors import ConfigError
+
+
+def test_migrations_make_the_tables_that_the_code_uses(database: Database) -> None:
+    options = {"version_table": "bulk_schema"}
+    found = database.read_now(
+        lambda c: (
+            compare_metadata(MigrationContext.configure(c, opts=options), metadata),
+            MigrationContext.configure(c, opts=options).get_current_revision(),
+        )
+    )
+    assert found == ([], HEAD)
+
+
+def test_several_processes_may_open_a_new_database_at_once(url: str) -> None:
+    made = [Database(url) for _ in range(4)]
+    problems: list[BaseException] = []
+
+    def open_one(database: Database) -> None:
+        try:
+            database.open()
+        except BaseException as error:  # noqa: BLE001 - carried to the test's own thread
+            problems.append(error)
+
+    threads = [threading.Thread(target=open_one, args=(each,)) for each in made]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for each in made:
+        each.close()
+    assert problems == []
+
+
+def test_sqlite_keeps_what_it_committed(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/deep/er/t.db")
+    database.open()
+    pragmas = database.read_now(
+        lambda c: [
+            c.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")
+        ]
+    )
+    database.close()
+    assert pragmas == ["wal", 2]  # 2 is FULL
+
+
+@pytest.mark.parametrize("url", ["nonsense", "postgresql+nodriver://x/y"])
+def test_a_url_that_can_t_be_used_is_refused_with_its_variable(url: str) -> None:
+    with pytest.raises(ConfigError, match="TURNOUT_DATABASE_URL"):
+        Database(url)
