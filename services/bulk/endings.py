@@ -59,13 +59,13 @@ def _expire_some(connection: Connection, batch: Batch, now_s: float) -> bool:
     Whoever still runs them finds the portion no longer his.
     """
     found = connection.execute(
-        select(portions.c.first_row, portions.c.rows, portions.c.input)
+        select(portions.c.first_row, portions.c.rows, portions.c.input, portions.c.lost)
         .where(portions.c.batch_id == batch.id, _NOT_DONE)
         .order_by(portions.c.first_row)
         .limit(_EXPIRE_AT_ONCE)
     ).all()
-    for first_row, rows, content in found:
-        portion = Portion(batch.id, first_row, rows, bytes(content))
+    for first_row, rows, content, lost in found:
+        portion = Portion(batch.id, first_row, rows, bytes(content), lost)
         connection.execute(
             update(portions)
             .where(portions.c.batch_id == batch.id, portions.c.first_row == first_row)

@@ -183,6 +183,9 @@ def complete(
             portions.c.first_row == portion.first_row,
             portions.c.owner == owner,
             portions.c.state == "leased",
+            # Not an earlier lease of the same owner's, when the portion may have been larger.
+            portions.c.lost == portion.lost,
+            portions.c.rows == portion.rows,
         )
         .values(
             state="done",

@@ -149,8 +149,10 @@ class Worker:
                 logger.exception("the bulk database failed; trying again")
                 more = False
             if not more:
+                # Not wait_for: until Python 3.12 it loses a cancellation that comes as it is woken.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), self._poll_s)
+                    async with asyncio.timeout(self._poll_s):
+                        await self._woken.wait()
 
     async def turn(self) -> bool:
         """Do what is due once; whether there is more to do at once."""

@@ -97,6 +97,19 @@ async def test_a_worker_that_stops_gives_its_leases_back_at_once(
     assert done.completed == 20
 
 
+async def test_a_worker_that_is_woken_as_it_stops_still_stops(
+    make_worker: Make, clock: Clock
+) -> None:
+    for turns in range(6):
+        worker = make_worker()
+        worker.start()
+        await worker.turn()  # nothing to do: it waits to be woken
+        worker.wake()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await worker.stop()
+
+
 async def test_another_worker_takes_over_after_the_lease(
     database: Database, make_worker: Make, clock: Clock
 ) -> None:
