@@ -18,6 +18,7 @@ from typing import Protocol, TypeAlias
 from runners.protocol import Active, Load, Ran, TensorRunner, Ticket
 from runners.queue import Waiting, WorkQueue
 from runners.tasks import TensorTask
+from runners.tasks.fitting import check_fit
 from turnout.errors import (
     DeadlineUnreachable,
     Draining,
@@ -157,7 +158,9 @@ class LocalTensors:
 
     def _load(self) -> tuple[TensorRunner, TensorTask, Active]:
         runner, task = self._make()
-        return runner, task, runner.load()
+        active = runner.load()
+        check_fit(self._name, runner, task)
+        return runner, task, active
 
     def _retry_after_s(self) -> float:
         batches = -(-self._queue.rows // self._max_rows)

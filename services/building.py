@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from runners.export import Origin, fingerprint, load_recipe
 from runners.export.origin import Recipe
+from services import store
 from services.store import (
     BENTOML_FILE,
     MANIFEST,
@@ -146,7 +147,11 @@ def _added(artifact: Artifact) -> Stored | None:
 
 def version_of(artifact: Artifact) -> str:
     """The version this artefact has when built by the present code: 16 hexadecimal digits."""
-    inputs = [artifact.recipe, dict(artifact.options), fingerprint(artifact.recipe)]
+    if artifact.recipe is not None:
+        inputs = [artifact.recipe, dict(artifact.options), fingerprint(artifact.recipe)]
+    else:
+        files = {name: file.sha256 for name, file in artifact.files.items()}
+        inputs = [artifact.source, artifact.sha256, files]
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -160,11 +165,17 @@ def _build(
     with tempfile.TemporaryDirectory(dir=work) as scratch:
         out = Path(scratch) / "files"
         out.mkdir()
-        origin = recipe_of(artifact.recipe)(
-            artifact.options, out, lambda line: report(f"{artifact.tag}: {line}")
-        )
+        origin = _make(artifact, recipe_of, out, lambda line: report(f"{artifact.tag}: {line}"))
         _store(artifact, out, target, origin)
     report(f"{artifact.tag}: built in {monotonic() - started_s:.0f} s")
+
+
+def _make(artifact: Artifact, recipe_of: RecipeOf, out: Path, report: Report) -> Origin:
+    if artifact.recipe is not None:
+        return recipe_of(artifact.recipe)(artifact.options, out, report)
+    from runners.export import fetched
+
+    return fetched.build(artifact, out, report)
 
 
 def _store(
@@ -186,14 +197,15 @@ def seal(
     """
     names = list(files_of(out))
     if not names:
-        raise ArtifactInvalid(f"recipe {artifact.recipe!r} wrote no file")
+        raise ArtifactInvalid(f"{artifact.origin!r} wrote no file")
     for name in names:
         if Path(name).suffix in _REFUSED:
-            raise ArtifactInvalid(f"recipe {artifact.recipe!r} wrote a pickle: {name}")
+            raise ArtifactInvalid(f"{artifact.origin!r} wrote a pickle: {name}")
     manifest = {
         "tag": artifact.tag,
-        "recipe": artifact.recipe,
+        **({"recipe": artifact.recipe} if artifact.recipe else {}),
         "options": dict(artifact.options),
+        **store.described(artifact),
         "origin": [
             {"url": source.url, "sha256": source.sha256, "license": source.license}
             for source in origin.sources
@@ -220,7 +232,10 @@ def _write_model_yaml(name: str, tag_version: str, manifest: Mapping[str, Any], 
     info = ModelInfo(
         tag=Tag(name, tag_version),
         module="",
-        labels={"recipe": manifest["recipe"], "license": "-".join(licenses) or "Apache-2.0"},
+        labels={
+            "recipe": manifest.get("recipe", "fetched"),
+            "license": "-".join(licenses) or "Apache-2.0",
+        },
         options=ModelOptions(),
         metadata=dict(manifest),
         context=ModelContext(framework_name="", framework_versions={}),

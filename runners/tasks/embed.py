@@ -13,6 +13,7 @@ from runners.tasks.rows import byte_rows
 from turnout.errors import ArtifactInvalid, InvalidRequest
 from turnout.types import Tensors
 
+_SENTENCE = b"The quick brown fox jumps over the lazy dog while the river runs slowly to the sea."
 MAX_ROWS = 1024
 MAX_TOKENS = 256
 _MAX_CHARACTERS = 16_384
@@ -74,6 +75,11 @@ class EmbedTask:
     def finish(self, outputs: Tensors) -> Tensors:
         """See ``TensorTask.finish``; the graph has already made the vectors unit length."""
         return {"embedding": outputs["sentence"].astype(np.float32, copy=False)}
+
+    def example(self, rows: int) -> Tensors:
+        """See ``TensorTask.example``; a sentence of some twenty tokens."""
+        text = np.array([_SENTENCE] * rows, dtype=object)
+        return self.prepare({"text": text})
 
 
 def _padded(rows: Sequence[np.ndarray[Any, Any]]) -> Tensors:

@@ -118,6 +118,11 @@ class ImageTask:
             "score": np.take_along_axis(shares, best[:, None], axis=1)[:, 0],
         }
 
+    def example(self, rows: int) -> Tensors:
+        """See ``TensorTask.example``; a grey picture."""
+        size = self._preprocess.size
+        return {"image": np.zeros((rows, 3, size, size), np.float32)}
+
     def margin(self, outputs: Tensors) -> np.ndarray[Any, Any]:
         """How far ahead the best class is: top-1 minus top-2 probability, FP32 [n].
 

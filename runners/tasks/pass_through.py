@@ -23,3 +23,7 @@ class PassThrough:
     def finish(self, outputs: Tensors) -> Tensors:
         """The outputs as they are."""
         return outputs
+
+    def example(self, rows: int) -> Tensors | None:
+        """Nothing is known of what such an engine takes."""
+        return None

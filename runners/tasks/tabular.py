@@ -75,3 +75,7 @@ class TabularTask:
     def finish(self, outputs: Tensors) -> Tensors:
         """See ``TensorTask.finish``."""
         return {"probability": outputs["probability"].reshape(-1).astype(np.float32, copy=False)}
+
+    def example(self, rows: int) -> Tensors:
+        """See ``TensorTask.example``."""
+        return {"features": np.ones((rows, len(FEATURES)), np.float32)}

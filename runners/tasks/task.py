@@ -39,6 +39,14 @@ class TensorTask(Protocol):
         """Turn the model's outputs for a batch into public outputs, a row each."""
         ...
 
+    def example(self, rows: int) -> Tensors | None:
+        """Model inputs of so many rows, as ``prepare`` would make them of typical requests.
+
+        Returns:
+            None when the task knows nothing of the inputs.
+        """
+        ...
+
 
 TASKS: Mapping[str, str] = {
     "image": "runners.tasks.image:ImageTask",

@@ -56,6 +56,9 @@ class Plain:
             raise InvalidRequest("row 0 is 99")
         return tensors
 
+    def example(self, rows: int) -> Tensors | None:
+        return None
+
     def collate(self, requests: Sequence[Tensors]) -> Tensors:
         return {"x": np.concatenate([tensors["x"] for tensors in requests])}
 

@@ -97,3 +97,37 @@ def test_check_prints_problems_and_fails(tmp_path: Path) -> None:
     missing = CliRunner().invoke(app, ["check", str(tmp_path / "none.yaml")])
     assert missing.exit_code == 1
     assert "cannot be read" in missing.stderr
+
+
+SOURCE = "source: 'file:a.onnx', sha256: " + "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("artifact", "said"),
+    [
+        ("{tag: a}", "give either recipe, or source"),
+        ("{tag: a, recipe: fraud, " + SOURCE + "}", "give either recipe, or source"),
+        ("{tag: a, source: 'file:a.onnx'}", "source and sha256 go together"),
+        ("{tag: a, source: 'file:a.onnx', sha256: beef}", "sha256"),
+        ("{tag: a, source: 'ftp://a', sha256: " + "ab" * 32 + "}", "source"),
+        ("{tag: a, " + SOURCE + ", options: {a: 1}}", "options go to a recipe"),
+        ("{tag: a, recipe: fraud, optimize: {passes: []}}", "passes"),
+        ("{tag: a, recipe: fraud, optimize: {passes: [{a: {}, b: {}}]}}", "NAME or"),
+        ("{tag: a, recipe: fraud, optimize: {passes: [int8], gate: {max_los: 1}}}", "unknown key"),
+    ],
+)
+def test_an_artifact_that_cannot_be_is_refused(artifact: str, said: str) -> None:
+    text = GOOD.replace("{tag: a, recipe: fraud}", artifact)
+    assert text != GOOD
+    with pytest.raises(CatalogInvalid, match=said):
+        parse(text, "c.yaml")
+
+
+def test_an_artifact_may_have_an_address_and_passes() -> None:
+    passes = "optimize: {passes: [graph, {int8: {method: entropy}}]}"
+    text = GOOD.replace("recipe: fraud", f"{SOURCE}, {passes}")
+    artifact = parse(text, "c.yaml").models["a"].artifact
+    assert artifact is not None
+    assert artifact.optimize is not None
+    assert artifact.optimize.chain() == (("graph", {}), ("int8", {"method": "entropy"}))
+    assert artifact.base.optimize is None

@@ -1,5 +1,6 @@
 """The catalog: one YAML file that lists latency classes, models and routes."""
 
+from turnout.catalog.artifact import Calibration, File, Gate, Optimize
 from turnout.catalog.reading import json_schema, load
 from turnout.catalog.schema import (
     Artifact,
@@ -17,11 +18,15 @@ from turnout.catalog.schema import (
 __all__ = [
     "Artifact",
     "Batching",
+    "Calibration",
     "Cascade",
     "Catalog",
     "Cost",
+    "File",
+    "Gate",
     "LatencyClass",
     "Model",
+    "Optimize",
     "Profile",
     "Quality",
     "Route",

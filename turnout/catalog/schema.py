@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from turnout.catalog.artifact import Address, File, FileName, Optimize, Sha256, Share
 from turnout.catalog.engines import RemoteEngine, Runner
 from turnout.types import Task
 
@@ -49,7 +50,6 @@ def _check_name(value: str) -> str:
 
 Name = Annotated[str, AfterValidator(_check_name)]
 Bytes = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Strict(BaseModel):
@@ -117,17 +117,49 @@ class Batching(Strict):
 
 
 class Artifact(Strict):
-    """Where a model's files come from.
+    """Where a model's files come from: a recipe, or addresses.
 
     Attributes:
         tag: name in the BentoML model store.
         recipe: the project's build recipe that makes it (see ``runners/export``).
         options: handed to the recipe.
+        source: the model's file by address, instead of a recipe (see ``File.source``).
+        sha256: of that file.
+        license: of that file, SPDX name.
+        files: what else belongs to it, by name, such as ``labels.json``.
+        optimize: what is done to the model's file before it may serve.
     """
 
     tag: Name
-    recipe: Name
+    recipe: Name | None = None
     options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    source: Address | None = None
+    sha256: Sha256 | None = None
+    license: str = "unknown"
+    files: dict[FileName, File] = Field(default_factory=dict)
+    optimize: Optimize | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Artifact:
+        if (self.recipe is None) == (self.source is None):
+            raise ValueError("give either recipe, or source with sha256")
+        if (self.source is None) != (self.sha256 is None):
+            raise ValueError("source and sha256 go together: a file is verified before use")
+        if self.recipe is not None and self.files:
+            raise ValueError("files go with source; a recipe writes its own")
+        if self.recipe is None and self.options:
+            raise ValueError("options go to a recipe, and there is none")
+        return self
+
+    @property
+    def origin(self) -> str:
+        """The recipe's name, or the address: for messages and labels."""
+        return self.recipe or self.source or ""
+
+    @property
+    def base(self) -> Artifact:
+        """The same without what is done to it afterwards."""
+        return self.model_copy(update={"optimize": None})
 
 
 class Model(Strict):

