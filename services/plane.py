@@ -11,31 +11,28 @@ import itertools
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass
-from typing import cast
-
-import numpy as np
+from typing import NoReturn, cast
 
 from routing.judge import Judge, View
-from routing.latency import Spread
 from routing.recent import Recent
 from routing.router import ModelState, Question, Router
-from runners.protocol import Ran, TensorBackend, TextBackend, Ticket
+from services.attempts import Attempts
+from services.cascade import Cascade
 from services.decisions import DecisionLog, Record, now
-from services.fleet import Fleet, Member
+from services.fleet import Fleet
+from services.ledger import Ledger
 from services.metrics import Metrics
-from turnout.catalog import Catalog, Route
+from turnout.catalog import Catalog
 from turnout.errors import (
     CapacityError,
-    DeadlineUnreachable,
     Draining,
     InvalidRequest,
     LoadFailed,
     RunnerError,
     TurnoutError,
 )
-from turnout.types import Decision, Generation, Outcome, Piece, Request, Tensors
+from turnout.types import Decision, Outcome, Piece, Request, Tensors
 
 
 @dataclass(slots=True)
@@ -85,6 +82,9 @@ class Plane:
         self._judge = judge
         self._router = Router(catalog, fleet.latencies)
         self._recent = Recent()
+        self._attempts = Attempts(catalog, fleet, clock)
+        self._ledger = Ledger(fleet, metrics, log, clock)
+        self._cascade = Cascade(catalog, judge, self._attempts, clock)
         self.draining = False
         self._id_prefix = f"req-{os.urandom(6).hex()}"
         self._id_count = itertools.count()
@@ -136,26 +136,22 @@ class Plane:
         problem: TurnoutError | None = None
         for name in (decision.model, *decision.fallbacks):
             try:
-                ran = await self._run(name, request, tensors)
+                ran = await self._attempts.infer(name, request, tensors)
             except (InvalidRequest, asyncio.CancelledError) as error:
-                self._end(record, _failed(name, error, request, self.clock()))
+                self._ledger.failed(record, name, error, request)
                 raise
             except (RunnerError, CapacityError) as error:
                 problem = problem or error
-                self._end_attempt(name, error)
+                self._attempts.failed(name, error)
                 continue
-            cascaded = await self._escalate(decision, name, request, tensors, ran)
+            cascaded = await self._cascade.escalate(decision, request, tensors, ran)
             if cascaded is not None:
                 name, ran = cascaded
             total_s = self.clock() - request.arrived_s
             outcome = Outcome(name, "ok", ran.queue_s, ran.run_s, total_s, total_s, ran.batch)
-            self._end(record, outcome, request)
-            self._learn(decision, name, total_s)
+            self._ledger.answered(record, outcome, request)
             return Answer(decision, name, ran.tensors)
-        if problem is None:
-            raise LoadFailed(decision.model, "no candidate was tried")
-        self._end(record, _failed(decision.model, problem, request, self.clock()))
-        raise problem
+        self._give_up(record, problem, request)
 
     async def generate(self, request: Request) -> Stream:
         """Begin a generated answer; returns once its first piece is there.
@@ -170,24 +166,21 @@ class Plane:
         decision = record.decision
         problem: TurnoutError | None = None
         for name in (decision.model, *decision.fallbacks):
-            pieces = self._pieces(name, request)
+            pieces = self._attempts.generate(name, request)
             try:
                 first = await anext(pieces)
             except StopAsyncIteration:
                 problem = problem or LoadFailed(name, "ended without an answer")
                 continue
             except (InvalidRequest, asyncio.CancelledError) as error:
-                self._end(record, _failed(name, error, request, self.clock()))
+                self._ledger.failed(record, name, error, request)
                 raise
             except (RunnerError, CapacityError) as error:
                 problem = problem or error
-                self._end_attempt(name, error)
+                self._attempts.failed(name, error)
                 continue
             return Stream(decision, name, self._follow(record, request, name, first, pieces))
-        if problem is None:
-            raise LoadFailed(decision.model, "no candidate was tried")
-        self._end(record, _failed(decision.model, problem, request, self.clock()))
-        raise problem
+        self._give_up(record, problem, request)
 
     def measure(self) -> None:
         """Bring the metrics up to date: what has ended, and each model's load now."""
@@ -203,81 +196,12 @@ class Plane:
             raise
         return record
 
-    def _ticket(self, request: Request) -> Ticket:
-        latency_class = self.catalog.classes[request.latency_class]
-        deadline_s = request.deadline_s
-        if latency_class.infeasible == "queue":
-            deadline_s = float("inf")
-        return Ticket(request.id, latency_class.priority, deadline_s)
-
-    async def _warm(self, member: Member, request: Request) -> None:
-        """Wait for a model that still loads, no longer than the request may."""
-        if not member.ready.is_set():
-            left_s = max(self._ticket(request).deadline_s - self.clock(), 0.0)
-            timeout_s = None if left_s == float("inf") else left_s
-            try:
-                await asyncio.wait_for(member.ready.wait(), timeout_s)
-            except TimeoutError:
-                raise DeadlineUnreachable(
-                    f"model {member.name!r} is still loading", retry_after_s=1.0
-                ) from None
-        if member.broken is not None:
-            raise LoadFailed(member.name, member.broken)
-
-    async def _run(self, name: str, request: Request, tensors: Tensors) -> Ran:
-        member = self.fleet.members[name]
-        await self._warm(member, request)
-        ran = await cast("TensorBackend", member.backend).infer(tensors, self._ticket(request))
-        member.breaker.succeeded()
-        if member.model.placement != "inline":
-            member.latency.observe_run(float(ran.batch), ran.run_s)
-        return ran
-
-    async def _escalate(
-        self, decision: Decision, name: str, request: Request, tensors: Tensors, ran: Ran
-    ) -> tuple[str, Ran] | None:
-        """A cascade's second step: rows the cheap model is unsure of go to the best fallback."""
-        route = self.catalog.routes.get(decision.route)
-        if route is None or route.cascade is None or not decision.fallbacks:
-            return None
-        unsure = self._unsure(route, request, ran.tensors)
-        if not unsure.any():
-            return None
-        better = max(
-            (c for c in decision.candidates if c.model in decision.fallbacks),
-            key=lambda candidate: candidate.prediction.quality,
-        )
-        if self.clock() + better.prediction.p50_s > request.deadline_s:
-            return None
-        rows = np.flatnonzero(unsure)
-        try:
-            again = await self._run(
-                better.model, request, {key: value[rows] for key, value in tensors.items()}
-            )
-        except (RunnerError, CapacityError) as error:
-            self._end_attempt(better.model, error)
-            return None
-        merged = {key: np.array(value) for key, value in ran.tensors.items()}
-        for key, value in again.tensors.items():
-            merged[key][rows] = value
-        return better.model, Ran(
-            merged, ran.queue_s + again.queue_s, ran.run_s + again.run_s, ran.batch
-        )
-
-    def _unsure(self, route: Route, request: Request, tensors: Tensors) -> np.ndarray:
-        confidence = self._judge.confidence(request.task, tensors)
-        threshold = route.cascade.threshold if route.cascade else 0.0
-        return confidence < threshold
-
-    async def _pieces(self, name: str, request: Request) -> AsyncGenerator[Piece, None]:
-        member = self.fleet.members[name]
-        await self._warm(member, request)
-        generation = cast("Generation", request.inputs)
-        backend = cast("TextBackend", member.backend)
-        pieces = backend.generate(generation, self._ticket(request))
-        async with aclosing(cast("AsyncGenerator[Piece, None]", pieces)):
-            async for piece in pieces:
-                yield piece
+    def _give_up(self, record: Record, problem: TurnoutError | None, request: Request) -> NoReturn:
+        name = record.decision.model
+        if problem is None:
+            raise LoadFailed(name, "no candidate was tried")
+        self._ledger.failed(record, name, problem, request)
+        raise problem
 
     async def _follow(
         self,
@@ -299,56 +223,11 @@ class Plane:
             status = "ok"
         except TurnoutError as error:
             status = error.code
-            self._end_attempt(name, error)
+            self._attempts.failed(name, error)
             raise
         finally:
             await rest.aclose()
-            total_s = self.clock() - request.arrived_s
-            outcome = Outcome(
-                name, status, 0.0, total_s - first_s, total_s, first_s, 1,
-                last.prompt_tokens, last.completion_tokens,
-            )  # fmt: skip
-            self._end(record, outcome, request)
-            if status == "ok":
-                self.fleet.succeeded(name)
-                self._learn_generation(record.decision, name, last, first_s, total_s)
-
-    def _learn(self, decision: Decision, name: str, actual_s: float) -> None:
-        """Compare what was predicted of the chosen model with what it took."""
-        if name != decision.model:
-            return
-        told = next(c.prediction for c in decision.candidates if c.model == name)
-        spread = Spread(told.p50_s, told.p95_s, told.p99_s, told.expected_s, told.waited)
-        self.fleet.members[name].latency.observe_answer(spread, actual_s)
-
-    def _learn_generation(
-        self, decision: Decision, name: str, last: Piece, first_s: float, total_s: float
-    ) -> None:
-        self._learn(decision, name, first_s)
-        latency = self.fleet.members[name].latency
-        told = next(c.prediction for c in decision.candidates if c.model == name)
-        if not told.waited and name == decision.model:
-            latency.observe_run(float(last.prompt_tokens), first_s)
-        writing_s = total_s - first_s
-        if last.completion_tokens > 1:
-            latency.observe_token(writing_s / (last.completion_tokens - 1))
-        latency.observe_turn(writing_s + latency.run_s(float(last.prompt_tokens)))
-
-    def _end_attempt(self, name: str, error: TurnoutError) -> None:
-        if isinstance(error, RunnerError):
-            self.fleet.failed(name, error)
-
-    def _end(self, record: Record, outcome: Outcome, request: Request | None = None) -> None:
-        decision = record.decision
-        cost_usd, within = 0.0, None
-        for candidate in decision.candidates:
-            if candidate.model == outcome.model:
-                cost_usd = candidate.prediction.cost_usd
-                if outcome.model == decision.model:
-                    within = outcome.first_s <= candidate.prediction.p95_s
-        held = request is not None and outcome.first_s <= request.deadline_in_s
-        self.metrics.ended(decision, outcome, held, cost_usd, within)
-        self.log.end(record, outcome)
+            self._ledger.written(record, request, name, status, last, first_s)
 
 
 def _sameness(request: Request, view: View, state: Mapping[str, ModelState]) -> tuple[object, ...]:
@@ -365,9 +244,3 @@ def _sameness(request: Request, view: View, state: Mapping[str, ModelState]) -> 
             for one in state.values()
         ),
     )
-
-
-def _failed(name: str, error: BaseException, request: Request, now_s: float) -> Outcome:
-    code = error.code if isinstance(error, TurnoutError) else "cancelled"
-    total_s = now_s - request.arrived_s
-    return Outcome(name, code, 0.0, 0.0, total_s, total_s)

@@ -183,7 +183,10 @@ def catalog() -> Catalog:
 async def make_rig(catalog: Catalog) -> AsyncIterator[Callable[..., Rig]]:
     opened: list[Rig] = []
 
-    def make(prepare: Callable[[dict[str, StandIn]], None] = lambda backends: None) -> Rig:
+    def make(
+        prepare: Callable[[dict[str, StandIn]], None] = lambda backends: None,
+        log: DecisionLog | None = None,
+    ) -> Rig:
         backends = {name: StandIn(name, model.task) for name, model in catalog.models.items()}
         prepare(backends)
         registry = CollectorRegistry()
@@ -193,7 +196,7 @@ async def make_rig(catalog: Catalog) -> AsyncIterator[Callable[..., Rig]]:
             return backends[name]
 
         fleet = Fleet(catalog, backend)
-        plane = Plane(catalog, fleet, Judge(catalog), Metrics(registry), DecisionLog())
+        plane = Plane(catalog, fleet, Judge(catalog), Metrics(registry), log or DecisionLog())
         door = FrontDoor(lambda: plane, behind)
         client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=door), base_url="http://turnout"

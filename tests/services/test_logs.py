@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -14,10 +15,11 @@ ROW = {"inputs": [{"name": "features", "datatype": "FP32", "shape": [1, 15], "da
 
 
 async def test_every_decision_is_a_line_with_its_outcome_and_feedback(
-    rig: Rig, tmp_path: Path
+    make_rig: Callable[..., Rig], tmp_path: Path
 ) -> None:
     file = tmp_path / "log" / "decisions.jsonl"
-    rig.plane.log = DecisionLog(file)
+    rig = make_rig(log=DecisionLog(file))
+    await rig.plane.fleet.settled()
     names = []
     for _ in range(50):
         reply = await rig.client.post("/v2/models/fraud/infer", json=ROW)
@@ -30,8 +32,9 @@ async def test_every_decision_is_a_line_with_its_outcome_and_feedback(
     assert lines[-1]["feedback"]["score"] == 0.5
 
 
-async def test_only_the_latest_decisions_are_remembered(rig: Rig) -> None:
-    rig.plane.log = DecisionLog(keep=3)
+async def test_only_the_latest_decisions_are_remembered(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(log=DecisionLog(keep=3))
+    await rig.plane.fleet.settled()
     names = []
     for _ in range(5):
         reply = await rig.client.post("/v2/models/fraud/infer", json=ROW)
