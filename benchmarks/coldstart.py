@@ -63,9 +63,10 @@ def main() -> None:
         }
         runs, idle = _alternate(arms, options.runs, expected, options.idle)
         result = summary(runs) | {"idle_share_before": _interval(idle)}
+        _show(result)
         if options.images is not None:
             result["top_one"] = top_one(options.images, (*torch, "--images"), path)
-    _show(result)
+            print(f"top-1: {result['top_one']}")
     save(options.json, result)
     sys.exit(not result["met"])
 
@@ -173,8 +174,6 @@ def _show(result: dict[str, Any]) -> None:
         print(f"{'':12} ends at, ms: {arm['phases_end_ms']}")
     for name, ratio in result["ratios"].items():
         print(f"torch / ours {name}: {_cell(ratio)}")
-    if "top_one" in result:
-        print(f"top-1: {result['top_one']}")
     print(f"targets {result['targets']}: {result['met_each']}")
 
 

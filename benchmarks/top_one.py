@@ -31,7 +31,7 @@ def top_one(
     done = subprocess.run(
         [*torch, str(folder)],
         cwd=PROJECT,
-        env=os.environ | dict(environment),
+        env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"} | dict(environment),
         capture_output=True,
         text=True,
         check=True,

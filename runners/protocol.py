@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from runners.active import Active
+from turnout.errors import InvalidRequest
 from turnout.types import Generation, Piece, Tensors
 
 
@@ -52,10 +53,10 @@ class TensorRunner(Runner, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One piece of one sequence, out of ``TextRunner.step``."""
+    """One piece of one sequence, out of ``TextRunner.step``; an error ends that sequence only."""
 
     sequence: int
-    piece: Piece
+    piece: Piece | InvalidRequest
 
 
 class TextRunner(Runner, Protocol):

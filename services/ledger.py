@@ -54,7 +54,7 @@ class Ledger:
         total_s = self._clock() - request.arrived_s
         outcome = Outcome(
             name, status, 0.0, total_s - first_s, total_s, first_s, 1,
-            last.prompt_tokens, last.completion_tokens,
+            last.prompt_tokens, last.completion_tokens, last.cached_tokens,
         )  # fmt: skip
         self._end(record, outcome, request)
         if status == "ok":

@@ -96,7 +96,10 @@ class Metrics:
             "turnout_cost_usd_total", "Expected cost of answers.", ("model",), registry=registry
         )
         self.tokens = Counter(
-            "turnout_tokens_total", "Tokens read and written.", ("model", "kind"), registry=registry
+            "turnout_tokens_total",
+            "Tokens of prompts (input), those of them read before (cached), and written (output).",
+            ("model", "kind"),
+            registry=registry,
         )
         self.queue_depth = Gauge(
             "turnout_queue_depth",

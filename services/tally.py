@@ -59,6 +59,7 @@ class Tally:
                 first[model, latency_class].append(outcome.first_s)
                 tokens[model, "input"] += outcome.input_tokens
                 tokens[model, "output"] += outcome.output_tokens
+                tokens[model, "cached"] += outcome.cached_tokens
             else:
                 rows[model].append(float(outcome.batch))
         for counter, counts in (

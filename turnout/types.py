@@ -76,6 +76,21 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class JsonFormat:
+    """The answer must be one JSON value.
+
+    Attributes:
+        schema: what it must match, a JSON Schema as JSON text; None takes any object.
+        name: what the caller calls it; only another server is told.
+        strict: the caller wants it kept exactly. Local engines always do.
+    """
+
+    schema: str | None = None
+    name: str = "answer"
+    strict: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
     """What a generating model is asked to write.
 
@@ -87,6 +102,8 @@ class Generation:
         stop: strings that end the answer; they are not part of it.
         seed: makes sampling repeatable on one host.
         logprobs: whether each piece carries its tokens' log-probabilities.
+        top_logprobs: how many of the likeliest tokens to list beside each.
+        json: the form of the answer; None is free text.
     """
 
     messages: tuple[Message, ...]
@@ -96,6 +113,23 @@ class Generation:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     logprobs: bool = False
+    top_logprobs: int = 0
+    json: JsonFormat | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenChance:
+    """A token and how likely the model found it.
+
+    Attributes:
+        token: its bytes; alone they need not be whole characters.
+        logprob: natural log-probability under the model itself (temperature 1, no nucleus).
+        top: the likeliest tokens at this place, when asked for.
+    """
+
+    token: bytes
+    logprob: float
+    top: tuple[TokenChance, ...] = ()
 
 
 FinishReason = Literal["stop", "length", "cancelled"]
@@ -108,17 +142,20 @@ class Piece:
     Attributes:
         text: new text since the last piece; may be empty.
         token_ids: the tokens it came from.
-        logprobs: natural log-probability of each token, when asked for.
+        logprobs: one for each token, when asked for.
         prompt_tokens: length of the prompt, on the last piece.
         completion_tokens: tokens written in all, on the last piece.
+        cached_tokens: of the prompt, those whose keys and values were there already, on the last
+            piece.
     """
 
     text: str
     token_ids: tuple[int, ...] = ()
-    logprobs: tuple[float, ...] = ()
+    logprobs: tuple[TokenChance, ...] = ()
     finish_reason: FinishReason | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +272,7 @@ class Outcome:
         batch: rows run together.
         input_tokens: prompt tokens of a generation.
         output_tokens: tokens written.
+        cached_tokens: prompt tokens that did not have to be read again.
     """
 
     model: str
@@ -246,3 +284,4 @@ class Outcome:
     batch: int = 1
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0

@@ -18,6 +18,8 @@ from turnout.types import SIGNATURES, Message, Task, Tensors
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from llguidance import LLTokenizer
+
     from runners.protocol import TensorRunner, TextRunner
     from turnout.catalog import Model
     from turnout.catalog.engines import Fake
@@ -143,6 +145,23 @@ class _ByteTokenizer:
 
     def decode(self, tokens: Sequence[int]) -> str:
         return bytes(token for token in tokens if token != _END).decode(errors="replace")
+
+    def vocabulary(self) -> LLTokenizer:
+        from llguidance import LLTokenizer, TokenizerWrapper
+
+        return LLTokenizer(TokenizerWrapper(_Bytes()))
+
+
+class _Bytes:
+    """The same tokens as llguidance asks for them."""
+
+    eos_token_id = _END
+    bos_token_id = None
+    special_token_ids = (_END,)
+    tokens = (*(bytes([byte]) for byte in range(_END)), b"<end>")
+
+    def __call__(self, text: bytes) -> list[int]:
+        return list(text)
 
 
 class _Echo:

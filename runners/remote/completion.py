@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
 from turnout.errors import UpstreamFailed
-from turnout.types import FinishReason, Generation, Piece
+from turnout.types import FinishReason, Generation, JsonFormat, Piece, TokenChance
 
 
 def request_body(model: str, generation: Generation) -> dict[str, Any]:
@@ -25,7 +27,28 @@ def request_body(model: str, generation: Generation) -> dict[str, Any]:
         body["seed"] = generation.seed
     if generation.logprobs:
         body["logprobs"] = True
+        if generation.top_logprobs:
+            body["top_logprobs"] = generation.top_logprobs
+    if generation.json is not None:
+        body["response_format"] = _response_format(generation.json)
     return body
+
+
+def _response_format(form: JsonFormat) -> dict[str, Any]:
+    if form.schema is None:
+        return {"type": "json_object"}
+    asked: dict[str, Any] = {"name": form.name, "schema": orjson.loads(form.schema)}
+    if form.strict is not None:
+        asked["strict"] = form.strict
+    return {"type": "json_schema", "json_schema": asked}
+
+
+def _chance(said: Any) -> TokenChance:
+    """A token of a server's list; not every server sends its bytes."""
+    found = said.get("bytes")
+    token = bytes(found) if found is not None else str(said.get("token") or "").encode()
+    top = tuple(_chance(one) for one in said.get("top_logprobs") or ())
+    return TokenChance(token, float(said["logprob"]), top)
 
 
 class Completion:
@@ -64,7 +87,7 @@ class Completion:
         if not text and not logprobs:
             return None
         self._pieces += 1
-        return Piece(text, logprobs=tuple(float(each["logprob"]) for each in logprobs))
+        return Piece(text, logprobs=tuple(_chance(each) for each in logprobs))
 
     def last(self) -> Piece:
         """The piece that ends the answer, with the usage the server counted.
@@ -76,9 +99,11 @@ class Completion:
         """
         if self._reason is None:
             raise UpstreamFailed(self._name, "the upstream broke off in the middle of the answer")
+        details = self._usage.get("prompt_tokens_details") or {}
         return Piece(
             "",
             finish_reason=self._reason,
+            cached_tokens=int(details.get("cached_tokens") or 0),
             prompt_tokens=int(self._usage.get("prompt_tokens") or 0),
             completion_tokens=int(self._usage.get("completion_tokens") or self._pieces),
         )

@@ -200,14 +200,15 @@ class Upstream:
 
     async def _refusal(self, answer: aiohttp.ClientResponse, attempt: int, ticket: Ticket) -> float:
         """Seconds to wait before the next attempt, or the error it comes to."""
-        said = message_of(await answer.read())
+        body = await answer.read()
+        said = message_of(body)
         pause_s = _retry_after_s(answer.headers.get("Retry-After"), attempt)
         if answer.status in _BUSY and self._may_retry(attempt, pause_s, ticket):
             return pause_s
         if answer.status in _BUSY:
             raise CapacityError(f"model {self._name!r} is busy: {said}", retry_after_s=pause_s)
         if answer.status in _CALLER_IS_WRONG:
-            raise InvalidRequest(f"model {self._name!r}: {said}")
+            raise InvalidRequest(f"model {self._name!r}: {said}", param=_param_of(body))
         hint = "; check its key" if answer.status in {401, 403} else ""
         raise UpstreamFailed(self._name, f"{self.url} answered {answer.status}: {said}{hint}")
 
@@ -262,6 +263,14 @@ def message_of(body: bytes) -> str:
     if isinstance(said, dict):
         said = said.get("message") or said.get("detail") or said
     return str(said)[:_SHOWN]
+
+
+def _param_of(body: bytes) -> str | None:
+    """The field that OpenAI's ``error.param`` names."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        param = json.loads(body)["error"]["param"]
+        return param if isinstance(param, str) else None
+    return None
 
 
 def _retry_after_s(value: str | None, attempt: int) -> float:

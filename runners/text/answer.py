@@ -9,7 +9,9 @@ from runners.text.detokenise import Detokeniser
 from runners.text.stop import StopStrings
 from runners.text.tokenizer import Tokenizer
 from turnout.errors import InvalidRequest
-from turnout.types import FinishReason, Generation, Piece
+from turnout.types import FinishReason, Generation, Piece, TokenChance
+
+MAX_TOP_LOGPROBS = 20
 
 
 class Answer:
@@ -20,30 +22,45 @@ class Answer:
         tokenizer: decodes tokens and names the end tokens.
         prompt_tokens: length of the prompt.
         room: tokens the context still holds; the answer ends with ``length`` when they are used.
+        cached_tokens: of the prompt, those that did not have to be read.
     """
 
     def __init__(
-        self, generation: Generation, tokenizer: Tokenizer, prompt_tokens: int, room: int
+        self,
+        generation: Generation,
+        tokenizer: Tokenizer,
+        prompt_tokens: int,
+        room: int,
+        cached_tokens: int = 0,
     ) -> None:
         self._ends = tokenizer.ends
         self._text = Detokeniser(tokenizer.decode)
         self._stop = StopStrings(generation.stop)
         self._limit = min(generation.max_tokens, room)
         self._prompt_tokens = prompt_tokens
+        self._cached_tokens = cached_tokens
         self._count = 0
 
-    def push(self, token: int, logprob: float | None = None) -> Piece:
-        """The piece a new token adds; it has a finish reason when the answer ends with it."""
+    def push(
+        self, token: int, chance: TokenChance | None = None, *, complete: bool = False
+    ) -> Piece:
+        """The piece a new token adds; it has a finish reason when the answer ends with it.
+
+        Args:
+            token: the new token.
+            chance: how likely the model found it, when that was asked for.
+            complete: nothing may follow it.
+        """
         if token in self._ends:
             return self._last(self._stop.push(self._text.flush()) + self._stop.flush(), "stop")
         self._count += 1
-        logprobs = () if logprob is None else (logprob,)
+        logprobs = () if chance is None else (chance,)
         text = self._stop.push(self._text.push(token))
         if self._stop.stopped:
             return self._last(text, "stop", (token,), logprobs)
-        if self._count >= self._limit:
+        if complete or self._count >= self._limit:
             text += self._stop.push(self._text.flush())
-            reason: FinishReason = "stop" if self._stop.stopped else "length"
+            reason: FinishReason = "stop" if complete or self._stop.stopped else "length"
             return self._last(text + self._stop.flush(), reason, (token,), logprobs)
         return Piece(text, (token,), logprobs)
 
@@ -52,9 +69,11 @@ class Answer:
         text: str,
         reason: FinishReason,
         tokens: tuple[int, ...] = (),
-        logprobs: tuple[float, ...] = (),
+        logprobs: tuple[TokenChance, ...] = (),
     ) -> Piece:
-        return Piece(text, tokens, logprobs, reason, self._prompt_tokens, self._count)
+        return Piece(
+            text, tokens, logprobs, reason, self._prompt_tokens, self._count, self._cached_tokens
+        )
 
 
 def check(generation: Generation) -> None:
@@ -81,6 +100,11 @@ def check(generation: Generation) -> None:
         raise InvalidRequest("a stop string is empty", param="stop")
     if generation.seed is not None and generation.seed < 0:
         raise InvalidRequest(f"seed must be 0 or more, got {generation.seed}", param="seed")
+    if not 0 <= generation.top_logprobs <= MAX_TOP_LOGPROBS:
+        raise InvalidRequest(
+            f"top_logprobs must be 0 to {MAX_TOP_LOGPROBS}, got {generation.top_logprobs}",
+            param="top_logprobs",
+        )
 
 
 def check_context(tokens: Sequence[int], context_tokens: int) -> int:

@@ -228,7 +228,9 @@ class GenerationLoop:
                 continue
             job.told = True
             events.append((job, step.piece))
-            if step.piece.finish_reason is not None:
+            if isinstance(step.piece, InvalidRequest):
+                del self._running[step.sequence]
+            elif step.piece.finish_reason is not None:
                 del self._running[step.sequence]
                 self._finished(job)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from turnout.types import TokenChance
 
 
 class Sampler:
@@ -50,8 +53,25 @@ class Sampler:
         return int(random.choice(kept, p=weights / weights.sum()))
 
 
-def log_probability(logits: np.ndarray[Any, Any], token: int) -> float:
-    """Natural log-probability of a token under the model itself (temperature 1, no nucleus)."""
-    top = logits.max()
-    total = np.exp(logits - top, dtype=np.float64).sum()
-    return float(logits[token] - top - np.log(total))
+def token_chance(
+    logits: np.ndarray[Any, Any], token: int, top: int, bytes_of: Callable[[int], bytes]
+) -> TokenChance:
+    """How likely the model itself finds a token (temperature 1, no nucleus, no constraint).
+
+    Args:
+        logits: shape (vocabulary,), float32.
+        token: the one that was chosen.
+        top: how many of the likeliest to list.
+        bytes_of: the bytes of a token.
+    """
+    highest = logits.max()
+    normaliser = highest + np.log(np.exp(logits - highest, dtype=np.float64).sum())
+
+    def chance(one: int) -> tuple[bytes, float]:
+        return bytes_of(one), min(float(logits[one] - normaliser), 0.0)
+
+    likeliest: list[int] = []
+    if top:
+        found = np.argpartition(-logits, min(top, len(logits) - 1))[:top]
+        likeliest = found[np.argsort(-logits[found], kind="stable")].tolist()
+    return TokenChance(*chance(token), tuple(TokenChance(*chance(one)) for one in likeliest))

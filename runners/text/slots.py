@@ -16,10 +16,12 @@ import numpy as np
 
 from runners.protocol import Active, Step
 from runners.text.answer import Answer, check, check_context
-from runners.text.sampling import Sampler, log_probability
+from runners.text.constraint import Constraint
+from runners.text.rows import CacheRows
+from runners.text.sampling import Sampler, token_chance
 from runners.text.tokenizer import Tokenizer
-from turnout.errors import RunFailed
-from turnout.types import Generation
+from turnout.errors import InvalidRequest, RunFailed
+from turnout.types import Generation, Piece, TokenChance
 
 _CHUNK_TOKENS = 128
 
@@ -71,10 +73,11 @@ class Decoder(Protocol):
 class _Sequence:
     number: int
     prompt: list[int]
+    generation: Generation
     answer: Answer
     sampler: Sampler
-    logprobs: bool
-    length: int = 0
+    constraint: Constraint | None
+    length: int
     last: int = 0
 
 
@@ -102,6 +105,7 @@ class SlotRunner:
         self._chunk_tokens = chunk_tokens
         self._decoder: Decoder | None = None
         self._slots: list[_Sequence] = []
+        self._rows = CacheRows(0, lambda source, target, length: None)
         self._decoding = 0
         self._read_last = False
         self._next_number = 0
@@ -109,6 +113,7 @@ class SlotRunner:
     def load(self) -> Active:
         """Open the decoder; see ``Runner.load``."""
         self._decoder = self._open(self.max_sequences + 1)
+        self._rows = CacheRows(self.max_sequences, self._decoder.copy)
         return self._decoder.active
 
     def close(self) -> None:
@@ -123,18 +128,24 @@ class SlotRunner:
         """Put a sequence into a slot; its prompt is read by the steps that follow."""
         decoder = self._loaded()
         check(generation)
-        prompt = decoder.tokenizer.encode(generation.messages)
+        tokenizer = decoder.tokenizer
+        prompt = tokenizer.encode(generation.messages)
         room = check_context(prompt, decoder.context_tokens)
+        form = generation.json
+        constraint = Constraint(tokenizer.vocabulary(), form) if form is not None else None
         if len(self._slots) >= self.max_sequences:
             raise RunFailed(self._name, f"all {self.max_sequences} slots are taken")
+        held = self._rows.begin(len(self._slots), prompt)
         self._next_number += 1
         self._slots.append(
             _Sequence(
                 self._next_number,
                 prompt,
-                Answer(generation, decoder.tokenizer, len(prompt), room),
+                generation,
+                Answer(generation, tokenizer, len(prompt), room, held),
                 Sampler(generation.temperature, generation.top_p, generation.seed),
-                generation.logprobs,
+                constraint,
+                held,
             )
         )
         return self._next_number
@@ -152,7 +163,7 @@ class SlotRunner:
         """Drop a sequence and free its slot at once. Unknown numbers are ignored."""
         slot = next((i for i, each in enumerate(self._slots) if each.number == sequence), None)
         if slot is not None:
-            self._free(self._loaded(), slot)
+            self._free(slot)
 
     def _loaded(self) -> Decoder:
         if self._decoder is None:
@@ -165,9 +176,10 @@ class SlotRunner:
         chunk = sequence.prompt[sequence.length : sequence.length + self._chunk_tokens]
         logits = self._guard(lambda: decoder.prefill(slot, chunk, sequence.length))
         sequence.length += len(chunk)
+        self._rows.extend(slot, chunk)
         if sequence.length < len(sequence.prompt):
             return ()
-        self._exchange(decoder, slot, self._decoding)
+        self._exchange(slot, self._decoding)
         self._decoding += 1
         return [self._advance(decoder, sequence, logits)]
 
@@ -178,8 +190,9 @@ class SlotRunner:
                 [each.last for each in writing], [each.length for each in writing]
             )
         )
-        for sequence in writing:
+        for slot, sequence in enumerate(writing):
             sequence.length += 1
+            self._rows.extend(slot, [sequence.last])
         # A finished sequence's slot is filled from the end: look at the last ones first.
         return [
             self._advance(decoder, sequence, logits[row])
@@ -189,37 +202,46 @@ class SlotRunner:
     def _advance(self, decoder: Decoder, sequence: _Sequence, logits: np.ndarray[Any, Any]) -> Step:
         if not np.isfinite(logits.max()):
             raise RunFailed(self._name, "the model's logits are not finite numbers")
-        token = sequence.sampler.pick(logits)
-        logprob = log_probability(logits, token) if sequence.logprobs else None
-        sequence.last = token
-        piece = sequence.answer.push(token, logprob)
+        try:
+            piece = self._piece(decoder.tokenizer, sequence, logits)
+        except InvalidRequest as error:
+            self._free(self._slots.index(sequence))
+            return Step(sequence.number, error)
         if piece.finish_reason is not None:
-            self._free(decoder, self._slots.index(sequence))
+            self._free(self._slots.index(sequence))
         return Step(sequence.number, piece)
 
-    def _free(self, decoder: Decoder, slot: int) -> None:
-        """Close the gap a sequence leaves: the last writer moves into it, the last reader there."""
+    @staticmethod
+    def _piece(tokenizer: Tokenizer, sequence: _Sequence, logits: np.ndarray[Any, Any]) -> Piece:
+        """Choose the next token and add it to the answer."""
+        generation, constraint = sequence.generation, sequence.constraint
+        allowed = logits if constraint is None else constraint.allowed(logits)
+        sequence.last = token = sequence.sampler.pick(allowed)
+        chance: TokenChance | None = None
+        if generation.logprobs:
+            vocabulary = tokenizer.vocabulary()
+            chance = token_chance(
+                logits, token, generation.top_logprobs, lambda one: vocabulary.decode_bytes([one])
+            )
+        complete = constraint is not None and constraint.accept(token)
+        return sequence.answer.push(token, chance, complete=complete)
+
+    def _free(self, slot: int) -> None:
+        """Close the gap a sequence leaves: the last writer comes into it, the last reader there.
+
+        Its row goes to the end, where it waits for a prompt that begins alike.
+        """
         if slot < self._decoding:
             self._decoding -= 1
-            self._move(decoder, self._decoding, slot)
+            self._exchange(slot, self._decoding)
             slot = self._decoding
-        self._move(decoder, len(self._slots) - 1, slot)
+        self._exchange(slot, len(self._slots) - 1)
         self._slots.pop()
 
-    def _move(self, decoder: Decoder, source: int, target: int) -> None:
-        if source != target:
-            sequence = self._slots[source]
-            decoder.copy(source, target, sequence.length)
-            self._slots[target] = sequence
-
-    def _exchange(self, decoder: Decoder, one: int, other: int) -> None:
-        if one != other:
-            spare = self.max_sequences
-            first, second = self._slots[one], self._slots[other]
-            decoder.copy(other, spare, second.length)
-            decoder.copy(one, other, first.length)
-            decoder.copy(spare, one, second.length)
-            self._slots[one], self._slots[other] = second, first
+    def _exchange(self, one: int, other: int) -> None:
+        self._rows.exchange(one, other)
+        slots = self._slots
+        slots[one], slots[other] = slots[other], slots[one]
 
     def _guard(self, forward: Callable[[], np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
         try:

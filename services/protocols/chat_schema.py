@@ -8,10 +8,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+import orjson
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from turnout.errors import InvalidRequest
-from turnout.types import Generation, Message
+from turnout.types import Generation, JsonFormat, Message
 
 B = TypeVar("B", bound=BaseModel)
 _UNSUPPORTED = ("tools", "functions", "tool_choice", "function_call", "logit_bias", "audio",
@@ -51,6 +59,37 @@ class StreamOptions(_Body):
     include_usage: bool = False
 
 
+class JsonSchema(_Body):
+    """A JSON Schema with its name. Whether it can be kept is the answering engine's to say."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+    strict: bool | None = None
+
+
+class ResponseFormat(_Body):
+    """The form of the answer."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: Annotated[JsonSchema | None, Field(validate_default=True)] = None
+
+    @field_validator("json_schema")
+    @classmethod
+    def _is_there(cls, value: JsonSchema | None, info: ValidationInfo) -> JsonSchema | None:
+        if value is None and info.data.get("type") == "json_schema":
+            raise ValueError('is missing: give {"name": ..., "schema": {...}}')
+        return value
+
+    def json_format(self) -> JsonFormat | None:
+        """What engines are asked for; None is free text."""
+        if self.type == "text":
+            return None
+        asked = self.json_schema
+        if self.type == "json_object" or asked is None:
+            return JsonFormat()
+        return JsonFormat(orjson.dumps(asked.schema_).decode(), asked.name, asked.strict)
+
+
 class ChatBody(_Body):
     """``POST /v1/chat/completions``."""
 
@@ -62,19 +101,26 @@ class ChatBody(_Body):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
     seed: int | None = None
-    n: Literal[1] | None = None
+    n: int | None = None
     logprobs: bool | None = None
-    top_logprobs: Literal[0] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    response_format: dict[str, Any] | None = None
+    response_format: ResponseFormat | None = None
     routing: dict[str, Any] | None = None
 
-    @field_validator("response_format")
+    @field_validator("n")
     @classmethod
-    def _text_only(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if value is not None and value.get("type", "text") != "text":
-            raise ValueError("only {'type': 'text'} is supported")
+    def _one(cls, value: int | None) -> int | None:
+        if value not in (None, 1):
+            raise ValueError("one answer a request; send the request again for another")
+        return value
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def _asked_for(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value and not info.data.get("logprobs"):
+            raise ValueError("needs logprobs: true")
         return value
 
     def generation(self) -> Generation:
@@ -88,6 +134,8 @@ class ChatBody(_Body):
             stop=tuple(text for text in stop if text),
             seed=self.seed,
             logprobs=bool(self.logprobs),
+            top_logprobs=self.top_logprobs or 0,
+            json=self.response_format.json_format() if self.response_format else None,
         )
 
 

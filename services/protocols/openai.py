@@ -19,7 +19,7 @@ from services.protocols import errors, options
 from services.protocols.answer import decision_headers
 from services.protocols.chat_schema import ChatBody, chat_body, embeddings_body
 from turnout.errors import TurnoutError
-from turnout.types import Piece, Task
+from turnout.types import Piece, Task, TokenChance
 
 _SSE = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -128,7 +128,7 @@ async def _events(stream: Stream, body: ChatBody) -> AsyncIterator[bytes]:
     try:
         async for piece in pieces:
             last = piece
-            if piece.text or piece.finish_reason is None:
+            if piece.text or piece.logprobs or piece.finish_reason is None:
                 choice = _delta({"content": piece.text}, piece if body.logprobs else None)
                 yield _event(head | extra | {"choices": [choice]})
     except TurnoutError as error:
@@ -162,21 +162,29 @@ def _delta(delta: dict[str, Any], piece: Piece | None = None) -> dict[str, Any]:
 
 
 def _logprobs(pieces: list[Piece]) -> dict[str, Any]:
-    """One entry a token; text that several tokens share stands with the last of them."""
-    content: list[dict[str, Any]] = []
-    for piece in pieces:
-        for index, logprob in enumerate(piece.logprobs):
-            text = piece.text if index == len(piece.logprobs) - 1 else ""
-            entry = {"token": text, "logprob": logprob, "bytes": list(text.encode())}
-            content.append(entry | {"top_logprobs": []})
+    content = [
+        _chance(one) | {"top_logprobs": [_chance(other) for other in one.top]}
+        for piece in pieces
+        for one in piece.logprobs
+    ]
     return {"content": content, "refusal": None}
 
 
-def _usage(last: Piece) -> dict[str, int]:
+def _chance(one: TokenChance) -> dict[str, Any]:
+    """A token; ``bytes`` is exact where it is no whole characters and ``token`` cannot be."""
+    return {
+        "token": one.token.decode(errors="replace"),
+        "logprob": one.logprob,
+        "bytes": list(one.token),
+    }
+
+
+def _usage(last: Piece) -> dict[str, Any]:
     return {
         "prompt_tokens": last.prompt_tokens,
         "completion_tokens": last.completion_tokens,
         "total_tokens": last.prompt_tokens + last.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": last.cached_tokens},
     }
 
 

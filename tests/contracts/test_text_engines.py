@@ -1,13 +1,15 @@
 """What every text engine keeps, whichever it is."""
 
 import itertools
+import json
+import re
 
 import pytest
 
 from runners.engines import make
 from turnout.catalog import Model
 from turnout.errors import InvalidRequest, LoadFailed, RunFailed
-from turnout.types import Generation, Message
+from turnout.types import Generation, JsonFormat, Message
 
 ARTIFACT = {"tag": "tiny", "recipe": "tiny"}
 FOLDERS = {"deepspeed": "llama_folder", "onnx-genai": "genai_folder"}
@@ -141,9 +143,74 @@ def test_greedy_answers_repeat_and_seeds_repeat_sampling(runner):
 def test_logprobs_come_with_each_token_when_asked_for(runner):
     (pieces,) = write(runner, saying("hello there", logprobs=True))
     assert all(len(piece.logprobs) == len(piece.token_ids) for piece in pieces)
-    assert all(logprob <= 0 for piece in pieces for logprob in piece.logprobs)
+    chances = [chance for piece in pieces for chance in piece.logprobs]
+    assert all(chance.logprob <= 0 for chance in chances)
+    written = b"".join(chance.token for chance in chances)
+    known = re.sub(rb"<\[\d+\]>", b"", written)  # the tiny models have tokens without text
+    assert known.decode(errors="replace") == text(pieces)
     (plain,) = write(runner, saying("hello there"))
     assert not any(piece.logprobs for piece in plain)
+
+
+def test_the_likeliest_tokens_are_listed_beside_the_chosen_one(runner):
+    (pieces,) = write(runner, saying("hello there", logprobs=True, top_logprobs=3))
+    for chance in (chance for piece in pieces for chance in piece.logprobs):
+        listed = [one.logprob for one in chance.top]
+        assert listed == sorted(listed, reverse=True)
+        assert len(listed) == 3
+        assert chance.top[0].token == chance.token  # greedy
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"kind": {"enum": ["cat", "dog"]}, "lives": {"type": "integer"}},
+    "required": ["kind", "lives"],
+    "additionalProperties": False,
+}
+AS_JSON = JsonFormat(json.dumps(SCHEMA))
+
+
+@pytest.mark.parametrize("more", [{}, {"temperature": 1.0, "seed": 5}])
+def test_an_answer_can_be_held_to_a_schema_beside_free_ones(runner, more):
+    alone = tokens(write(runner, saying("hello there"))[0])
+    held, free = write(
+        runner,
+        saying("why?", json=AS_JSON, max_tokens=200, **more),
+        saying("hello there"),
+    )
+    assert tokens(free) == alone
+    if held[-1].finish_reason == "stop":
+        found = json.loads(text(held))
+        assert set(found) == {"kind", "lives"}
+        assert found["kind"] in {"cat", "dog"}
+        assert isinstance(found["lives"], int)
+    else:  # a model without sense may write digits for ever
+        assert re.match(r'\{\s*"kind"\s*:\s*"(cat|dog)"', text(held))
+
+
+def test_any_object_will_do_without_a_schema(runner):
+    (pieces,) = write(runner, saying("why?", json=JsonFormat(), max_tokens=40))
+    assert text(pieces).startswith("{")
+
+
+def test_a_prompt_that_begins_like_another_is_not_read_again(runner):
+    plain = saying("q" * 80 + "1")
+    (first,) = write(runner, plain)
+    again, other = write(runner, plain, saying("q" * 80 + "2"))
+    assert tokens(again) == tokens(first)
+    assert again[-1].cached_tokens == again[-1].prompt_tokens - 1
+    assert 80 <= other[-1].cached_tokens < other[-1].prompt_tokens
+
+
+def test_a_conversation_goes_on_where_it_ended(runner):
+    say, hear = Message("user", "w" * 60), Message("assistant", "v" * 30)
+    ask = Generation((say,), max_tokens=4)
+    more = Generation((say, hear, Message("user", "u")), max_tokens=12)
+    (fresh,) = write(runner, more)
+    write(runner, ask, saying("x" * 50, max_tokens=40), saying("y" * 50, max_tokens=9))
+    (went_on,) = write(runner, more)
+    assert tokens(went_on) == tokens(fresh)
+    assert went_on[-1].cached_tokens >= 60
 
 
 def test_a_stop_string_ends_the_answer_before_it(runner):
@@ -172,6 +239,11 @@ def test_the_context_bounds_the_answer(runner):
         (saying("a", top_p=0.0), "top_p must be over 0"),
         (saying("a", stop=("",)), "stop string is empty"),
         (saying("a", seed=-1), "seed must be 0 or more"),
+        (saying("a", logprobs=True, top_logprobs=21), "top_logprobs must be 0 to 20"),
+        (
+            saying("a", json=JsonFormat('{"properties": {"b": {"type": "objekt"}}}')),
+            r"json_schema\.schema\.properties\.b: Invalid type: objekt",
+        ),
     ],
 )
 def test_what_cannot_be_written_is_refused_before_it_takes_a_slot(runner, generation, says):

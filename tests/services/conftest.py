@@ -23,7 +23,7 @@ from services.plane import Plane
 from turnout.catalog import Catalog, Model
 from turnout.catalog.reading import parse
 from turnout.errors import TurnoutError
-from turnout.types import Generation, Piece, Task, Tensors
+from turnout.types import Generation, Piece, Task, Tensors, TokenChance
 
 CATALOG = """version: 1
 gateway: {max_body: 64KiB}
@@ -94,6 +94,7 @@ class StandIn:
     after: int = 0
     confidence: float = 0.9
     seen: list[Ticket] = field(default_factory=list)
+    asked: list[Generation] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
     cancelled: int = 0
     stopped: bool = False
@@ -134,14 +135,16 @@ class StandIn:
 
     async def generate(self, generation: Generation, ticket: Ticket) -> AsyncIterator[Piece]:
         self.seen.append(ticket)
+        self.asked.append(generation)
         try:
             words = [f"{self.name} ", "says ", generation.messages[-1].content]
             for index, word in enumerate(words):
                 if self.error is not None and index >= self.after:
                     raise self.error
                 await self._wait()
-                yield Piece(word, (index,), (-0.5,) if generation.logprobs else ())
-            yield Piece("", (), (), "stop", 7, len(words))
+                chance = TokenChance(word.encode(), -0.5, (TokenChance(b"\xc3", -0.7),))
+                yield Piece(word, (index,), (chance,) if generation.logprobs else ())
+            yield Piece("", (), (), "stop", 7, len(words), 4)
         except (asyncio.CancelledError, GeneratorExit):
             self.cancelled += 1
             raise

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.services.conftest import Rig
+from turnout.types import JsonFormat
 
 CHAT = "/v1/chat/completions"
 FRAUD = "/v2/models/fraud/infer"
@@ -29,8 +30,61 @@ async def test_a_completion_has_openais_shape(rig: Rig) -> None:
     assert body["model"] == "chat-small"
     assert body["choices"][0]["message"]["content"] == "chat-small says hi"
     assert body["choices"][0]["finish_reason"] == "stop"
-    assert [e["logprob"] for e in body["choices"][0]["logprobs"]["content"]] == [-0.5] * 3
-    assert body["usage"] == {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+    listed = body["choices"][0]["logprobs"]["content"]
+    assert [e["token"] for e in listed] == ["chat-small ", "says ", "hi"]
+    assert [e["logprob"] for e in listed] == [-0.5] * 3
+    assert listed[2]["bytes"] == list(b"hi")
+    assert listed[2]["top_logprobs"] == [
+        {"token": "\N{REPLACEMENT CHARACTER}", "logprob": -0.7, "bytes": [0xC3]}
+    ]
+    assert body["usage"] == {
+        "prompt_tokens": 7,
+        "completion_tokens": 3,
+        "total_tokens": 10,
+        "prompt_tokens_details": {"cached_tokens": 4},
+    }
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says", "param"),
+    [
+        ({"n": 2}, "one answer a request", "n"),
+        ({"top_logprobs": 2}, "needs logprobs: true", "top_logprobs"),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", "top_logprobs"),
+        ({"response_format": {"type": "xml"}}, "'json_schema'", "response_format.type"),
+        (
+            {"response_format": {"type": "json_schema"}},
+            "is missing: give",
+            "response_format.json_schema",
+        ),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "a"}}},
+            "is missing",
+            "response_format.json_schema.schema",
+        ),
+    ],
+)
+async def test_what_a_chat_body_may_not_ask(
+    rig: Rig, wrong: dict[str, Any], says: str, param: str
+) -> None:
+    reply = await rig.client.post(CHAT, json={"messages": HI, **wrong})
+    error = reply.json()["error"]
+    assert reply.status_code == 400
+    assert says in error["message"]
+    assert error["param"] == param
+
+
+async def test_the_form_of_an_answer_reaches_the_engine(rig: Rig) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema, "strict": True}}
+    for asked in (form, {"type": "json_object"}, {"type": "text"}):
+        ask = {"model": "chat-small", "messages": HI, "response_format": asked}
+        assert (await rig.client.post(CHAT, json=ask)).status_code == 200
+    given, anything, free = (each.json for each in rig.backends["chat-small"].asked)
+    assert given is not None
+    assert (json.loads(given.schema or ""), given.name, given.strict) == (schema, "a", True)
+    assert anything == JsonFormat()
+    assert free is None
 
 
 async def test_a_stream_is_server_sent_events_with_usage_and_an_end(rig: Rig) -> None:

@@ -13,7 +13,7 @@ from runners.remote import OpenAIBackend
 from runners.remote.events import EventLines
 from turnout.catalog.engines import OpenAI
 from turnout.errors import InvalidRequest, LoadFailed, UpstreamFailed
-from turnout.types import Generation, Message
+from turnout.types import Generation, JsonFormat, Message, TokenChance
 
 ASKED = Generation(
     (Message("system", "be brief"), Message("user", "hi")),
@@ -62,7 +62,7 @@ async def test_an_answer_streams_with_its_usage(upstream, backend):
     upstream.stream(chunk("He", logprob=-0.5), chunk("y"), chunk(reason="stop"), USAGE)
     pieces = await collect(backend.generate(ASKED, ticket()))
     assert [piece.text for piece in pieces] == ["He", "y", ""]
-    assert pieces[0].logprobs == (-0.5,)
+    assert pieces[0].logprobs == (TokenChance(b"He", -0.5),)
     last = pieces[-1]
     assert (last.finish_reason, last.prompt_tokens, last.completion_tokens) == ("stop", 9, 2)
 
@@ -91,6 +91,39 @@ async def test_everything_asked_for_is_sent(upstream, backend):
         "seed": 3,
         "logprobs": True,
     }
+
+
+async def test_the_likeliest_tokens_and_what_was_cached_come_back(upstream, backend):
+    other = {"token": "\N{REPLACEMENT CHARACTER}", "logprob": -0.7, "bytes": [0xC3]}
+    listed = {"token": "x", "logprob": -0.5, "bytes": [120], "top_logprobs": [other]}
+    piece = chunk("x")
+    piece["choices"][0]["logprobs"] = {"content": [listed]}
+    usage = {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 8}}
+    upstream.stream(piece, chunk(reason="stop"), {"choices": [], "usage": usage})
+    asked = Generation((Message("user", "hi"),), logprobs=True, top_logprobs=1)
+    first, last = await collect(backend.generate(asked, ticket()))
+    assert first.logprobs == (TokenChance(b"x", -0.5, (TokenChance(b"\xc3", -0.7),)),)
+    assert last.cached_tokens == 8
+    assert json.loads(upstream.asked[-1][3])["top_logprobs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "sent"),
+    [
+        (JsonFormat(), {"type": "json_object"}),
+        (
+            JsonFormat('{"type": "object"}', "a", True),
+            {
+                "type": "json_schema",
+                "json_schema": {"name": "a", "strict": True, "schema": {"type": "object"}},
+            },
+        ),
+    ],
+)
+async def test_the_form_of_an_answer_is_passed_on(upstream, backend, form, sent):
+    upstream.stream(chunk("{}"), chunk(reason="stop"))
+    await collect(backend.generate(Generation((Message("user", "hi"),), json=form), ticket()))
+    assert json.loads(upstream.asked[-1][3])["response_format"] == sent
 
 
 async def test_closing_the_answer_stops_the_upstream(upstream, backend):
@@ -137,9 +170,10 @@ async def test_busy_is_tried_again_and_wrong_is_not(upstream, backend, pauses):
     upstream.stream(chunk("x"), chunk(reason="stop"))
     assert await collect(backend.generate(ASKED, ticket()))
     assert pauses == [1.0]
-    upstream.say({"error": {"message": "context too long"}}, status=400)
-    with pytest.raises(InvalidRequest, match="context too long"):
+    upstream.say({"error": {"message": "context too long", "param": "messages"}}, status=400)
+    with pytest.raises(InvalidRequest, match="context too long") as refused:
         await collect(backend.generate(ASKED, ticket()))
+    assert refused.value.param == "messages"
 
 
 async def test_a_missing_key_and_a_refused_one_are_told_at_start(upstream, url, pauses):

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from runners.engines import make
-from runners.protocol import Ticket
+from runners.protocol import Step, Ticket
 from runners.text.loop import GenerationLoop
 from turnout.catalog import Model
 from turnout.errors import DeadlineUnreachable, InvalidRequest, LoadFailed, QueueFull, RunFailed
@@ -185,3 +185,35 @@ def test_the_load_counts_what_waits_and_what_runs():
     bench.turn(2)
     load = bench.loop.load_now()
     assert (load.queued, load.running, load.queued_rows) == (2, 2, 2)
+
+
+class GoesWrong:
+    """Its first sequence writes for ever; the second can't be written on."""
+
+    max_sequences = 2
+
+    def __init__(self):
+        self._count = 0
+
+    def add(self, generation):
+        self._count += 1
+        return self._count
+
+    def step(self):
+        wrong = [Step(2, InvalidRequest("its schema is too complex"))]
+        return [Step(1, Piece("x")), *(wrong if self._count == 2 else [])]
+
+    def remove(self, sequence):
+        raise AssertionError("it has left by itself")
+
+
+def test_a_sequence_that_goes_wrong_ends_alone():
+    events = []
+    loop = GenerationLoop("m", GoesWrong(), events.extend, clock=lambda: 0.0, reserved=0)
+    right = loop.submit(saying("a"), Ticket("1", 1, FAR))
+    loop.turn()
+    wrong = loop.submit(saying("b"), Ticket("2", 1, FAR))
+    loop.turn()
+    assert [type(event) for job, event in events if job is wrong] == [InvalidRequest]
+    assert [event.text for job, event in events if job is right] == ["x", "x"]
+    assert loop.load_now().running == 1

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runners.text.detokenise import Detokeniser
-from runners.text.sampling import Sampler, log_probability
+from runners.text.sampling import Sampler, token_chance
 from runners.text.stop import StopStrings
 from runners.text.template import ChatTemplate
 from turnout.errors import InvalidRequest
@@ -86,7 +86,11 @@ def test_a_sampled_token_is_in_the_nucleus_and_a_seed_repeats_it(seed, top_p, te
 def test_temperature_zero_takes_the_likeliest():
     logits = np.array([0.0, 3.0, 1.0], np.float32)
     assert Sampler(0.0, 1.0, None).pick(logits) == 1
-    assert log_probability(logits, 1) == pytest.approx(-np.log(1 + np.exp(-3) + np.exp(-2)), 1e-5)
+    chance = token_chance(logits, 1, 2, lambda token: b"abc"[token : token + 1])
+    assert chance.token == b"b"
+    assert chance.logprob == pytest.approx(-np.log(1 + np.exp(-3) + np.exp(-2)), 1e-5)
+    assert [one.token for one in chance.top] == [b"b", b"c"]
+    assert chance.top[0].logprob == chance.logprob > chance.top[1].logprob
 
 
 def test_sampling_follows_the_chances():
