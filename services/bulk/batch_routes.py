@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from services.bulk import batches, files
 from services.bulk.bulk import Bulk
+from services.bulk.expiry import expires_after_s
 from services.bulk.query import Query
 from services.bulk.shapes import batch_json, page_json, refusal
 from services.bulk.tables import now_s
@@ -35,6 +36,7 @@ class BatchRoutes:
         completion_window = _text(body, "completion_window")
         window_s = _window_s(completion_window)
         metadata = _metadata(body.get("metadata"))
+        output_expires_s = _output_expires_s(body.get("output_expires_after"))
         self._bulk.known_endpoints().check(endpoint)
 
         def work(connection: Connection) -> batches.Batch:
@@ -53,6 +55,7 @@ class BatchRoutes:
                 window_s=window_s,
                 metadata=metadata,
                 now_s=now_s(),
+                output_expires_s=output_expires_s,
             )
 
         batch = await database.write(work)
@@ -123,6 +126,15 @@ def _window_s(text: str) -> float:
             param="completion_window",
         )
     return int(match[1]) * _UNIT_S[match[2]]
+
+
+def _output_expires_s(value: object) -> float | None:
+    if value is None:
+        return None
+    said = value if isinstance(value, dict) else {}
+    return expires_after_s(
+        said.get("anchor", ""), said.get("seconds"), param="output_expires_after"
+    )
 
 
 def _metadata(value: object) -> dict[str, str]:

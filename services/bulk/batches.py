@@ -45,6 +45,7 @@ class Batch:
     failed: int
     created_at: float
     expires_at: float
+    output_expires_s: float | None
     in_progress_at: float | None
     finalizing_at: float | None
     completed_at: float | None
@@ -80,6 +81,7 @@ def create(
     window_s: float,
     metadata: Mapping[str, str],
     now_s: float,
+    output_expires_s: float | None = None,
 ) -> Batch:
     """Make a batch that waits for validation."""
     row = connection.execute(
@@ -96,6 +98,7 @@ def create(
             failed=0,
             created_at=now_s,
             expires_at=now_s + window_s,
+            output_expires_s=output_expires_s,
         )
         .returning(*_COLUMNS)
     ).one()

@@ -20,7 +20,7 @@ from turnout.errors import ConfigError
 
 T = TypeVar("T")
 
-HEAD = "0001"
+HEAD = "0002"
 _WRITES = "turnout_writes"
 _THREADS = 4
 _BUSY_MS = 30_000

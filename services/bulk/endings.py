@@ -122,7 +122,8 @@ def _file_of(
             id=file_id, filename="", purpose="", bytes=0, created_at=now_s, status="uploading"
         )
     )
-    files.end(connection, file_id, f"{batch.id}_{kind}.jsonl", "batch_output")
+    name = f"{batch.id}_{kind}.jsonl"
+    files.end(connection, file_id, name, "batch_output", batch.output_expires_s)
     return file_id
 
 

@@ -20,7 +20,7 @@ from services.protocols import errors
 from services.protocols.open_inference import OpenInference
 from services.protocols.openai import OpenAI
 from turnout.catalog import Catalog
-from turnout.errors import InvalidRequest, UnknownModel
+from turnout.errors import InvalidRequest, PayloadTooLarge, UnknownModel
 from turnout.types import Task
 
 _INFER = re.compile(r"^/v2/models/(?P<name>[^/]+)/infer$")
@@ -94,7 +94,10 @@ class PlaneEndpoints:
         if body.get("stream"):
             raise InvalidRequest("a row of a batch cannot stream", param="stream")
         headers = {} if _names_class(body) else {b"x-latency-class": self._header}
-        http = Http("POST", url, headers, orjson.dumps(body))
+        content = orjson.dumps(body)
+        if len(content) > self._catalog.gateway.max_body:
+            raise PayloadTooLarge(self._catalog.gateway.max_body)
+        http = Http("POST", url, headers, content)
         return _answered(await self._handler(url)(http))
 
     def refusal(self, url: str, error: Exception) -> Answered:

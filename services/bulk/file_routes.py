@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from services.bulk import files
 from services.bulk.bulk import Bulk
 from services.bulk.database import Database
+from services.bulk.expiry import expires_after_s
 from services.bulk.files import File
 from services.bulk.query import Query
 from services.bulk.shapes import file_json, page_json, refusal
@@ -47,11 +48,13 @@ class FileRoutes:
                 raise InvalidRequest(
                     f"purpose must be {_PURPOSE!r}, got {purpose!r}", param="purpose"
                 )
+            said = (form.fields.get(f"expires_after[{key}]") for key in ("anchor", "seconds"))
+            kept_s = expires_after_s(*said, param="expires_after")
         except BaseException:
             await database.write(lambda c: files.remove(c, file_id))
             raise
         name = form.filename or ""
-        file = await database.write(lambda c: files.end(c, file_id, name, _PURPOSE))
+        file = await database.write(lambda c: files.end(c, file_id, name, _PURPOSE, kept_s))
         return json_reply(file_json(file))
 
     async def page(self, http: Http) -> Reply:

@@ -8,25 +8,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
 
 from services.bulk.tables import chunks, files, new_id
 
 _UPLOAD_LIMIT_S = 24 * 3600.0
+_REMOVE_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A complete file. ``created_at`` is seconds since 1970."""
+    """A complete file. Instants are seconds since 1970; without ``expires_at`` it is kept."""
 
     id: str
     filename: str
     purpose: str
     bytes: int
     created_at: float
+    expires_at: float | None
 
 
-_COLUMNS = (files.c.id, files.c.filename, files.c.purpose, files.c.bytes, files.c.created_at)
+_COLUMNS = tuple(files.c[name] for name in File.__dataclass_fields__)
 
 
 def begin(connection: Connection, now_s: float) -> str:
@@ -45,14 +47,26 @@ def append(connection: Connection, file_id: str, position: int, content: bytes) 
     connection.execute(insert(chunks).values(file_id=file_id, position=position, content=content))
 
 
-def end(connection: Connection, file_id: str, filename: str, purpose: str) -> File:
-    """Make an uploaded file visible."""
+def end(
+    connection: Connection,
+    file_id: str,
+    filename: str,
+    purpose: str,
+    expires_after_s: float | None = None,
+) -> File:
+    """Make an uploaded file visible; it is kept for good unless it is told how long."""
     size = func.coalesce(func.sum(func.length(chunks.c.content)), 0)
     total = connection.execute(select(size).where(chunks.c.file_id == file_id)).scalar_one()
     row = connection.execute(
         update(files)
         .where(files.c.id == file_id)
-        .values(filename=filename, purpose=purpose, bytes=total, status="processed")
+        .values(
+            filename=filename,
+            purpose=purpose,
+            bytes=total,
+            status="processed",
+            expires_at=None if expires_after_s is None else files.c.created_at + expires_after_s,
+        )
         .returning(*_COLUMNS)
     ).one()
     return File(*row)
@@ -104,11 +118,10 @@ def content(connection: Connection, file_id: str) -> Iterator[bytes]:
         yield piece
 
 
-def remove_abandoned(connection: Connection, now_s: float) -> int:
-    """Delete uploads whose client left long ago; returns how many."""
+def remove_stale(connection: Connection, now_s: float) -> int:
+    """Delete files that have expired, and uploads whose client left long ago; returns how many."""
+    abandoned = (files.c.status == "uploading") & (files.c.created_at < now_s - _UPLOAD_LIMIT_S)
     stale = connection.execute(
-        select(files.c.id).where(
-            files.c.status == "uploading", files.c.created_at < now_s - _UPLOAD_LIMIT_S
-        )
+        select(files.c.id).where(or_(files.c.expires_at < now_s, abandoned)).limit(_REMOVE_AT_ONCE)
     ).scalars()
     return sum(remove(connection, file_id) for file_id in list(stale))

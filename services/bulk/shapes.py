@@ -26,7 +26,7 @@ def file_json(file: File) -> dict[str, Any]:
         "purpose": file.purpose,
         "status": "processed",
         "status_details": None,
-        "expires_at": None,
+        "expires_at": None if file.expires_at is None else int(file.expires_at),
     }
 
 

@@ -35,6 +35,8 @@ files = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("status", String(16), nullable=False),  # uploading, processed
+    Column("expires_at", Float),
+    Index("bulk_files_by_expiry", "expires_at"),
 )
 
 chunks = Table(
@@ -71,6 +73,7 @@ batches = Table(
     Column("cancelled_at", Float),
     Column("owner", String(64)),  # who validates it
     Column("lease_until", Float),
+    Column("output_expires_s", Float),  # how long its output and error files are kept
 )
 
 # What a worker takes at a time: consecutive rows of one batch, and then their results.

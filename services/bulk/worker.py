@@ -37,6 +37,7 @@ _MEASURE_S = 2.0
 _PULSE_S = 0.02
 _PULSES = 3
 _JOBS = 8
+_SWEEP_S = 60.0
 
 
 class Worker:
@@ -84,7 +85,8 @@ class Worker:
     def start(self) -> None:
         """Begin to work."""
         self._loops = [
-            asyncio.ensure_future(loop()) for loop in (self._work, self._renew, self._feel)
+            asyncio.ensure_future(loop())
+            for loop in (self._work, self._renew, self._feel, self._sweep)
         ]
 
     async def stop(self) -> None:
@@ -237,7 +239,6 @@ class Worker:
 
     async def _renew(self) -> None:
         """Keep what is held, and drop what is not ours any more."""
-        await self._database.write(lambda c: files.remove_abandoned(c, self._clock()))
         while True:
             await asyncio.sleep(self._lease_s / 4)
             held = dict(self._held)
@@ -256,6 +257,17 @@ class Worker:
             for key, task in held.items():
                 if key not in kept:
                     task.cancel()
+
+    async def _sweep(self) -> None:
+        """Delete files whose time is over."""
+        while True:
+            try:
+                removed = await self._database.write(lambda c: files.remove_stale(c, self._clock()))
+            except SQLAlchemyError:
+                logger.exception("expired files could not be deleted; trying again")
+                removed = 0
+            if not removed:
+                await asyncio.sleep(_SWEEP_S)
 
     async def _feel(self) -> None:
         """Tell the windows how late the event loop runs."""

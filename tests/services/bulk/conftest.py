@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +18,8 @@ from services.bulk.database import Database
 from services.bulk.lines import Answered
 from services.bulk.meter import Meter
 from services.bulk.worker import Worker
+from tests.services.bulk import postgres
 from turnout.errors import TurnoutError
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import postgres
 
 URL = "/v2/models/square/infer"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from conftest import URL, Clock
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -21,6 +20,7 @@ from services.bulk import batches, endings, files, leases
 from services.bulk.database import Database
 from services.bulk.leases import Portion, Results
 from services.bulk.tables import batches as batch_table
+from tests.services.bulk.conftest import URL, Clock
 
 LEASE_S = 10.0
 WORKERS = ("ann", "bob", "cy")

@@ -3,11 +3,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import URL
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.bulk.lines import Answered, Checker, Problem, parse, result, split, unanswered
+from tests.services.bulk.conftest import URL
 
 GOOD = {"custom_id": "a", "method": "POST", "url": URL, "body": {"x": 1}}
 

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import asyncio
 
-from conftest import Clock
-
 from services.bulk.window import LAG_TARGET_S, Window
+from tests.services.bulk.conftest import Clock
 
 
 async def waiting(window: Window, rows: int) -> list[asyncio.Task[None]]:

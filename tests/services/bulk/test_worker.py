@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from conftest import Clock, Squares, content, lines_of, submit, until
 
 from services.bulk import batches, leases
 from services.bulk.database import Database
 from services.bulk.worker import LEASE_S, Worker
+from tests.services.bulk.conftest import Clock, Squares, content, lines_of, submit, until
 from turnout.errors import InvalidRequest, QueueFull, RunFailed
 
 Make = Callable[[], Worker]
