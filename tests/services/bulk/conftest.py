@@ -78,8 +78,7 @@ class Squares:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    if why := postgres.missing():
-        pytest.skip(why)
+    postgres.need()
     with postgres.server() as url:
         yield url
 

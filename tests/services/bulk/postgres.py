@@ -12,6 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+
+def need() -> None:
+    """Skip the test where there can be no server; fail it where there has to be one (CI)."""
+    if (why := missing()) is None:
+        return
+    if os.environ.get("TURNOUT_TESTS_NEED") == "everything":
+        pytest.fail(why)
+    pytest.skip(why)
+
 
 def missing() -> str | None:
     """Why there can be no server here; None when there can."""
