@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Protocol
 
 from routing.latency import Demand
 from turnout.catalog import Catalog
@@ -72,15 +70,6 @@ class Judge:
         rows = float(len(next(iter(request.inputs.values()))))
         features = {"rows": rows} | _tensor_features(request.task, request.inputs)
         return View(Demand(rows), 0.0, {name: self._priors[name] for name in models}, features)
-
-    def confidence(self, task: Task, tensors: Tensors) -> np.ndarray[Any, Any]:
-        """How sure a model is of each row of its answer, in [0, 1]; shape (n,), float32."""
-        if task is Task.IMAGE:
-            return tensors["score"]
-        if task is Task.TABULAR:
-            probability = tensors["probability"]
-            return np.maximum(probability, 1.0 - probability)
-        return np.ones(len(next(iter(tensors.values()))), np.float32)
 
     def _look_at_chat(
         self, request: Request, generation: Generation, models: Sequence[str]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from routing.control import Steer
 from turnout.types import Candidate
 
 _TIE = 1e-9
@@ -80,6 +81,34 @@ def cascade(feasible: Sequence[Candidate], target: float) -> Choice:
     del target
     chosen = min(feasible, key=_by_cost)
     return Choice(chosen, "cascade", f"{chosen.model} answers first; it escalates when unsure")
+
+
+def priced(feasible: Sequence[Candidate], choice: Choice, steer: Steer) -> Choice:
+    """Hold the policy's choice against the present prices of share and budget.
+
+    Of the candidates no dearer than the choice, the one worth most at these prices answers; at
+    price zero that is the choice itself.
+    """
+    if steer.free:
+        return choice
+    usual = choice.candidate
+    pool = [c for c in feasible if c.prediction.cost_usd <= usual.prediction.cost_usd]
+    chosen = max(pool, key=lambda c: (steer.worth(c), c.prediction.quality))
+    if chosen is usual or steer.worth(chosen) <= steer.worth(usual) + _TIE:
+        return choice
+    strong = steer.share_price if usual.model == steer.strongest else 0.0
+    saved_usd = usual.prediction.cost_usd - chosen.prediction.cost_usd
+    of_budget = steer.usd_price * saved_usd
+    rule, knob = ("budget", "budget_usd_per_hour") if of_budget > strong else (
+        "strong_share", "max_strong_share"
+    )  # fmt: skip
+    gain = usual.prediction.quality - chosen.prediction.quality
+    return Choice(
+        chosen,
+        rule,
+        f"{usual.model} would answer well {gain * 100:.1f} points more often; to hold {knob} it "
+        f"must bring {(strong + of_budget) * 100:.1f} now, so {chosen.model} answers",
+    )
 
 
 POLICIES: dict[str, Policy] = {

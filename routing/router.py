@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from routing.latency import Busy, Demand, ModelLatency, Spread
-from routing.policy import POLICIES, Choice, fastest
+from routing.constraints import Bounds, choose_anyway, why_not
+from routing.control import Steer
+from routing.latency import Busy, Demand, ModelLatency
+from routing.policy import POLICIES, Choice, priced
 from turnout.catalog import Catalog, LatencyClass, Model, Route
-from turnout.errors import DeadlineUnreachable, LoadFailed, UnknownClass, UnknownModel
-from turnout.types import Candidate, Decision, Prediction, Request
-
-_MIN_RETRY_S = 0.05
+from turnout.errors import UnknownClass, UnknownModel
+from turnout.types import Candidate, Decision, Limits, Prediction, Request
 
 
 @dataclass(slots=True)
@@ -77,8 +77,15 @@ class Router:
             return target, (target,)
         raise UnknownModel(request.target, self._names(request))
 
-    def decide(self, question: Question, state: Mapping[str, ModelState]) -> Decision:
+    def decide(
+        self, question: Question, state: Mapping[str, ModelState], steer: Steer | None = None
+    ) -> Decision:
         """Choose a model.
+
+        Args:
+            question: the request and what is expected of each candidate.
+            state: of each candidate, by name.
+            steer: what the route's controllers ask for; None is what the catalog asks for.
 
         Raises:
             UnknownModel, UnknownClass: a name means nothing here.
@@ -91,36 +98,12 @@ class Router:
         if latency_class is None:
             raise UnknownClass(request.latency_class, tuple(self._catalog.classes))
         route = self._catalog.routes.get(name)
-        floor = max(request.limits.min_quality or 0.0, route.min_quality if route else 0.0)
-        judged = [
-            self._judge(model, question, state[model], latency_class, floor) for model in models
-        ]
-        candidates = tuple(candidate for candidate, _ in judged)
-        feasible = [candidate for candidate in candidates if candidate.feasible]
-        if feasible:
-            choice = self._choose(route, request.latency_class, feasible)
-        else:
-            choice = self._when_none(request, latency_class, judged, state)
-        chosen = choice.candidate.model
-        return Decision(
-            id=request.id,
-            route=name,
-            model=chosen,
-            fallbacks=_fallbacks(candidates, chosen, state),
-            reason=choice.reason,
-            rule=choice.rule,
-            latency_class=request.latency_class,
-            candidates=candidates,
-        )
+        bounds = bounds_of(route, latency_class, request.deadline_in_s, request.limits)
+        candidates = tuple([self._judge(m, question, state[m], bounds) for m in models])
+        choice = settle(route, request.latency_class, bounds, candidates, steer)
+        return decision_of(request.id, name, request.latency_class, candidates, choice)
 
-    def _judge(
-        self,
-        name: str,
-        question: Question,
-        state: ModelState,
-        latency_class: LatencyClass,
-        floor: float,
-    ) -> tuple[Candidate, Spread]:
+    def _judge(self, name: str, question: Question, state: ModelState, bounds: Bounds) -> Candidate:
         model = self._catalog.models[name]
         spread = self._latency[name].predict(question.demand, state.busy)
         prediction = Prediction(
@@ -132,64 +115,74 @@ class Router:
             spread.median_s,
             spread.waited,
         )
-        why_not = state.broken or _why_not(
-            prediction, spread, question.request, latency_class, floor
-        )
-        return Candidate(name, prediction, why_not is None, why_not), spread
-
-    def _choose(
-        self, route: Route | None, latency_class: str, feasible: Sequence[Candidate]
-    ) -> Choice:
-        if route is None:
-            return Choice(feasible[0], "named", "the request names this model")
-        return POLICIES[route.policy](feasible, route.target_for(latency_class))
-
-    def _when_none(
-        self,
-        request: Request,
-        latency_class: LatencyClass,
-        judged: Sequence[tuple[Candidate, Spread]],
-        state: Mapping[str, ModelState],
-    ) -> Choice:
-        able = [c for c, _ in judged if state[c.model].broken is None]
-        if not able:
-            first = judged[0][0]
-            raise LoadFailed(first.model, first.why_not or "out of service")
-        within = [c for c in able if _keeps_limits(c, request)]
-        if not within:
-            why = "; ".join(f"{c.model}: {c.why_not}" for c in able)
-            raise DeadlineUnreachable(
-                f"no candidate keeps the request's own limits ({why}); relax max_cost_usd, "
-                "min_quality or the deadline",
-                retry_after_s=1.0,
-            )
-        if latency_class.infeasible == "refuse":
-            soonest = min(spread.p50_s for c, spread in judged if c in within)
-            late_s = max(soonest - request.deadline_in_s, _MIN_RETRY_S)
-            why = "; ".join(f"{c.model}: {c.why_not}" for c in within)
-            raise DeadlineUnreachable(
-                f"no candidate can answer in time ({why}); retry in {late_s:.2g} s or allow a "
-                "longer deadline",
-                retry_after_s=late_s,
-            )
-        if latency_class.infeasible == "queue":
-            choice = POLICIES["best"](within, 1.0)
-            return Choice(
-                choice.candidate,
-                "queued",
-                f"no candidate is sure to hold the deadline; this class waits: {choice.reason}",
-            )
-        choice = fastest(within, 1.0)
-        return Choice(
-            choice.candidate,
-            "fastest_infeasible",
-            f"no candidate is sure to hold the deadline; fastest instead: {choice.reason}",
-        )
+        reason = state.broken or why_not(prediction, bounds)
+        return Candidate(name, prediction, reason is None, reason, state.broken is not None)
 
     def _names(self, request: Request) -> tuple[str, ...]:
         routes = [n for n, r in self._catalog.routes.items() if r.task == request.task]
         models = [n for n, m in self._catalog.models.items() if m.task == request.task]
         return ("auto", *routes, *models)
+
+
+def bounds_of(
+    route: Route | None, latency_class: LatencyClass, deadline_in_s: float, limits: Limits
+) -> Bounds:
+    """What an answer must keep: the class's word, the caller's limits, the route's floor."""
+    floor = max(limits.min_quality or 0.0, route.min_quality if route else 0.0)
+    return Bounds(
+        deadline_in_s,
+        latency_class.percentile,
+        limits.max_cost_usd,
+        limits.min_quality,
+        floor,
+        latency_class.infeasible,
+    )
+
+
+def settle(
+    route: Route | None,
+    latency_class: str,
+    bounds: Bounds,
+    candidates: Sequence[Candidate],
+    steer: Steer | None = None,
+) -> Choice:
+    """From judged candidates to a choice; a function of its arguments alone.
+
+    Raises:
+        LoadFailed, DeadlineUnreachable: none is feasible and the class says to refuse.
+    """
+    feasible = [candidate for candidate in candidates if candidate.feasible]
+    if not feasible:
+        return choose_anyway(bounds, candidates)
+    if route is None:
+        return Choice(feasible[0], "named", "the request names this model")
+    if steer is None:
+        return POLICIES[route.policy](feasible, route.target_for(latency_class))
+    choice = POLICIES[route.policy](feasible, steer.target)
+    return priced(feasible, choice, steer)
+
+
+def decision_of(
+    request_id: str,
+    route: str,
+    latency_class: str,
+    candidates: tuple[Candidate, ...],
+    choice: Choice,
+    propensity: float = 1.0,
+) -> Decision:
+    """A choice as a decision, with its fallbacks."""
+    chosen = choice.candidate.model
+    return Decision(
+        request_id,
+        route,
+        chosen,
+        _fallbacks(candidates, chosen),
+        choice.reason,
+        choice.rule,
+        latency_class,
+        candidates,
+        propensity,
+    )
 
 
 def cost_usd(model: Model, input_tokens: float, output_tokens: float) -> float:
@@ -202,38 +195,9 @@ def cost_usd(model: Model, input_tokens: float, output_tokens: float) -> float:
     )
 
 
-def _why_not(
-    prediction: Prediction,
-    spread: Spread,
-    request: Request,
-    latency_class: LatencyClass,
-    floor: float,
-) -> str | None:
-    needed_s = spread.at(latency_class.percentile)
-    if needed_s > request.deadline_in_s:
-        return (
-            f"predicted p{latency_class.percentile * 100:g} of {needed_s * 1e3:.3g} ms is over the "
-            f"deadline of {request.deadline_in_s * 1e3:.3g} ms"
-        )
-    limit = request.limits.max_cost_usd
-    if limit is not None and prediction.cost_usd > limit:
-        return f"cost of {prediction.cost_usd:.3g} USD is over the limit of {limit:.3g} USD"
-    if prediction.quality < floor:
-        return f"expected quality {prediction.quality:.2f} is under the floor of {floor:.2f}"
-    return None
-
-
-def _keeps_limits(candidate: Candidate, request: Request) -> bool:
-    limits, prediction = request.limits, candidate.prediction
-    cheap = limits.max_cost_usd is None or prediction.cost_usd <= limits.max_cost_usd
-    good = limits.min_quality is None or prediction.quality >= limits.min_quality
-    return cheap and good
-
-
-def _fallbacks(
-    candidates: Sequence[Candidate], chosen: str, state: Mapping[str, ModelState]
-) -> tuple[str, ...]:
+def _fallbacks(candidates: Sequence[Candidate], chosen: str) -> tuple[str, ...]:
     """The other candidates that are in service: feasible first, then by quality."""
-    others = [c for c in candidates if c.model != chosen and state[c.model].broken is None]
-    others.sort(key=lambda c: (not c.feasible, -c.prediction.quality))
-    return tuple(c.model for c in others)
+    others = [c for c in candidates if c.model != chosen and not c.broken]
+    if len(others) > 1:
+        others.sort(key=lambda c: (not c.feasible, -c.prediction.quality))
+    return tuple([c.model for c in others])

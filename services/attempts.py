@@ -9,6 +9,7 @@ from typing import cast
 
 from runners.protocol import Ran, TensorBackend, TextBackend, Ticket
 from services.fleet import Fleet, Member
+from services.record import Failure, Record
 from turnout.catalog import Catalog
 from turnout.errors import DeadlineUnreachable, LoadFailed, RunnerError, TurnoutError
 from turnout.types import Generation, Piece, Request, Tensors
@@ -57,8 +58,10 @@ class Attempts:
             async for piece in pieces:
                 yield piece
 
-    def failed(self, name: str, error: TurnoutError) -> None:
-        """An attempt failed; the model's breaker hears of what was the model's fault."""
+    def failed(self, record: Record, name: str, error: TurnoutError) -> None:
+        """An attempt failed: noted, and the model's breaker hears of what was its fault."""
+        after_s = self._clock() - record.arrived_s
+        record.failures = (*record.failures, Failure(name, error.code, str(error), after_s))
         if isinstance(error, RunnerError):
             self._fleet.failed(name, error)
 

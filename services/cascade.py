@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
-from routing.judge import Judge
+from routing.confidence import of_rows, of_text
+from routing.decider import Decider
 from runners.protocol import Ran
 from services.attempts import Attempts
-from turnout.catalog import Catalog
-from turnout.errors import CapacityError, RunnerError
-from turnout.types import Decision, Request, Tensors
+from services.record import Escalation, Record
+from turnout.catalog import Catalog, Route
+from turnout.errors import CapacityError, InvalidRequest, LoadFailed, RunnerError, TurnoutError
+from turnout.types import Candidate, Generation, Piece, Request, Tensors
+
+_STREAM_TOKENS = 24
+
+
+@dataclass(slots=True)
+class Opened:
+    """A generation whose first pieces are there.
+
+    Attributes:
+        model: who writes it.
+        read: pieces already read, in order; at least one.
+        rest: those still to come.
+        first_s: arrival to the model's own first piece.
+    """
+
+    model: str
+    read: list[Piece]
+    rest: AsyncGenerator[Piece, None]
+    first_s: float
 
 
 class Cascade:
@@ -19,46 +42,145 @@ class Cascade:
 
     Args:
         catalog: the routes and their thresholds.
-        judge: says how sure an answer is.
+        decider: hears what a second answer costs.
         attempts: runs the second model.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, catalog: Catalog, judge: Judge, attempts: Attempts, clock: Callable[[], float]
+        self, catalog: Catalog, decider: Decider, attempts: Attempts, clock: Callable[[], float]
     ) -> None:
         self._routes = catalog.routes
-        self._judge = judge
+        self._decider = decider
         self._attempts = attempts
         self._clock = clock
 
     async def escalate(
-        self, decision: Decision, request: Request, tensors: Tensors, ran: Ran
+        self, record: Record, request: Request, tensors: Tensors, ran: Ran
     ) -> tuple[str, Ran] | None:
         """Answer the unsure rows again, on the best fallback; None when the answer stands."""
-        route = self._routes.get(decision.route)
-        if route is None or route.cascade is None or not decision.fallbacks:
+        found = self._better(record)
+        if found is None:
             return None
-        confidence = self._judge.confidence(request.task, ran.tensors)
-        rows = np.flatnonzero(confidence < route.cascade.threshold)
-        if not len(rows):
-            return None
-        better = max(
-            (c for c in decision.candidates if c.model in decision.fallbacks),
-            key=lambda candidate: candidate.prediction.quality,
+        better, threshold = found
+        confidence = of_rows(request.task, ran.tensors)
+        rows = np.flatnonzero(confidence < threshold)
+        told = Escalation(
+            better.model, len(rows), len(confidence), threshold, float(confidence.min()), False
         )
-        if self._clock() + better.prediction.p50_s > request.deadline_s:
+        if self._stands(record, told, better, request):
             return None
         try:
             again = await self._attempts.infer(
                 better.model, request, {key: value[rows] for key, value in tensors.items()}
             )
-        except (RunnerError, CapacityError) as error:
-            self._attempts.failed(better.model, error)
+        except (RunnerError, CapacityError, InvalidRequest) as error:
+            self._failed(record, told, better, error)
             return None
         merged = {key: np.array(value) for key, value in ran.tensors.items()}
         for key, value in again.tensors.items():
             merged[key][rows] = value
+        self._went_on(record, told, better)
         return better.model, Ran(
             merged, ran.queue_s + again.queue_s, ran.run_s + again.run_s, ran.batch
         )
+
+    def watched(self, record: Record, request: Request) -> Request:
+        """The request with the log-probabilities that judging its answer needs."""
+        if self._better(record) is None:
+            return request
+        return replace(request, inputs=replace(cast("Generation", request.inputs), logprobs=True))
+
+    async def rewrite(self, record: Record, request: Request, opened: Opened) -> Opened:
+        """Read the judged part of a generated answer; begin again on the best fallback if unsure.
+
+        Nothing has been sent yet. A streamed answer is judged by its first tokens, another by all
+        of it. An answer without log-probabilities stands.
+        """
+        found = self._better(record)
+        if found is None:
+            return opened
+        better, threshold = found
+        cascade = self._routes[record.decision.route].cascade
+        tokens = None if cascade is None else cascade.judged_tokens
+        if tokens is None and request.streamed:
+            tokens = _STREAM_TOKENS
+        logprobs = await _read(opened, tokens)
+        confidence = of_text(logprobs)
+        unsure = confidence is not None and confidence < threshold
+        told = Escalation(
+            better.model,
+            int(unsure),
+            1,
+            threshold,
+            1.0 if confidence is None else confidence,
+            False,
+        )
+        if self._stands(record, told, better, request):
+            return opened
+        pieces = self._attempts.generate(better.model, request)
+        try:
+            piece = await anext(pieces, None)
+            if piece is None:
+                raise LoadFailed(better.model, "ended without an answer")
+        except (RunnerError, CapacityError, InvalidRequest) as error:
+            self._failed(record, told, better, error)
+            return opened
+        await opened.rest.aclose()
+        self._went_on(record, told, better)
+        return Opened(better.model, [piece], pieces, self._clock() - request.arrived_s)
+
+    def _better(self, record: Record) -> tuple[Candidate, float] | None:
+        """The model unsure rows go to, and the confidence under which they do."""
+        decision = record.decision
+        route: Route | None = self._routes.get(decision.route)
+        if route is None or route.cascade is None or not decision.fallbacks:
+            return None
+        better = max(
+            (c for c in decision.candidates if c.model in decision.fallbacks),
+            key=lambda candidate: candidate.prediction.quality,
+        )
+        chosen = next(c for c in decision.candidates if c.model == decision.model)
+        if better.prediction.quality <= chosen.prediction.quality:
+            return None
+        threshold, steer = route.cascade.threshold, record.decided.steer
+        if steer is not None:
+            threshold -= steer.share_price + steer.usd_price * better.prediction.cost_usd
+        return better, threshold
+
+    def _stands(
+        self, record: Record, told: Escalation, better: Candidate, request: Request
+    ) -> bool:
+        """Whether the first answer stays: it is sure enough, or there is no time for another."""
+        if told.rows == 0:
+            self._decider.escalated(record.decision, 0, told.of, 0.0)
+            record.escalation = told
+            return True
+        if self._clock() + better.prediction.p50_s > request.deadline_s:
+            record.escalation = replace(told, why="no time left for a second answer")
+            return True
+        return False
+
+    def _failed(
+        self, record: Record, told: Escalation, better: Candidate, error: TurnoutError
+    ) -> None:
+        self._attempts.failed(record, better.model, error)
+        record.escalation = replace(told, why=str(error))
+
+    def _went_on(self, record: Record, told: Escalation, better: Candidate) -> None:
+        share = told.rows / told.of
+        usd = better.prediction.cost_usd * share
+        self._decider.escalated(record.decision, told.rows, told.of, usd)
+        record.escalation = replace(told, done=True)
+
+
+async def _read(opened: Opened, tokens: int | None) -> list[float]:
+    """Read on until so many tokens (all of them when None) are there; their log-probabilities."""
+    logprobs = [chance.logprob for piece in opened.read for chance in piece.logprobs]
+    while tokens is None or len(logprobs) < tokens:
+        piece = await anext(opened.rest, None)
+        if piece is None:
+            break
+        opened.read.append(piece)
+        logprobs += [chance.logprob for chance in piece.logprobs]
+    return logprobs if tokens is None else logprobs[:tokens]

@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+from routing.decider import Decider
 from routing.latency import Spread
-from services.decisions import DecisionLog, Record
+from routing.router import cost_usd
+from services.cascade import Opened
+from services.decisions import DecisionLog
 from services.fleet import Fleet
 from services.metrics import Metrics
+from services.record import Record
+from turnout.catalog import Catalog
 from turnout.errors import TurnoutError
-from turnout.types import Decision, Outcome, Piece, Request
+from turnout.types import Decision, Outcome, Piece, Prediction, Request
 
 
 class Ledger:
     """Accounts for every decided request, once.
 
     Args:
+        catalog: what answers cost.
         fleet: whose latency models learn.
+        decider: whose controllers learn.
         metrics: where outcomes are counted.
         log: where they are written.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, fleet: Fleet, metrics: Metrics, log: DecisionLog, clock: Callable[[], float]
+        self,
+        catalog: Catalog,
+        fleet: Fleet,
+        decider: Decider,
+        metrics: Metrics,
+        log: DecisionLog,
+        clock: Callable[[], float],
     ) -> None:
+        self._models = catalog.models
         self._fleet = fleet
+        self._decider = decider
         self._metrics = metrics
         self._log = log
         self._clock = clock
@@ -34,62 +50,101 @@ class Ledger:
         """A request ended without an answer."""
         code = error.code if isinstance(error, TurnoutError) else "cancelled"
         total_s = self._clock() - request.arrived_s
-        self._end(record, Outcome(name, code, 0.0, 0.0, total_s, total_s), None)
+        self._end(record, Outcome(name, code, 0.0, 0.0, total_s, total_s), None, None)
 
     def answered(self, record: Record, outcome: Outcome, request: Request) -> None:
         """Tensors were answered."""
-        self._end(record, outcome, request)
-        self._learn(record.decision, outcome.model, outcome.total_s)
+        told = _told(record.decision, outcome.model)
+        self._end(record, outcome, request, told)
+        if told is not None and outcome.model == record.decision.model:
+            self._learn(outcome.model, told, outcome.total_s)
 
     def written(
         self,
         record: Record,
         request: Request,
-        name: str,
+        opened: Opened,
         status: str,
         last: Piece,
         first_s: float,
     ) -> None:
-        """A generation ended, well (``ok``) or not, ``first_s`` after arrival its first token."""
+        """A generation ended; it began to go out ``first_s`` after the request's arrival."""
         total_s = self._clock() - request.arrived_s
+        name = opened.model
         outcome = Outcome(
             name, status, 0.0, total_s - first_s, total_s, first_s, 1,
             last.prompt_tokens, last.completion_tokens, last.cached_tokens,
         )  # fmt: skip
-        self._end(record, outcome, request)
+        told = _told(record.decision, name)
+        self._end(record, outcome, request, told)
         if status == "ok":
             self._fleet.succeeded(name)
-            self._learn_generation(record.decision, name, last, first_s, total_s)
+            if told is not None and name == record.decision.model:
+                self._learn_generation(name, told, last, opened.first_s, total_s)
 
-    def _learn(self, decision: Decision, name: str, actual_s: float) -> None:
+    def feedback(self, decision_id: str, said: dict[str, Any]) -> bool:
+        """Feedback on an answer, ``score`` in [0, 1]; False when it is not remembered."""
+        record = self._log.feedback(decision_id, said)
+        if record is None:
+            return False
+        decision, ended = record.decision, record.outcome
+        model = decision.model if ended is None else ended.model
+        score = float(said["score"])
+        self._metrics.scored(decision.route, model, score)
+        self._decider.scored(decision, model, score)
+        return True
+
+    def _learn(self, name: str, told: Prediction, actual_s: float) -> None:
         """Compare what was predicted of the chosen model with what it took."""
-        if name != decision.model:
-            return
-        told = next(c.prediction for c in decision.candidates if c.model == name)
         spread = Spread(told.p50_s, told.p95_s, told.p99_s, told.expected_s, told.waited)
         self._fleet.members[name].latency.observe_answer(spread, actual_s)
 
     def _learn_generation(
-        self, decision: Decision, name: str, last: Piece, first_s: float, total_s: float
+        self, name: str, told: Prediction, last: Piece, first_s: float, total_s: float
     ) -> None:
-        self._learn(decision, name, first_s)
+        self._learn(name, told, first_s)
         latency = self._fleet.members[name].latency
-        told = next(c.prediction for c in decision.candidates if c.model == name)
-        if not told.waited and name == decision.model:
+        if not told.waited:
             latency.observe_run(float(last.prompt_tokens), first_s)
         writing_s = total_s - first_s
         if last.completion_tokens > 1:
             latency.observe_token(writing_s / (last.completion_tokens - 1))
         latency.observe_turn(writing_s + latency.run_s(float(last.prompt_tokens)))
 
-    def _end(self, record: Record, outcome: Outcome, request: Request | None) -> None:
-        decision = record.decision
-        cost_usd, within = 0.0, None
-        for candidate in decision.candidates:
-            if candidate.model == outcome.model:
-                cost_usd = candidate.prediction.cost_usd
-                if outcome.model == decision.model:
-                    within = outcome.first_s <= candidate.prediction.p95_s
+    def _end(
+        self,
+        record: Record,
+        outcome: Outcome,
+        request: Request | None,
+        told: Prediction | None,
+    ) -> None:
+        decision, within = record.decision, None
+        if told is not None:
+            record.cost_usd = self._cost(record, outcome, told)
+            if outcome.model == decision.model and record.escalation is None:
+                within = outcome.first_s <= told.p95_s
         held = request is not None and outcome.first_s <= request.deadline_in_s
-        self._metrics.ended(decision, outcome, held, cost_usd, within)
+        self._metrics.ended(decision, outcome, held, record.cost_usd, within)
         self._log.end(record, outcome)
+
+    def _cost(self, record: Record, outcome: Outcome, told: Prediction) -> float:
+        """What the answer cost; a generation by the tokens that were read and written."""
+        usd = told.cost_usd
+        if outcome.output_tokens:
+            model = self._models[outcome.model]
+            usd = cost_usd(model, float(outcome.input_tokens), float(outcome.output_tokens))
+        if record.decided.steer is not None:
+            self._decider.cost_was(record.decision, told.cost_usd, usd)
+        escalation = record.escalation
+        if escalation is not None and escalation.done:
+            first = _told(record.decision, record.decision.model)
+            usd = usd * escalation.rows / escalation.of + (first.cost_usd if first else 0.0)
+        return usd
+
+
+def _told(decision: Decision, model: str) -> Prediction | None:
+    """What was predicted of a model."""
+    for candidate in decision.candidates:
+        if candidate.model == model:
+            return candidate.prediction
+    return None

@@ -7,6 +7,8 @@ together, a few times a second and before each scrape.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from runners.protocol import Active, Load
@@ -122,6 +124,23 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self.steering = Gauge(
+            "turnout_control",
+            "State of a route's controllers: prices, debts and corrections, by name.",
+            ("route", "knob"),
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
+        self.feedback = Counter(
+            "turnout_feedback_total", "Answers that were scored.", ("route", "model"),
+            registry=registry,
+        )  # fmt: skip
+        self.feedback_score = Counter(
+            "turnout_feedback_score_total",
+            "Sum of scores; over turnout_feedback_total it is their mean.",
+            ("route", "model"),
+            registry=registry,
+        )
         self._pending: list[Ended] = []
         self._tally = Tally(self)
 
@@ -156,6 +175,16 @@ class Metrics:
         """Set a model's load gauges."""
         self.queue_depth.labels(model).set(load.queued)
         self.running.labels(model).set(load.running)
+
+    def steered(self, route: str, state: Mapping[str, float]) -> None:
+        """Show the present state of a route's controllers."""
+        for knob, value in state.items():
+            self.steering.labels(route, knob).set(value)
+
+    def scored(self, route: str, model: str, score: float) -> None:
+        """Count feedback."""
+        self.feedback.labels(route, model).inc()
+        self.feedback_score.labels(route, model).inc(score)
 
     def came_up(self, model: str, active: Active) -> None:
         """Say that a model serves, and what really runs."""

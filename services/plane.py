@@ -10,19 +10,19 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
-from routing.judge import Judge, View
-from routing.recent import Recent
-from routing.router import ModelState, Question, Router
+from routing.decider import Decider
+from routing.judge import Judge
 from services.attempts import Attempts
-from services.cascade import Cascade
-from services.decisions import DecisionLog, Record, now
+from services.cascade import Cascade, Opened
+from services.decisions import DecisionLog
 from services.fleet import Fleet
 from services.ledger import Ledger
 from services.metrics import Metrics
+from services.record import Record, record_of
 from turnout.catalog import Catalog
 from turnout.errors import (
     CapacityError,
@@ -63,6 +63,7 @@ class Plane:
         metrics: where everything is counted.
         log: where every decision is kept.
         clock: monotonic seconds.
+        seed: of exploration's draws; random when none is given.
     """
 
     def __init__(
@@ -73,18 +74,17 @@ class Plane:
         metrics: Metrics,
         log: DecisionLog,
         clock: Callable[[], float] = time.monotonic,
+        seed: bytes | None = None,
     ) -> None:
         self.catalog = catalog
         self.fleet = fleet
         self.metrics = metrics
         self.log = log
         self.clock = clock
-        self._judge = judge
-        self._router = Router(catalog, fleet.latencies)
-        self._recent = Recent()
+        self.decider = Decider(catalog, fleet.latencies, judge, seed or os.urandom(16))
         self._attempts = Attempts(catalog, fleet, clock)
-        self._ledger = Ledger(fleet, metrics, log, clock)
-        self._cascade = Cascade(catalog, judge, self._attempts, clock)
+        self._ledger = Ledger(catalog, fleet, self.decider, metrics, log, clock)
+        self._cascade = Cascade(catalog, self.decider, self._attempts, clock)
         self.draining = False
         self._id_prefix = f"req-{os.urandom(6).hex()}"
         self._id_count = itertools.count()
@@ -99,30 +99,7 @@ class Plane:
         Raises:
             InvalidRequest, CapacityError, LoadFailed: see ``Router.decide``.
         """
-        if self.draining:
-            raise Draining("the gateway is shutting down; retry", retry_after_s=1.0)
-        _, models = self._router.candidates(request)
-        view = self._judge.look(request, models)
-        state: dict[str, ModelState] = {name: self.fleet.state(name) for name in models}
-        key = None if view.by_content else _sameness(request, view, state)
-        decision = None
-        if key is not None:
-            decision = self._recent.recall(key, request.id, request.arrived_s)
-        if decision is None:
-            question = Question(request, view.demand, view.input_tokens, view.quality)
-            decision = self._router.decide(question, state)
-            if key is not None:
-                self._recent.remember(key, decision, request.arrived_s)
-        record = Record(
-            decision,
-            now(),
-            request.deadline_in_s * 1e3,
-            request.limits,
-            view.features,
-            request.trace_id,
-        )
-        self.log.add(record)
-        return record
+        return self._record(request, trial=True)
 
     async def infer(self, request: Request) -> Answer:
         """Answer tensors with tensors.
@@ -142,9 +119,9 @@ class Plane:
                 raise
             except (RunnerError, CapacityError) as error:
                 problem = problem or error
-                self._attempts.failed(name, error)
+                self._attempts.failed(record, name, error)
                 continue
-            cascaded = await self._cascade.escalate(decision, request, tensors, ran)
+            cascaded = await self._cascade.escalate(record, request, tensors, ran)
             if cascaded is not None:
                 name, ran = cascaded
             total_s = self.clock() - request.arrived_s
@@ -164,36 +141,51 @@ class Plane:
         """
         record = self._decide(request)
         decision = record.decision
+        watched = self._cascade.watched(record, request)
         problem: TurnoutError | None = None
         for name in (decision.model, *decision.fallbacks):
-            pieces = self._attempts.generate(name, request)
+            pieces = self._attempts.generate(name, watched)
             try:
-                first = await anext(pieces)
-            except StopAsyncIteration:
-                problem = problem or LoadFailed(name, "ended without an answer")
-                continue
+                opened = await self._open(name, pieces, request)
+                if name == decision.model:
+                    opened = await self._cascade.rewrite(record, request, opened)
             except (InvalidRequest, asyncio.CancelledError) as error:
+                await pieces.aclose()
                 self._ledger.failed(record, name, error, request)
                 raise
             except (RunnerError, CapacityError) as error:
                 problem = problem or error
-                self._attempts.failed(name, error)
+                self._attempts.failed(record, name, error)
                 continue
-            return Stream(decision, name, self._follow(record, request, name, first, pieces))
+            return Stream(decision, opened.model, self._follow(record, request, opened))
         self._give_up(record, problem, request)
+
+    def feedback(self, decision_id: str, said: dict[str, Any]) -> bool:
+        """Attach feedback to a decision; False when it is not remembered."""
+        return self._ledger.feedback(decision_id, said)
 
     def measure(self) -> None:
         """Bring the metrics up to date: what has ended, and each model's load now."""
         self.metrics.flush()
         for name, member in self.fleet.members.items():
             self.metrics.loaded(name, member.backend.load_now())
+        for name, control in self.decider.controls.items():
+            self.metrics.steered(name, control.state(self.clock()))
 
     def _decide(self, request: Request) -> Record:
         try:
-            record = self.decide(request)
+            record = self._record(request, trial=False)
         except TurnoutError as error:
             self.metrics.refused.labels(error.code).inc()
             raise
+        return record
+
+    def _record(self, request: Request, *, trial: bool) -> Record:
+        if self.draining:
+            raise Draining("the gateway is shutting down; retry", retry_after_s=1.0)
+        decided = self.decider.decide(request, self.fleet.state, trial=trial)
+        record = record_of(decided, request, with_prompt=self.log.prompts)
+        self.log.add(record)
         return record
 
     def _give_up(self, record: Record, problem: TurnoutError | None, request: Request) -> NoReturn:
@@ -203,44 +195,33 @@ class Plane:
         self._ledger.failed(record, name, problem, request)
         raise problem
 
+    async def _open(
+        self, name: str, pieces: AsyncGenerator[Piece, None], request: Request
+    ) -> Opened:
+        """Wait for the first piece."""
+        first = await anext(pieces, None)
+        if first is None:
+            raise LoadFailed(name, "ended without an answer")
+        return Opened(name, [first], pieces, self.clock() - request.arrived_s)
+
     async def _follow(
-        self,
-        record: Record,
-        request: Request,
-        name: str,
-        first: Piece,
-        rest: AsyncGenerator[Piece, None],
+        self, record: Record, request: Request, opened: Opened
     ) -> AsyncGenerator[Piece, None]:
         """Pass the pieces on and account for the answer when it ends, however it ends."""
         first_s = self.clock() - request.arrived_s
-        last = first
+        last = opened.read[-1]
         status = "cancelled"
         try:
-            yield first
-            async for piece in rest:
+            for piece in opened.read:
+                yield piece
+            async for piece in opened.rest:
                 last = piece
                 yield piece
             status = "ok"
         except TurnoutError as error:
             status = error.code
-            self._attempts.failed(name, error)
+            self._attempts.failed(record, opened.model, error)
             raise
         finally:
-            await rest.aclose()
-            self._ledger.written(record, request, name, status, last, first_s)
-
-
-def _sameness(request: Request, view: View, state: Mapping[str, ModelState]) -> tuple[object, ...]:
-    """What two requests have in common when they deserve the same decision."""
-    return (
-        request.target,
-        request.task,
-        request.latency_class,
-        round(request.deadline_in_s, 6),
-        request.limits,
-        view.demand.units,
-        *(
-            (one.busy.queued_units, one.busy.running, one.busy.load_in_s > 0, one.broken)
-            for one in state.values()
-        ),
-    )
+            await opened.rest.aclose()
+            self._ledger.written(record, request, opened, status, last, first_s)

@@ -180,6 +180,8 @@ class Request:
         deadline_s: monotonic instant by which the answer (chat: its first token) is due.
         limits: the caller's own constraints.
         trace_id: the caller's trace, 32 hex digits (W3C Trace Context).
+        session: the conversation it belongs to, in the caller's own words.
+        streamed: whether a generation goes out piece by piece.
     """
 
     id: str
@@ -191,6 +193,8 @@ class Request:
     deadline_s: float
     limits: Limits = field(default_factory=Limits)
     trace_id: str | None = None
+    session: str | None = None
+    streamed: bool = False
 
     @property
     def deadline_in_s(self) -> float:
@@ -223,12 +227,16 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model that could answer, what is predicted of it, and why not if it may not."""
+    """A model that could answer, what is predicted of it, and why not if it may not.
+
+    ``broken`` says that it is out of service, which no bound can be relaxed to change.
+    """
 
     model: str
     prediction: Prediction
     feasible: bool
     why_not: str | None = None
+    broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,19 +8,22 @@ from typing import Any
 
 import numpy as np
 
-from services.decisions import decision_json
 from services.http import Http, Reply, json_object, json_reply
 from services.plane import Plane
 from services.protocols import options
 from services.protocols.chat_schema import chat_body
 from services.protocols.open_inference import OpenInference, check
+from services.record import decision_json
 from turnout.errors import InvalidRequest, UnknownRoute
 from turnout.types import Generation, Task, Tensors
 
 _KEYS = frozenset(
-    {"route", "model", "inputs", "latency_class", "deadline_ms", "max_cost_usd", "min_quality"}
-)
-_ROUTING = ("latency_class", "deadline_ms", "max_cost_usd", "min_quality")
+    {
+        "route", "model", "inputs", "latency_class", "deadline_ms", "max_cost_usd", "min_quality",
+        "session",
+    }
+)  # fmt: skip
+_ROUTING = ("latency_class", "deadline_ms", "max_cost_usd", "min_quality", "session")
 
 
 class Native:
@@ -83,7 +86,7 @@ class Native:
         if comment is not None and not isinstance(comment, str):
             raise InvalidRequest("comment must be a string", param="comment")
         said = {"score": float(score), "comment": comment}
-        if not self._plane.log.feedback(name, said):
+        if not self._plane.feedback(name, said):
             return _not_known(name)
         return json_reply({"decision_id": name, "accepted": True}, 202)
 

@@ -20,7 +20,7 @@ from turnout.errors import InvalidRequest, UnknownModel
 from turnout.types import SIGNATURES, Generation, Message, Task, Tensors, TensorSpec
 
 _LENGTH = b"inference-header-content-length"
-_ROUTING_KEYS = ("latency_class", "deadline_ms", "max_cost_usd", "min_quality")
+_ROUTING_KEYS = ("latency_class", "deadline_ms", "max_cost_usd", "min_quality", "session")
 
 
 class OpenInference:

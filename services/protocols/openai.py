@@ -53,6 +53,7 @@ class OpenAI:
             body.generation(),
             options.read(http.headers, body.routing),
             now_s,
+            streamed=bool(body.stream),
         )
         stream = await self._plane.generate(request)
         headers = decision_headers(stream.decision, stream.model)

@@ -2,7 +2,7 @@
 
 A header wins over the body. The same names everywhere: ``latency_class`` / ``X-Latency-Class``,
 ``deadline_ms`` / ``X-Deadline-Ms``, ``max_cost_usd`` / ``X-Max-Cost-Usd``,
-``min_quality`` / ``X-Min-Quality``.
+``min_quality`` / ``X-Min-Quality``, ``session`` / ``X-Session-Id``.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ _HEADERS = {
     "deadline_ms": b"x-deadline-ms",
     "max_cost_usd": b"x-max-cost-usd",
     "min_quality": b"x-min-quality",
+    "session": b"x-session-id",
 }
 _NO_LIMITS = Limits()
+_MAX_SESSION = 256
 _MAX_DEADLINE_MS = 24 * 3600 * 1e3
 
 
@@ -38,6 +40,7 @@ class Options:
     max_cost_usd: float | None = None
     min_quality: float | None = None
     trace_id: str | None = None
+    session: str | None = None
 
 
 _NOTHING = Options()
@@ -80,6 +83,7 @@ def read(headers: Mapping[bytes, bytes], said: object = None) -> Options:
         _number(found, "max_cost_usd", 0.0, math.inf),
         _number(found, "min_quality", 0.0, 1.0),
         trace_id,
+        _session(found.get("session")),
     )
 
 
@@ -90,6 +94,8 @@ def request(
     inputs: Tensors | Generation,
     options: Options,
     now_s: float,
+    *,
+    streamed: bool = False,
 ) -> Request:
     """Put a request together: the class's defaults where the caller said nothing.
 
@@ -117,6 +123,8 @@ def request(
         now_s + deadline_ms / 1e3,
         limits,
         options.trace_id,
+        options.session,
+        streamed,
     )
 
 
@@ -137,6 +145,16 @@ def _trace_id(traceparent: bytes | None) -> str | None:
     if len(parts) < 4 or len(parts[1]) != 32 or not parts[1].isalnum():
         return None
     return parts[1]
+
+
+def _session(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or len(value) > _MAX_SESSION or not value.isprintable():
+        raise InvalidRequest(
+            f"session must be printable text of at most {_MAX_SESSION} characters", param="session"
+        )
+    return value
 
 
 def _number(

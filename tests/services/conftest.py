@@ -73,6 +73,12 @@ routes:
     candidates: [chat-small, chat-large]
     latency_class: interactive
     target_quality: 0.3
+  careful:
+    task: chat
+    candidates: [chat-small, chat-large]
+    latency_class: interactive
+    policy: cascade
+    cascade: {threshold: 0.5}
 """
 
 
@@ -84,6 +90,7 @@ class StandIn:
         error: raised by every run while set.
         gate: when set, every run waits for it.
         after: pieces written before ``error`` is raised (text only).
+        logprob: of each token it writes.
     """
 
     name: str
@@ -92,7 +99,7 @@ class StandIn:
     load_error: TurnoutError | None = None
     gate: asyncio.Event | None = None
     after: int = 0
-    confidence: float = 0.9
+    logprob: float = -0.5
     seen: list[Ticket] = field(default_factory=list)
     asked: list[Generation] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
@@ -142,7 +149,7 @@ class StandIn:
                 if self.error is not None and index >= self.after:
                     raise self.error
                 await self._wait()
-                chance = TokenChance(word.encode(), -0.5, (TokenChance(b"\xc3", -0.7),))
+                chance = TokenChance(word.encode(), self.logprob, (TokenChance(b"\xc3", -0.7),))
                 yield Piece(word, (index,), (chance,) if generation.logprobs else ())
             yield Piece("", (), (), "stop", 7, len(words), 4)
         except (asyncio.CancelledError, GeneratorExit):

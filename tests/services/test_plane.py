@@ -180,3 +180,19 @@ async def test_metrics_count_what_happened(rig: Rig) -> None:
     held = {"route": "fraud", "latency_class": "realtime", "held": "true"}
     assert rig.count("turnout_deadlines_total", **held) == 3
     assert rig.count("turnout_tokens_total", model="chat-small", kind="output") == 3
+
+
+async def test_a_session_is_named_by_header_or_body(rig: Rig) -> None:
+    body = await rig.client.post("/v1/chat/completions", json=chat(routing={"session": "s-1"}))
+    header = await rig.client.post(
+        "/v1/chat/completions", json=chat(), headers={"X-Session-Id": "s-1"}
+    )
+    first = await rig.client.get("/v1/decisions/" + body.headers["x-turnout-decision"])
+    second = await rig.client.get("/v1/decisions/" + header.headers["x-turnout-decision"])
+    assert first.json()["session"] == "s-1"
+    assert (first.json()["rule"], second.json()["rule"]) == ("cheapest", "session")
+    long = await rig.client.post(
+        "/v1/chat/completions", json=chat(), headers={"X-Session-Id": "s" * 300}
+    )
+    assert long.status_code == 400
+    assert "session" in long.text

@@ -194,10 +194,32 @@ class Cascade(Strict):
     """Answer cheap, escalate when the cheap answer's own confidence is low.
 
     Attributes:
-        threshold: confidence (top-1 probability) under which the next model answers too.
+        threshold: confidence under which the better model answers too: of an image the top-1
+            probability, of a row the likelier outcome's, of a text exp(mean token log-probability).
+        judged_tokens: a text is judged by so many first tokens; by all of them when none is
+            given, a stream then by its first 24. Nothing is sent before.
     """
 
     threshold: Share
+    judged_tokens: PositiveInt | None = None
+
+
+class Explore(Strict):
+    """A share of requests goes to a feasible candidate drawn at random.
+
+    So the log can tell how other models would have done.
+
+    Attributes:
+        share: of requests that chance decides.
+        classes: latency classes that take part; all when none is given.
+    """
+
+    share: Annotated[float, Field(gt=0.0, le=0.5)]
+    classes: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
+
+    def covers(self, latency_class: str) -> bool:
+        """Whether requests of this class take part."""
+        return self.classes is None or latency_class in self.classes
 
 
 class Route(Strict):
@@ -211,7 +233,14 @@ class Route(Strict):
             ``cascade``, cheap first and escalate when unsure.
         target_quality: share of the best candidate's quality that is good enough, one number
             or one per latency class.
+        target_holds: whether ``target_quality`` holds for ``each`` answer, or on ``average`` over
+            answers, which is cheaper.
         min_quality: floor under which a candidate is not used.
+        max_strong_share: most answers that may come from the candidate with the highest prior
+            quality (with policy ``cascade``: rows that may escalate), held on average.
+        budget_usd_per_hour: expected cost of this route's answers, held on average.
+        learn_from_feedback: whether ``POST /v1/feedback`` corrects the expected quality.
+        explore: whether and how often chance decides.
     """
 
     task: Task
@@ -219,7 +248,12 @@ class Route(Strict):
     latency_class: Name
     policy: Literal["cheapest", "best", "fastest", "cascade"] = "cheapest"
     target_quality: Share | dict[Name, Share] = 0.95
+    target_holds: Literal["each", "average"] = "each"
     min_quality: Share = 0.0
+    max_strong_share: Share | None = None
+    budget_usd_per_hour: PositiveFloat | None = None
+    learn_from_feedback: bool = False
+    explore: Explore | None = None
     cascade: Cascade | None = None
 
     @field_validator("candidates")
@@ -234,6 +268,16 @@ class Route(Strict):
         if (self.policy == "cascade") != (self.cascade is not None):
             raise ValueError("policy: cascade and the key cascade go together")
         return self
+
+    @property
+    def steered(self) -> bool:
+        """Whether a knob of this route is held by feedback control."""
+        return (
+            self.max_strong_share is not None
+            or self.budget_usd_per_hour is not None
+            or self.target_holds == "average"
+            or self.learn_from_feedback
+        )
 
     def target_for(self, latency_class: str) -> float:
         """The target of a class: its own entry, else the strictest one given."""

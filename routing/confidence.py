@@ -1,0 +1,36 @@
+"""How sure a model is of its own answer, in [0, 1]: what a cascade escalates by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from turnout.types import Task, Tensors
+
+
+def of_rows(task: Task, tensors: Tensors) -> np.ndarray[Any, Any]:
+    """Confidence in each row of an answer: shape (n,), float32.
+
+    Images: the probability of the best class. Tabular: that of the likelier outcome. Tasks whose
+    answer says nothing of the kind are always sure.
+    """
+    if task is Task.IMAGE:
+        return tensors["score"]
+    if task is Task.TABULAR:
+        probability = tensors["probability"]
+        return np.maximum(probability, 1.0 - probability)
+    return np.ones(len(next(iter(tensors.values()))), np.float32)
+
+
+def of_text(logprobs: Sequence[float]) -> float | None:
+    """Geometric mean of the tokens' probabilities, exp(mean log-probability); None without any.
+
+    One over this is the perplexity of the answer under its own model. The mean, unlike the sum,
+    does not call every long answer unsure.
+    """
+    if not logprobs:
+        return None
+    return math.exp(min(math.fsum(logprobs) / len(logprobs), 0.0))

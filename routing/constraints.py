@@ -1,0 +1,104 @@
+"""Who may answer at all: deadline, cost, floor. And what happens when nobody may.
+
+Pure functions of candidates and bounds, so that a logged decision can be decided again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from routing.policy import Choice, best, fastest
+from turnout.errors import DeadlineUnreachable, LoadFailed
+from turnout.types import Candidate, Prediction
+
+_MIN_RETRY_S = 0.05
+
+
+@dataclass(slots=True)
+class Bounds:
+    """What an answer must keep.
+
+    Attributes:
+        deadline_in_s: time there is for it.
+        percentile: share of such answers that must hold the deadline.
+        max_cost_usd: the caller's limit; None is none.
+        min_quality: the caller's limit; None is none.
+        floor: least expected quality, the caller's or the route's.
+        infeasible: the class's word on what happens when no candidate keeps all this.
+    """
+
+    deadline_in_s: float
+    percentile: float = 0.95
+    max_cost_usd: float | None = None
+    min_quality: float | None = None
+    floor: float = 0.0
+    infeasible: Literal["refuse", "fastest", "queue"] = "fastest"
+
+
+def seconds_at(prediction: Prediction, percentile: float) -> float:
+    """The predicted quantile that is at least ``percentile``; p99 beyond it."""
+    if percentile <= 0.5:
+        return prediction.p50_s
+    return prediction.p95_s if percentile <= 0.95 else prediction.p99_s
+
+
+def why_not(prediction: Prediction, bounds: Bounds) -> str | None:
+    """The first bound that a candidate would break, as a sentence; None when it keeps all."""
+    needed_s = seconds_at(prediction, bounds.percentile)
+    if needed_s > bounds.deadline_in_s:
+        return (
+            f"predicted p{bounds.percentile * 100:g} of {needed_s * 1e3:.3g} ms is over the "
+            f"deadline of {bounds.deadline_in_s * 1e3:.3g} ms"
+        )
+    limit = bounds.max_cost_usd
+    if limit is not None and prediction.cost_usd > limit:
+        return f"cost of {prediction.cost_usd:.3g} USD is over the limit of {limit:.3g} USD"
+    if prediction.quality < bounds.floor:
+        return f"expected quality {prediction.quality:.2f} is under the floor of {bounds.floor:.2f}"
+    return None
+
+
+def choose_anyway(bounds: Bounds, candidates: Sequence[Candidate]) -> Choice:
+    """What the class says when no candidate is feasible.
+
+    Raises:
+        LoadFailed: every candidate is out of service.
+        DeadlineUnreachable: none keeps the caller's own limits, or the class says to refuse.
+    """
+    able = [c for c in candidates if not c.broken]
+    if not able:
+        first = candidates[0]
+        raise LoadFailed(first.model, first.why_not or "out of service")
+    within = [c for c in able if _keeps_limits(c, bounds)]
+    if not within:
+        why = "; ".join(f"{c.model}: {c.why_not}" for c in able)
+        raise DeadlineUnreachable(
+            f"no candidate keeps the request's own limits ({why}); relax max_cost_usd, "
+            "min_quality or the deadline",
+            retry_after_s=1.0,
+        )
+    if bounds.infeasible == "refuse":
+        soonest_s = min(c.prediction.p50_s for c in within)
+        late_s = max(soonest_s - bounds.deadline_in_s, _MIN_RETRY_S)
+        why = "; ".join(f"{c.model}: {c.why_not}" for c in within)
+        raise DeadlineUnreachable(
+            f"no candidate can answer in time ({why}); retry in {late_s:.2g} s or allow a "
+            "longer deadline",
+            retry_after_s=late_s,
+        )
+    if bounds.infeasible == "queue":
+        choice = best(within, 1.0)
+        why = f"no candidate is sure to hold the deadline; this class waits: {choice.reason}"
+        return Choice(choice.candidate, "queued", why)
+    choice = fastest(within, 1.0)
+    why = f"no candidate is sure to hold the deadline; fastest instead: {choice.reason}"
+    return Choice(choice.candidate, "fastest_infeasible", why)
+
+
+def _keeps_limits(candidate: Candidate, bounds: Bounds) -> bool:
+    prediction = candidate.prediction
+    cheap = bounds.max_cost_usd is None or prediction.cost_usd <= bounds.max_cost_usd
+    good = bounds.min_quality is None or prediction.quality >= bounds.min_quality
+    return cheap and good

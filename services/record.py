@@ -1,0 +1,243 @@
+"""What is kept of one decision: enough to decide it again, and everything that came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from routing.decider import Decided
+from turnout.types import Decision, Generation, Limits, Outcome, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt that failed: on which model, how, and when after arrival."""
+
+    model: str
+    code: str
+    message: str
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Escalation:
+    """A cascade's second step.
+
+    Attributes:
+        to: the better model.
+        rows: how many rows the first model was unsure of.
+        of: how many there were.
+        threshold: confidence under which a row goes on, with the prices of the moment.
+        confidence: of the first answer's least sure row.
+        done: whether the second answer was used; if not, ``why``.
+    """
+
+    to: str
+    rows: int
+    of: int
+    threshold: float
+    confidence: float
+    done: bool
+    why: str = ""
+
+
+@dataclass(slots=True)
+class Record:
+    """A decision, what it was decided on, and what came of it.
+
+    Attributes:
+        decided: the decision and its basis.
+        decided_at: wall-clock time, UTC.
+        named: what the caller named: a route, ``auto`` or a model.
+        arrived_s: monotonic instant of its arrival.
+        deadline_ms: time the request had.
+        limits: the caller's own constraints.
+        trace_id: the caller's trace, if it sent one.
+        session: the caller's session, if it named one.
+        prompt: the last message; None unless logging of prompts is switched on.
+        router: digest of the trained router that judged the quality, and its part (``current``,
+            ``canary``); None where none was asked.
+        failures: attempts that failed, in order.
+        escalation: a cascade's second step.
+        shadow: what the shadow router would have decided.
+        outcome: what happened; None while it runs.
+        cost_usd: what the answer cost, from what was really read and written.
+        feedback: what callers said of the answer, oldest first.
+    """
+
+    decided: Decided
+    decided_at: datetime
+    named: str
+    arrived_s: float
+    deadline_ms: float
+    limits: Limits
+    trace_id: str | None = None
+    session: str | None = None
+    prompt: str | None = None
+    router: dict[str, str] | None = None
+    failures: tuple[Failure, ...] = ()
+    escalation: Escalation | None = None
+    shadow: dict[str, Any] | None = None
+    outcome: Outcome | None = None
+    cost_usd: float = 0.0
+    feedback: list[dict[str, Any]] | None = None
+
+    @property
+    def decision(self) -> Decision:
+        """The decision."""
+        return self.decided.decision
+
+    def as_json(self) -> dict[str, Any]:
+        """The record as plain values, for the log and for ``GET /v1/decisions/{id}``."""
+        decision, view = self.decision, self.decided.view
+        return decision_json(decision) | {
+            "candidates": self._candidates(),
+            "decided_at": self.decided_at.isoformat(),
+            "named": self.named,
+            "route": decision.route,
+            "rule": decision.rule,
+            "propensity": decision.propensity,
+            "deadline_ms": self.deadline_ms,
+            "max_cost_usd": self.limits.max_cost_usd,
+            "min_quality": self.limits.min_quality,
+            "features": view.features,
+            "units": view.demand.units,
+            "input_tokens": view.input_tokens,
+            "expected_output_tokens": view.demand.output_tokens,
+            "steer": self._steer(),
+            "exploration": self._exploration(),
+            "trace_id": self.trace_id,
+            "session": self.session,
+            "prompt": self.prompt,
+            "router": self.router,
+            "attempts": self._attempts(),
+            "escalation": self._escalation(),
+            "shadow": self.shadow,
+            "outcome": self.outcome and outcome_json(self.outcome, self.cost_usd),
+            "feedback": self.feedback or [],
+        }
+
+    def _candidates(self) -> list[dict[str, Any]]:
+        decision, chance = self.decision, self.decided.exploration
+        found = candidates_json(decision)
+        for shown, candidate in zip(found, decision.candidates, strict=True):
+            shown["p99_ms"] = round(candidate.prediction.p99_s * 1e3, 4)
+            shown["broken"] = candidate.broken
+            shown["propensity"] = (
+                float(candidate.model == decision.model)
+                if chance is None
+                else chance.propensity(candidate.model)
+            )
+        return found
+
+    def _steer(self) -> dict[str, Any] | None:
+        steer = self.decided.steer
+        if steer is None:
+            return None
+        return {
+            "target": steer.target,
+            "asked": steer.asked,
+            "strongest": steer.strongest,
+            "share_price": steer.share_price,
+            "usd_price": steer.usd_price,
+        }
+
+    def _exploration(self) -> dict[str, Any] | None:
+        chance = self.decided.exploration
+        if chance is None:
+            return None
+        return {
+            "share": chance.share,
+            "draw": chance.draw,
+            "by_chance": chance.by_chance,
+            "policy_model": chance.policy_model,
+        }
+
+    def _attempts(self) -> list[dict[str, Any]]:
+        tried: list[dict[str, Any]] = [
+            {
+                "model": failure.model,
+                "status": failure.code,
+                "message": failure.message,
+                "after_ms": round(failure.after_s * 1e3, 3),
+            }
+            for failure in self.failures
+        ]
+        ended = self.outcome
+        if ended is not None and ended.status == "ok":
+            after_ms = round(ended.total_s * 1e3, 3)
+            escalated = self.escalation is not None and self.escalation.done
+            first = self.decision.model if escalated else ended.model
+            names = (first, ended.model) if escalated else (first,)
+            tried += [{"model": name, "status": "ok", "after_ms": after_ms} for name in names]
+        return tried
+
+    def _escalation(self) -> dict[str, Any] | None:
+        told = self.escalation
+        if told is None:
+            return None
+        return {name: getattr(told, name) for name in Escalation.__slots__}
+
+
+def record_of(decided: Decided, request: Request, *, with_prompt: bool = False) -> Record:
+    """The record of a decision that was just made."""
+    prompt = None
+    if with_prompt and isinstance(request.inputs, Generation):
+        prompt = request.inputs.messages[-1].content
+    return Record(
+        decided,
+        datetime.now(UTC),
+        request.target,
+        request.arrived_s,
+        request.deadline_in_s * 1e3,
+        request.limits,
+        request.trace_id,
+        request.session,
+        prompt,
+    )
+
+
+def decision_json(decision: Decision) -> dict[str, Any]:
+    """A decision as ``POST /v1/route`` shows it; times in milliseconds."""
+    return {
+        "decision_id": decision.id,
+        "model": decision.model,
+        "fallbacks": list(decision.fallbacks),
+        "reason": decision.reason,
+        "latency_class": decision.latency_class,
+        "candidates": candidates_json(decision),
+    }
+
+
+def candidates_json(decision: Decision) -> list[dict[str, Any]]:
+    """Every candidate and what is predicted of it."""
+    return [
+        {
+            "model": candidate.model,
+            "quality": round(candidate.prediction.quality, 6),
+            "p50_ms": round(candidate.prediction.p50_s * 1e3, 4),
+            "p95_ms": round(candidate.prediction.p95_s * 1e3, 4),
+            "cost_usd": candidate.prediction.cost_usd,
+            "feasible": candidate.feasible,
+            "why_not": candidate.why_not,
+        }
+        for candidate in decision.candidates
+    ]
+
+
+def outcome_json(outcome: Outcome, cost_usd: float) -> dict[str, Any]:
+    """What happened; times in milliseconds."""
+    return {
+        "model": outcome.model,
+        "status": outcome.status,
+        "queue_ms": round(outcome.queue_s * 1e3, 3),
+        "run_ms": round(outcome.run_s * 1e3, 3),
+        "first_ms": round(outcome.first_s * 1e3, 3),
+        "total_ms": round(outcome.total_s * 1e3, 3),
+        "batch": outcome.batch,
+        "input_tokens": outcome.input_tokens,
+        "cached_tokens": outcome.cached_tokens,
+        "output_tokens": outcome.output_tokens,
+        "cost_usd": cost_usd,
+    }
