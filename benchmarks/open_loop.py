@@ -31,6 +31,8 @@ class Result:
         achieved: good answers a second.
         statuses: answers by HTTP status; 0 is a connection that broke.
         late_share: requests that left more than 10 ms after their instant.
+        within: good answers a second that came within the deadline.
+        without_retry_after: refusals (429, 503) that did not say when to come again.
     """
 
     offered: float
@@ -42,6 +44,8 @@ class Result:
     p99_ms: float = math.nan
     max_ms: float = math.nan
     late_share: float = 0.0
+    within: float = 0.0
+    without_retry_after: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -75,6 +79,7 @@ class _Connection(asyncio.Protocol):
         self._buffer = b""
         self._need = -1
         self._status = 0
+        self.retry_after = False
         self.due_s = 0.0
         self.busy = False
         self.transport: asyncio.Transport | None = None
@@ -99,6 +104,7 @@ class _Connection(asyncio.Protocol):
             head = self._buffer[:end].lower()
             self._status = int(head[9:12])
             at = head.find(b"content-length:")
+            self.retry_after = b"\r\nretry-after:" in head
             length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
             self._need = end + 4 + length
         if len(self._buffer) >= self._need:
@@ -123,7 +129,12 @@ class _Connection(asyncio.Protocol):
 
 
 async def run(
-    url: str, requests: list[bytes], rate: float, seconds: float, connections: int = 64
+    url: str,
+    requests: list[bytes],
+    rate: float,
+    seconds: float,
+    connections: int = 64,
+    deadline_s: float = math.inf,
 ) -> Result:
     """Offer ``rate`` requests a second for ``seconds``, taking ``requests`` in turn."""
     loop = asyncio.get_running_loop()
@@ -133,14 +144,15 @@ async def run(
     latencies: list[float] = []
     waiting: list[tuple[bytes, float]] = []
     free: deque[_Connection] = deque()
-    late = 0
-    head = 0
+    late = head = silent = 0
 
     def finished(connection: _Connection, status: int) -> None:
-        nonlocal head
+        nonlocal head, silent
         statuses[status] += 1
         if 200 <= status < 300:
             latencies.append(time.perf_counter() - connection.due_s)
+        elif status in (429, 503) and not connection.retry_after:
+            silent += 1
         if connection.transport is None:
             return
         if head < len(waiting):
@@ -178,7 +190,10 @@ async def run(
     took_s = time.perf_counter() - start_s
     for connection in made:
         connection.close()
-    return _summary(rate, seconds, total, sent_s, took_s, statuses, sorted(latencies), late)
+    result = _summary(rate, seconds, total, sent_s, took_s, statuses, sorted(latencies), late)
+    result.within = sum(latency <= deadline_s for latency in latencies) / took_s
+    result.without_retry_after = silent
+    return result
 
 
 async def _settled(statuses: Counter[int], total: int) -> None:

@@ -25,7 +25,7 @@ class Waiting(Generic[T]):
         priority: its class; 0 first.
         deadline_s: monotonic instant after which running it is of no use.
         arrived_s: monotonic instant at which it was queued.
-        dropped: set by ``WorkQueue.drop``; it is skipped when its turn comes.
+        dropped: it has left the queue, and is skipped where a heap still holds it.
     """
 
     item: T
@@ -59,6 +59,7 @@ class WorkQueue(Generic[T]):
         self._max_rows = max_rows
         self._ageing_s = ageing_s
         self._heaps: dict[int, _Heap[T]] = {}
+        self._class_rows: dict[int, int] = {}
         self._served_s: dict[int, float] = {}
         self._sequence = 0
         self._rows = 0
@@ -73,36 +74,49 @@ class WorkQueue(Generic[T]):
         """Rows that wait."""
         return self._rows
 
-    def fits(self, rows: int) -> bool:
-        """Whether ``rows`` more may wait. An empty queue takes any one piece of work."""
-        return self._count == 0 or self._rows + rows <= self._max_rows
+    def fits(self, rows: int, coming: int = 0) -> bool:
+        """Whether ``rows`` more may wait beside those that are ``coming`` already.
+
+        A queue that is empty, with nothing coming, takes any one piece of work.
+        """
+        alone = self._count == 0 and not coming
+        return alone or self._rows + coming + rows <= self._max_rows
 
     def rows_before(self, priority: int) -> int:
         """Rows that are served before a new arrival of this class."""
-        if len(self._heaps) <= 1 and priority in self._heaps:
-            return self._rows
-        return sum(
-            waiting.rows
-            for level, heap in self._heaps.items()
-            if level <= priority
-            for _, _, waiting in heap
-            if not waiting.dropped
-        )
+        return sum(rows for level, rows in self._class_rows.items() if level <= priority)
 
     def push(self, waiting: Waiting[T]) -> None:
         """Queue work; the caller asks ``fits`` first."""
         self._sequence += 1
         heap = self._heaps.setdefault(waiting.priority, [])
         heapq.heappush(heap, (waiting.deadline_s, self._sequence, waiting))
-        self._rows += waiting.rows
-        self._count += 1
+        self._count_in(waiting)
+
+    def evict(self, rows: int, priority: int) -> list[Waiting[T]]:
+        """Take back less urgent work until ``rows`` more fit; empty when that can't be had.
+
+        The least urgent class gives first, and within a class never its most urgent piece while
+        it has another (a leaf of its heap goes, which is found without a search).
+        """
+        levels = sorted((level for level in self._heaps if level > priority), reverse=True)
+        needed = self._rows + rows - self._max_rows
+        if sum(self._class_rows.get(level, 0) for level in levels) < needed:
+            return []
+        evicted: list[Waiting[T]] = []
+        for level in levels:
+            heap = self._heaps[level]
+            while heap and self._rows + rows > self._max_rows:
+                waiting = heap.pop()[2]
+                if not waiting.dropped:
+                    self._count_out(waiting)
+                    evicted.append(waiting)
+        return evicted
 
     def drop(self, waiting: Waiting[T]) -> None:
         """Take back work that still waits, because its client has gone."""
         if not waiting.dropped:
-            waiting.dropped = True
-            self._rows -= waiting.rows
-            self._count -= 1
+            self._count_out(waiting)
 
     def take(self, now_s: float, max_rows: int, run_s: Callable[[int], float]) -> Taken[T]:
         """Form the next batch: the most urgent work, and what may ride along without harm.
@@ -118,20 +132,20 @@ class WorkQueue(Generic[T]):
         batch: list[Waiting[T]] = []
         expired: list[Waiting[T]] = []
         rows = 0
-        tightest_s = float("inf")
+        held_s = float("inf")  # the tightest deadline among the members that hold theirs
         while (heap := self._next_heap(now_s)) is not None:
             waiting = heap[0][2]
             if waiting.deadline_s < now_s:
-                expired.append(self._pop(heap, now_s))
+                expired.append(self._pop(heap))
                 continue
-            if batch and (
-                rows + waiting.rows > max_rows
-                or self._harms(now_s, tightest_s, run_s, rows, waiting.rows)
-            ):
+            done_s = now_s + run_s(rows + waiting.rows)
+            if batch and (rows + waiting.rows > max_rows or done_s > held_s):
                 break
-            batch.append(self._pop(heap, now_s))
+            batch.append(self._pop(heap))
+            self._served_s[waiting.priority] = now_s
             rows += waiting.rows
-            tightest_s = min(tightest_s, waiting.deadline_s)
+            if waiting.deadline_s >= done_s:
+                held_s = min(held_s, waiting.deadline_s)
         return Taken(batch, expired)
 
     def clear(self) -> Iterator[Waiting[T]]:
@@ -139,15 +153,25 @@ class WorkQueue(Generic[T]):
         for heap in self._heaps.values():
             yield from (waiting for _, _, waiting in heap if not waiting.dropped)
         self._heaps.clear()
+        self._class_rows.clear()
         self._rows = self._count = 0
 
-    def _pop(self, heap: _Heap[T], now_s: float) -> Waiting[T]:
+    def _pop(self, heap: _Heap[T]) -> Waiting[T]:
         waiting = heapq.heappop(heap)[2]
+        self._count_out(waiting)
+        return waiting
+
+    def _count_in(self, waiting: Waiting[T]) -> None:
+        self._rows += waiting.rows
+        self._count += 1
+        level = waiting.priority
+        self._class_rows[level] = self._class_rows.get(level, 0) + waiting.rows
+
+    def _count_out(self, waiting: Waiting[T]) -> None:
+        waiting.dropped = True
         self._rows -= waiting.rows
         self._count -= 1
-        self._served_s[waiting.priority] = now_s
-        waiting.dropped = True
-        return waiting
+        self._class_rows[waiting.priority] -= waiting.rows
 
     def _next_heap(self, now_s: float) -> _Heap[T] | None:
         best: _Heap[T] | None = None
@@ -164,14 +188,3 @@ class WorkQueue(Generic[T]):
             if key < best_key:
                 best, best_key = heap, key
         return best
-
-    def _harms(
-        self,
-        now_s: float,
-        tightest_s: float,
-        run_s: Callable[[int], float],
-        rows: int,
-        more: int,
-    ) -> bool:
-        """Whether ``more`` rows would make a member miss a deadline it now holds."""
-        return now_s + run_s(rows) <= tightest_s < now_s + run_s(rows + more)

@@ -1,7 +1,7 @@
 """The local backend of a tensor model: queue, micro-batch, run, hand back.
 
-Requests that arrive while a run is in progress, or within one turn of the event loop, share the
-next run; a request that finds the model idle never waits for company. Runs expected to take
+A request that finds the model idle runs at once; those that arrive while a run is in progress, or
+later within the same turn of the event loop, share the next one. Runs expected to take
 less than ``_ON_LOOP_S`` happen on the event loop itself (a thread hop costs more than they do);
 longer ones on the model's own thread, so that the loop stays responsive.
 """
@@ -30,6 +30,7 @@ from turnout.errors import (
 from turnout.types import Tensors
 
 _ON_LOOP_S = 0.0008
+_LEAST_RETRY_S = 0.05
 
 
 class RunTimes(Protocol):
@@ -91,6 +92,8 @@ class LocalTensors:
         self._runner: TensorRunner | None = None
         self._task: TensorTask | None = None
         self._running = 0
+        self._preparing_rows = 0
+        self._accepted = 0
         self._drain_due = False
         self._stopping = False
         self._idle = asyncio.Event()
@@ -132,28 +135,80 @@ class LocalTensors:
         if self._stopping:
             raise Draining("this model is being stopped; retry elsewhere", retry_after_s=1.0)
         rows = len(next(iter(tensors.values())))
-        if not self._queue.fits(rows):
-            raise QueueFull(self._name, len(self._queue), self._retry_after_s())
-        loop = asyncio.get_running_loop()
-        if self._heavy_prepare:
-            prepared = await loop.run_in_executor(None, task.prepare, tensors)
-        else:
-            prepared = task.prepare(tensors)
-        waiting = Waiting(
-            _Work(prepared, rows, loop.create_future()),
-            rows,
-            ticket.priority,
-            ticket.deadline_s,
-            self._clock(),
-        )
-        self._queue.push(waiting)
+        self._admit(rows, ticket)
+        self._accepted += 1
         self._idle.clear()
+        try:
+            prepared = await self._prepare(task, tensors, rows)
+            if self._may_run_at_once(rows):
+                return self._run_at_once(prepared, rows, ticket)
+            return await self._wait_turn(prepared, rows, ticket)
+        finally:
+            self._accepted -= 1
+            if not self._accepted:
+                self._idle.set()
+
+    def _admit(self, rows: int, ticket: Ticket) -> None:
+        """Refuse now what would be refused later, when it has cost something.
+
+        Raises:
+            QueueFull: the queue is full, and nothing less urgent can give way.
+            DeadlineUnreachable: the wait behind what is already here outlasts the deadline.
+        """
+        queue = self._queue
+        if not queue.fits(rows, self._preparing_rows):
+            evicted = queue.evict(rows + self._preparing_rows, ticket.priority)
+            if not evicted:
+                raise QueueFull(self._name, len(queue), self._retry_after_s(queue.rows))
+            for one in evicted:
+                self._fail(one, QueueFull(self._name, len(queue), self._retry_after_s(queue.rows)))
+        ahead = queue.rows_before(ticket.priority) if len(queue) else 0
+        if ahead and self._clock() + self._wait_s(ahead) > ticket.deadline_s:
+            raise DeadlineUnreachable(
+                f"{ahead} rows are ahead of this request in the queue of model {self._name!r}: "
+                "its deadline would pass before it runs",
+                retry_after_s=self._retry_after_s(ahead),
+            )
+
+    async def _prepare(self, task: TensorTask, tensors: Tensors, rows: int) -> Tensors:
+        if not self._heavy_prepare:
+            return task.prepare(tensors)
+        self._preparing_rows += rows
+        try:
+            return await asyncio.get_running_loop().run_in_executor(None, task.prepare, tensors)
+        finally:
+            self._preparing_rows -= rows
+
+    def _may_run_at_once(self, rows: int) -> bool:
+        """Whether the model is idle, nobody came before in this turn, and the run is short."""
+        return (
+            not (self._drain_due or self._running or len(self._queue))
+            and self._times.run_s(rows) < _ON_LOOP_S
+        )
+
+    def _run_at_once(self, prepared: Tensors, rows: int, ticket: Ticket) -> Ran:
+        """Run one request here and now; what else arrives in this turn shares the next run."""
+        self._wake(asyncio.get_running_loop())
+        start_s = self._clock()
+        if ticket.deadline_s < start_s:
+            raise self._too_late(0.0)
+        result = self._run_alone(prepared)
+        if isinstance(result, TurnoutError):
+            raise result
+        run_s = self._clock() - start_s
+        self._times.observe_run(rows, run_s)
+        return Ran(result, 0.0, run_s, rows)
+
+    async def _wait_turn(self, prepared: Tensors, rows: int, ticket: Ticket) -> Ran:
+        loop = asyncio.get_running_loop()
+        work = _Work(prepared, rows, loop.create_future())
+        waiting = Waiting(work, rows, ticket.priority, ticket.deadline_s, self._clock())
+        self._queue.push(waiting)
         self._wake(loop)
         try:
-            return await waiting.item.answer
+            return await work.answer
         except asyncio.CancelledError:
             self._queue.drop(waiting)
-            self._settle()
             raise
 
     def _load(self) -> tuple[TensorRunner, TensorTask, Active]:
@@ -162,9 +217,24 @@ class LocalTensors:
         check_fit(self._name, runner, task)
         return runner, task, active
 
-    def _retry_after_s(self) -> float:
-        batches = -(-self._queue.rows // self._max_rows)
-        return batches * self._times.run_s(self._max_rows)
+    def _wait_s(self, rows: int) -> float:
+        """Expected time until so many rows have run."""
+        full, rest = divmod(rows, self._max_rows)
+        return full * self._times.run_s(self._max_rows) + (self._times.run_s(rest) if rest else 0.0)
+
+    def _retry_after_s(self, rows: int) -> float:
+        return max(self._wait_s(rows), _LEAST_RETRY_S)
+
+    def _too_late(self, waited_s: float) -> DeadlineUnreachable:
+        return DeadlineUnreachable(
+            f"the deadline passed after {waited_s * 1e3:.3g} ms in the queue of model "
+            f"{self._name!r}",
+            retry_after_s=self._retry_after_s(self._queue.rows),
+        )
+
+    def _fail(self, waiting: Waiting[_Work], error: TurnoutError) -> None:
+        if not waiting.item.answer.done():
+            waiting.item.answer.set_exception(error)
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         """Form a batch at the next turn of the loop, once what arrives together has arrived."""
@@ -174,21 +244,14 @@ class LocalTensors:
 
     def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
         self._drain_due = False
+        if not len(self._queue):
+            return
         now_s = self._clock()
         taken = self._queue.take(now_s, self._max_rows, self._times.run_s)
         for late in taken.expired:
-            if not late.item.answer.done():
-                waited_ms = (now_s - late.arrived_s) * 1e3
-                late.item.answer.set_exception(
-                    DeadlineUnreachable(
-                        f"the deadline passed after {waited_ms:.3g} ms in the queue of model "
-                        f"{self._name!r}",
-                        retry_after_s=self._retry_after_s(),
-                    )
-                )
+            self._fail(late, self._too_late(now_s - late.arrived_s))
         batch = taken.batch
         if not batch:
-            self._settle()
             return
         rows = sum(waiting.rows for waiting in batch)
         self._running = len(batch)
@@ -213,22 +276,26 @@ class LocalTensors:
             results = (
                 [self._failure(error)]
                 if len(batch) == 1
-                else [self._run_alone(waiting.item) for waiting in batch]
+                else [self._run_alone(waiting.item.tensors) for waiting in batch]
             )
         return results, self._clock() - start_s
 
     def _run_together(self, works: Sequence[_Work]) -> list[_Result]:
-        task, runner = self._task, self._runner
-        if task is None or runner is None:
-            raise LoadFailed(self._name, "is not loaded")
+        task, runner = self._loaded()
         if len(works) == 1:
             return [task.finish(runner.run(works[0].tensors))]
         outputs = task.finish(runner.run(task.collate([work.tensors for work in works])))
         return _split(outputs, works)
 
-    def _run_alone(self, work: _Work) -> _Result:
+    def _loaded(self) -> tuple[TensorTask, TensorRunner]:
+        if self._task is None or self._runner is None:
+            raise LoadFailed(self._name, "is not loaded")
+        return self._task, self._runner
+
+    def _run_alone(self, tensors: Tensors) -> _Result:
         try:
-            return self._run_together([work])[0]
+            task, runner = self._loaded()
+            return task.finish(runner.run(tensors))
         except Exception as error:  # noqa: BLE001 - an engine may raise anything
             return self._failure(error)
 
@@ -261,12 +328,6 @@ class LocalTensors:
             self._times.observe_run(rows, run_s)
         if len(self._queue):
             self._wake(loop)
-        else:
-            self._settle()
-
-    def _settle(self) -> None:
-        if not len(self._queue) and not self._running:
-            self._idle.set()
 
 
 def _split(outputs: Tensors, works: Sequence[_Work]) -> list[_Result]:

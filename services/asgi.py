@@ -9,14 +9,18 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from services.access_log import AccessLog
 from services.bulk import routes as bulk_routes
 from services.bulk.bulk import Bulk
+from services.door import Door, door_of
+from services.gate import overloaded, stand_before
 from services.http import (
     ClientGone,
+    Headers,
     Http,
     Receive,
     Reply,
@@ -29,10 +33,11 @@ from services.http import (
     until_gone,
 )
 from services.plane import Plane
-from services.protocols import errors
+from services.protocols import errors, options
 from services.protocols.native import Native
 from services.protocols.open_inference import OpenInference
 from services.protocols.openai import OpenAI
+from turnout.errors import Overloaded
 from turnout.types import Task
 
 App = Callable[[Scope, Receive, Send], Any]
@@ -68,6 +73,7 @@ class FrontDoor:
         self._native: Native | None = None
         self._oip: OpenInference | None = None
         self._limit_bytes = 0
+        self._door: Door | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection event (HTTP request, lifespan)."""
@@ -82,10 +88,29 @@ class FrontDoor:
         if route is None:
             await self._rest(scope, receive, send)
             return
+        door = self._door
+        if route.short is None or door is None:
+            with suppress(ClientGone):
+                await self._answer(route, scope, receive, send)
+            return
+        if door.crowded and not door.admits(_class_of(scope["headers"]) or route.short):
+            door.refuse()
+            stand_before(send, door, self._short)
+            await send_reply(send, route.on_error(overloaded(door.retry_after_s)))
+            return
+        entered_s = door.enter()
         try:
             await self._answer(route, scope, receive, send)
         except ClientGone:
             return
+        finally:
+            door.leave(entered_s)
+            stand_before(send, door, self._short)
+
+    def _short(self, path: bytes) -> tuple[str, Callable[[Exception], Reply]] | None:
+        """The default class and form of errors of a short request's path; None for others."""
+        route = self._routes.get(("POST", path.decode("latin-1")))
+        return None if route is None or route.short is None else (route.short, route.on_error)
 
     async def _answer(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         method, path, query = scope["method"], scope["path"], scope.get("query_string", b"")
@@ -120,6 +145,9 @@ class FrontDoor:
             reply = route.on_error(error)
             if route.streams:
                 reply.headers.append((b"connection", b"close"))
+        plane = self._plane()
+        if plane is not None and plane.draining:
+            reply.headers.append((b"connection", b"close"))
         await send_reply(send, reply)
         if self._access_log is not None:
             self._access_log.add(http, reply, time.monotonic() - began_s)
@@ -144,19 +172,21 @@ class FrontDoor:
         }.get((method, verb))
         if handler is None:
             return None
-        route = Route(partial(handler, name=name), errors.open_inference, watch=self._slow(name))
+        short = self._short_class(name) if verb == "infer" else None
+        on_error = errors.open_inference
+        route = Route(partial(handler, name=name), on_error, watch=verb == "infer", short=short)
         plane = self._plane()
         if plane is not None and (name in plane.catalog.routes or name in plane.catalog.models):
             self._routes[method, path] = route
         return route
 
-    def _slow(self, name: str) -> bool:
-        """Whether work of this name is long enough to be worth stopping."""
+    def _short_class(self, name: str) -> str | None:
+        """The default class of requests to a tabular route or model: these are short."""
         plane = self._plane()
-        if plane is None:
-            return False
-        entry = plane.catalog.routes.get(name) or plane.catalog.models.get(name)
-        return entry is not None and entry.task is not Task.TABULAR
+        entry = plane and (plane.catalog.routes.get(name) or plane.catalog.models.get(name))
+        if plane is None or entry is None or entry.task is not Task.TABULAR:
+            return None
+        return options.default_class(plane.catalog, name, entry.task)
 
     def _open(self) -> None:
         plane = self._plane()
@@ -165,6 +195,9 @@ class FrontDoor:
         openai, oip, native = OpenAI(plane), OpenInference(plane), Native(plane)
         self._oip, self._native = oip, native
         self._limit_bytes = plane.catalog.gateway.max_body
+        self._door = door_of(
+            plane.catalog, plane.clock, lambda: plane.metrics.turned_away(Overloaded.code)
+        )
         self._routes = {
             ("POST", "/v1/chat/completions"): Route(openai.chat, errors.openai, watch=True),
             ("POST", "/v1/embeddings"): Route(openai.embeddings, errors.openai, watch=True),
@@ -191,3 +224,10 @@ class FrontDoor:
             plane.measure()
         content_type, body = exposition()
         return Reply(200, [(b"content-type", content_type.encode())], body)
+
+
+def _class_of(headers: Headers) -> str | None:
+    for name, value in headers:
+        if name == b"x-latency-class":
+            return value.decode("latin-1")
+    return None

@@ -19,11 +19,13 @@ from services.access_log import AccessLog
 from services.asgi import FrontDoor
 from services.bulk.bulk import Bulk
 from services.compose import compose
+from services.leaving import on_sigterm
 from services.plane import Plane
 from turnout.catalog import Catalog
 from turnout.settings import from_environment
 
 _TICK_S = 0.5
+_COLLECT = (20_000, 20, 50)
 
 
 class TurnoutService(Service[Any]):
@@ -69,6 +71,7 @@ class Endpoint:
         if self.bulk is not None:
             await self.bulk.start()
         self._ticking = asyncio.get_running_loop().create_task(self._tick())
+        on_sigterm(self._drain)
 
     @bentoml.on_shutdown
     async def close(self) -> None:
@@ -81,12 +84,17 @@ class Endpoint:
         self.plane.metrics.flush()
         self.plane.log.close()
 
+    def _drain(self) -> None:
+        self.plane.draining = True
+
     async def _tick(self) -> None:
         """Keep the metrics of this worker current for scrapes that another worker answers."""
         await self.plane.fleet.settled()
-        # What start-up made stays: a full collection would walk it for tens of milliseconds.
+        # What start-up made stays: a full collection would walk it for tens of milliseconds. What
+        # requests make is freed by reference counts; cycles are rare, so looking for them is too.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*_COLLECT)
         while True:
             await asyncio.sleep(_TICK_S)
             self.plane.measure()

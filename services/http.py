@@ -21,6 +21,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Headers = list[tuple[bytes, bytes]]
 T = TypeVar("T")
 
+_PATIENCE_S = 0.02
+_GONE = "the client went"
 JSON = (b"content-type", b"application/json")
 
 
@@ -66,16 +68,18 @@ class Route:
 
     Attributes:
         handler: answers it.
-        watch: stop the work when the client goes. Costs two tasks a request, so the shortest
-            requests go without.
+        watch: stop the work when the client goes.
         on_error: this protocol's own shape of an error.
         streams: the handler reads the body itself, from ``Http.pieces``, and sets its limit.
+        short: class of a request that names none, where answering takes well under a millisecond:
+            the door counts these. None elsewhere.
     """
 
     handler: Handler
     on_error: Callable[[Exception], Reply]
     watch: bool = field(default=False)
     streams: bool = field(default=False)
+    short: str | None = field(default=None)
 
 
 def json_reply(value: object, status: int = 200, headers: Headers | None = None) -> Reply:
@@ -167,21 +171,34 @@ async def send_reply(send: Send, reply: Reply) -> None:
 async def until_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """Run ``work``; cancel it when the client goes first.
 
+    Looks for that only after ``_PATIENCE_S``: most answers are out by then, and looking takes a
+    task.
+
     Raises:
         ClientGone: the client went.
     """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(receive))
+    loop = asyncio.get_running_loop()
+    working = asyncio.current_task()
+    watching: list[asyncio.Task[None]] = []
+
+    async def watch() -> None:
+        await _disconnected(receive)
+        if working is not None:
+            working.cancel(_GONE)
+
+    timer = loop.call_later(_PATIENCE_S, lambda: watching.append(loop.create_task(watch())))
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientGone
+        return await work
+    except asyncio.CancelledError as error:
+        if error.args != (_GONE,):
+            raise
+        if working is not None:
+            working.uncancel()
+        raise ClientGone from None
     finally:
-        for pending in (task, gone):
-            if not pending.done():
-                pending.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+        timer.cancel()
+        for task in watching:
+            task.cancel()
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -7,6 +7,7 @@ together, a few times a second and before each scrape.
 
 from __future__ import annotations
 
+from collections import Counter as TallyOf
 from collections.abc import Mapping
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -142,6 +143,7 @@ class Metrics:
             registry=registry,
         )
         self._pending: list[Ended] = []
+        self._turned_away: TallyOf[str] = TallyOf()
         self._tally = Tally(self)
 
     def decided(self, decision: Decision) -> None:
@@ -165,8 +167,15 @@ class Metrics:
         """
         self._pending.append((decision, outcome, held, cost_usd, within))
 
+    def turned_away(self, code: str) -> None:
+        """Count a request that ended before a model was chosen; shown after the next ``flush``."""
+        self._turned_away[code] += 1
+
     def flush(self) -> None:
         """Bring every metric up to date with what has ended."""
+        for code, count in self._turned_away.items():
+            self.refused.labels(code).inc(count)
+        self._turned_away.clear()
         pending, self._pending = self._pending, []
         if pending:
             self._tally.add(pending)

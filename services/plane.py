@@ -176,7 +176,7 @@ class Plane:
         try:
             record = self._record(request, trial=False)
         except TurnoutError as error:
-            self.metrics.refused.labels(error.code).inc()
+            self.metrics.turned_away(error.code)
             raise
         return record
 

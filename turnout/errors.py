@@ -5,7 +5,7 @@
     │  ├─ UnknownModel · UnknownRoute · UnknownClass
     │  └─ PayloadTooLarge
     ├─ CapacityError           right request, wrong moment: try again
-    │  └─ QueueFull · DeadlineUnreachable · OverMemoryBudget · Draining
+    │  └─ QueueFull · DeadlineUnreachable · OverMemoryBudget · Overloaded · Draining
     ├─ RunnerError             a model could not load or run
     │  └─ LoadFailed · RunFailed · UpstreamFailed · Cancelled
     ├─ ConfigError             what an operator wrote cannot work
@@ -115,6 +115,12 @@ class OverMemoryBudget(CapacityError):
     """Loading the model would exceed the memory budget and nothing may be evicted."""
 
     code = "over_memory_budget"
+
+
+class Overloaded(CapacityError):
+    """More requests arrive than the gateway itself can answer in time."""
+
+    code = "overloaded"
 
 
 class Draining(CapacityError):

@@ -121,7 +121,7 @@ class OnnxRunner:
         if self._session is None:
             raise RunFailed(self._name, "is not loaded; call load first")
         try:
-            produced = self._session.run(None, dict(tensors))
+            produced = self._session.run(self._outputs, dict(tensors))
         except Exception as error:
             # onnxruntime raises a class of its own for each status, and ValueError for names.
             raise RunFailed(self._name, explain(self._session, tensors, error)) from error

@@ -59,7 +59,7 @@ def datatype_of(dtype: np.dtype[Any]) -> str:
     """
     if dtype.kind in "OSU":
         return BYTES
-    name = _NAMES.get(dtype.newbyteorder("<"))
+    name = _NAMES.get(dtype) or _NAMES.get(dtype.newbyteorder("<"))
     if name is None:
         raise InvalidRequest(f"the Open Inference Protocol has no datatype for numpy {dtype}")
     return name

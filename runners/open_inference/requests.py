@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from runners.open_inference import plain
 from runners.open_inference.messages import (
     InferRequest,
     OutputWish,
@@ -33,6 +34,8 @@ def decode_request(body: bytes | memoryview, header_length: int | None) -> Infer
     Raises:
         InvalidRequest: says which tensor or key is wrong, and how.
     """
+    if header_length is None and (found := plain.read(body)) is not None:
+        return found
     document, raw = split(body, header_length)
     parameters = read_parameters(document, "the request")
     return InferRequest(

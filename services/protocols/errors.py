@@ -21,6 +21,7 @@ _STATUS = {
     "queue_full": 429,
     "deadline_unreachable": 503,
     "over_memory_budget": 503,
+    "overloaded": 503,
     "draining": 503,
     "capacity": 503,
     "load_failed": 503,

@@ -9,11 +9,11 @@ DECISION = Decision("a", "fraud", "small", ("large",), "why", "cheapest", "realt
 def test_an_equal_request_gets_the_same_decision_under_its_own_id_for_a_moment() -> None:
     recent = Recent()
     recent.remember("key", DECISION, 1.0)
-    again = recent.recall("key", "b", 1.004)
+    again = recent.recall("key", "b", 1.04)
     assert again is not None
     assert again.id == "b"
     assert (again.model, again.fallbacks, again.reason) == ("small", ("large",), "why")
-    assert recent.recall("key", "b", 1.006) is None
+    assert recent.recall("key", "b", 1.06) is None
     assert recent.recall("other", "b", 1.0) is None
 
 

@@ -137,3 +137,117 @@ def test_without_ageing_no_class_overtakes_a_more_urgent_one(given_: list) -> No
         queue.push(one)
     order = [(waiting[item].priority, waiting[item].deadline_s) for item in drained(queue)]
     assert order == sorted(order)
+
+
+def test_a_full_queue_gives_up_its_least_urgent_work_first() -> None:
+    queue: WorkQueue[int] = WorkQueue(4)
+    for item, priority in enumerate((2, 1, 2, 0)):
+        queue.push(work(item, priority=priority))
+    assert not queue.fits(2)
+    assert {waiting.item for waiting in queue.evict(2, priority=0)} == {0, 2}
+    assert queue.fits(2)
+    assert queue.evict(3, priority=1) == []
+    assert drained(queue) == [3, 1]
+
+
+def test_expired_work_does_not_count_as_service_of_its_class() -> None:
+    queue: WorkQueue[int] = WorkQueue(100, ageing_s=1.0)
+    queue.push(work(1, priority=2, deadline_s=0.5))
+    queue.push(work(2, priority=2, deadline_s=99.0))
+    queue.push(work(3, priority=0, deadline_s=99.0, arrived_s=1.9))
+    taken = queue.take(2.0, 1, lambda rows: 0.0)
+    assert [w.item for w in taken.expired] == [1]
+    assert [w.item for w in taken.batch] == [2]
+
+
+Arrivals = st.lists(
+    st.tuples(st.integers(0, 2), st.floats(0.001, 5), st.integers(1, 6)), min_size=1, max_size=40
+)
+
+
+@given(Arrivals, st.integers(1, 16), st.floats(0.0001, 0.2))
+def test_no_member_of_a_batch_misses_a_deadline_that_a_smaller_batch_would_have_held(
+    given_: list, max_rows: int, per_row_s: float
+) -> None:
+    queue: WorkQueue[int] = WorkQueue(10_000)
+    for item, (priority, deadline_s, rows) in enumerate(given_):
+        queue.push(work(item, priority=priority, deadline_s=deadline_s, rows=rows))
+    batch = queue.take(0.0, max_rows, lambda rows: per_row_s * rows).batch
+    rows = 0
+    for taken in batch:
+        rows += taken.rows
+    together_s = per_row_s * rows
+    rows = 0
+    for taken in batch:
+        rows += taken.rows
+        held = per_row_s * rows <= min(w.deadline_s for w in batch[: batch.index(taken) + 1])
+        if held and rows < sum(w.rows for w in batch):
+            # All up to here held their deadlines as a batch; what joined after did not cost one.
+            first = batch[: batch.index(taken) + 1]
+            assert all(together_s <= w.deadline_s for w in first)
+
+
+@given(Arrivals, st.integers(0, 2), st.integers(1, 30), st.integers(1, 60))
+def test_eviction_takes_only_less_urgent_work_and_only_when_it_helps(
+    given_: list, priority: int, rows: int, bound: int
+) -> None:
+    queue: WorkQueue[int] = WorkQueue(bound)
+    accepted: dict[int, Waiting[int]] = {}
+    for item, (level, deadline_s, size) in enumerate(given_):
+        if queue.fits(size):
+            accepted[item] = work(item, priority=level, deadline_s=deadline_s, rows=size)
+            queue.push(accepted[item])
+    fitted, before = queue.fits(rows), queue.rows
+    evicted = [] if fitted else queue.evict(rows, priority)
+    assert all(waiting.priority > priority for waiting in evicted)
+    assert queue.rows == before - sum(waiting.rows for waiting in evicted)
+    assert queue.fits(rows) or not evicted
+    rest = {waiting.item for waiting in queue.clear()}
+    gone = {waiting.item for waiting in evicted}
+    assert len(gone) == len(evicted)
+    assert not rest & gone
+    assert rest | gone == set(accepted)
+
+
+@given(Arrivals, st.integers(1, 40))
+def test_rows_ahead_and_the_bound_are_what_is_really_there(given_: list, bound: int) -> None:
+    queue: WorkQueue[int] = WorkQueue(bound)
+    held: list[Waiting[int]] = []
+    for item, (level, deadline_s, size) in enumerate(given_):
+        if queue.fits(size):
+            held.append(work(item, priority=level, deadline_s=deadline_s, rows=size))
+            queue.push(held[-1])
+        if item % 3 == 2:
+            queue.drop(held[item % len(held)])
+        if item % 4 == 3:
+            queue.take(0.5, 4, lambda rows: 0.01 * rows)
+        alive = [waiting for waiting in held if not waiting.dropped]
+        for priority in range(3):
+            assert queue.rows_before(priority) == sum(
+                waiting.rows for waiting in alive if waiting.priority <= priority
+            )
+        assert queue.rows == sum(waiting.rows for waiting in alive)
+        assert queue.rows <= bound or len(queue) == 1
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.integers(1, 8)), min_size=20, max_size=120),
+    st.integers(1, 8),
+)
+def test_a_waiting_class_is_served_within_its_ageing_time_whatever_else_arrives(
+    arrivals: list, max_rows: int
+) -> None:
+    step_s, ageing_s = 0.1, 0.5
+    queue: WorkQueue[str] = WorkQueue(10_000, ageing_s=ageing_s)
+    for number in range(200):
+        queue.push(Waiting(f"bulk {number}", 1, 2, float("inf"), 0.0))
+    last_s, served = 0.0, 0
+    for tick, (priority, rows) in enumerate(arrivals):
+        now_s = (tick + 1) * step_s
+        queue.push(Waiting("urgent", rows, priority, now_s + 99.0, now_s))
+        taken = queue.take(now_s, max_rows, lambda rows: 0.0)
+        if any(waiting.priority == 2 for waiting in taken.batch):
+            last_s = now_s
+        served += sum(waiting.priority == 2 for waiting in taken.batch)
+        # Two classes can have aged at once; each then gives way for one run.
+        assert served == 200 or now_s - last_s <= ageing_s + 3 * step_s

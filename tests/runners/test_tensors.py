@@ -184,6 +184,85 @@ async def test_stopping_finishes_what_is_accepted_and_refuses_the_rest() -> None
         await local.infer(x(1), ticket())
 
 
+async def test_an_idle_model_runs_at_once_and_company_shares_the_next_run() -> None:
+    local, runner = await backend()
+    first = asyncio.create_task(local.infer(x(1), ticket()))
+    rest = [asyncio.create_task(local.infer(x(i), ticket())) for i in (2, 3, 4)]
+    await asyncio.gather(first, *rest)
+    assert runner.batches == [1, 3]
+    assert [(await task).batch for task in (first, *rest)] == [1, 3, 3, 3]
+    await local.stop()
+
+
+async def test_urgent_work_takes_the_place_of_bulk_in_a_full_queue() -> None:
+    runner = Gated()
+    local, _ = await backend(run_s=SLOW, runner=runner, max_queue=2)
+    runs = asyncio.create_task(local.infer(x(1), ticket()))
+    while not local.load_now().running:
+        await asyncio.sleep(0)
+    bulk = [asyncio.create_task(local.infer(x(i), ticket(priority=2))) for i in (2, 3)]
+    while local.load_now().queued < 2:
+        await asyncio.sleep(0)
+    urgent = asyncio.create_task(local.infer(x(7, 8), ticket(priority=0)))
+    refused = await asyncio.gather(*bulk, return_exceptions=True)
+    assert [type(each) for each in refused] == [QueueFull, QueueFull]
+    assert all(each.retry_after_s > 0 for each in refused if isinstance(each, QueueFull))
+    with pytest.raises(QueueFull):
+        await local.infer(x(9), ticket(priority=2))
+    runner.gate.set()
+    assert (await urgent).tensors["y"].tolist() == [14, 16]
+    await runs
+    await local.stop()
+
+
+async def test_a_wait_that_outlasts_the_deadline_is_refused_at_the_door() -> None:
+    runner = Gated()
+    local, _ = await backend(run_s=SLOW, runner=runner, clock=lambda: 0.0)
+    runs = asyncio.create_task(local.infer(x(1), ticket()))
+    while not local.load_now().running:
+        await asyncio.sleep(0)
+    ahead = asyncio.create_task(local.infer(x(2, 3), ticket()))
+    while not local.load_now().queued:
+        await asyncio.sleep(0)
+    with pytest.raises(DeadlineUnreachable) as caught:
+        await local.infer(x(4), ticket(deadline_s=0.5))
+    assert caught.value.retry_after_s > 0
+    behind = asyncio.create_task(local.infer(x(4), ticket(deadline_s=60.0)))
+    runner.gate.set()
+    await asyncio.gather(runs, ahead, behind)
+    await local.stop()
+
+
+class SlowToPrepare(Plain):
+    """Prepares only once its gate opens."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+
+    def prepare(self, tensors: Tensors) -> Tensors:
+        assert self.gate.wait(10)
+        return super().prepare(tensors)
+
+
+async def test_stopping_waits_for_what_is_still_being_prepared() -> None:
+    runner, task = Doubler(), SlowToPrepare()
+    local = LocalTensors(
+        "m", lambda: (runner, task), ModelLatency(FAST), max_queue=3, heavy_prepare=True
+    )
+    await local.start()
+    accepted = [asyncio.create_task(local.infer(x(i), ticket())) for i in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFull):
+        await local.infer(x(1, 2, 3), ticket())
+    stopping = asyncio.create_task(local.stop())
+    await asyncio.sleep(0)
+    assert not runner.closed
+    task.gate.set()
+    assert [ran.tensors["y"][0] for ran in await asyncio.gather(*accepted)] == [0, 2, 4]
+    await stopping
+    assert runner.closed
+
+
 async def test_before_it_is_loaded_it_says_so() -> None:
     local = LocalTensors("m", lambda: (Doubler(), Plain()), ModelLatency(FAST))
     with pytest.raises(LoadFailed):

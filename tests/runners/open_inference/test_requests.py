@@ -253,3 +253,45 @@ def test_a_header_length_beyond_the_body_is_refused():
     assert header_length_of(b" 12 ") == 12
     with pytest.raises(InvalidRequest, match="says 99 bytes of JSON, the body has 2"):
         decode_request(b"{}", 99)
+
+
+plain_tensors = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from(["x", "y", ""]),
+        "datatype": st.sampled_from(["FP32", "FP64", "INT64", "fp32"]),
+        "shape": st.lists(st.integers(-2, 3), max_size=3),
+        "data": st.lists(
+            st.one_of(
+                st.floats(allow_nan=False, allow_infinity=False),
+                st.integers(-(2**70), 2**70),
+                st.sampled_from([True, None, "1", [1.0]]),
+            ),
+            max_size=6,
+        ),
+    }
+)
+
+
+def read_or_refused(body):
+    """The request, or the message that refuses it."""
+    try:
+        return decode_request(body, None)
+    except InvalidRequest as error:
+        return str(error)
+
+
+@given(st.lists(plain_tensors, max_size=2), st.one_of(st.none(), st.text(max_size=3)))
+def test_the_short_way_reads_what_the_long_way_reads(entries, request_id):
+    document = {"inputs": entries} | ({} if request_id is None else {"id": request_id})
+    short = json.dumps(document).encode()
+    # An empty list of outputs means the same and takes the general reader.
+    long = json.dumps(document | {"outputs": []}).encode()
+    expected, got = read_or_refused(long), read_or_refused(short)
+    if isinstance(expected, str) or isinstance(got, str):
+        assert got == expected
+        return
+    assert got.id == expected.id
+    assert list(got.tensors) == list(expected.tensors)
+    for name, tensor in got.tensors.items():
+        assert tensor.dtype == expected.tensors[name].dtype
+        np.testing.assert_array_equal(tensor, expected.tensors[name])
