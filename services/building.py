@@ -68,7 +68,7 @@ def ensure(
         ArtifactInvalid: some could not be built (the others were), each with the way out.
     """
     wanted = {
-        (model.artifact.tag, version_of(model.artifact)): model.artifact
+        (model.artifact.tag, version_of(model.artifact)): (name, model.artifact)
         for name, model in catalog.models.items()
         if model.artifact is not None
         and (only is None or name in only or model.artifact.tag in only)
@@ -77,15 +77,24 @@ def ensure(
         raise ArtifactInvalid(f"the catalog has no model or tag named {', '.join(sorted(only))}")
     folders: dict[str, Path] = {}
     problems: list[str] = []
-    for artifact in wanted.values():
+    for name, artifact in wanted.values():
         try:
-            folders[artifact.tag] = ensure_one(artifact, report, recipe_of)
+            if artifact.optimize is not None and _added(artifact) is None:
+                folders[artifact.tag] = _optimized(catalog, name, report)
+            else:
+                folders[artifact.tag] = ensure_one(artifact, report, recipe_of)
         except ArtifactInvalid as error:
             problems.append(f"{artifact.tag}: {error}")
             report(f"{artifact.tag}: failed: {error}")
     if problems:
         raise ArtifactInvalid("\n".join(problems))
     return folders
+
+
+def _optimized(catalog: Catalog, name: str, report: Report) -> Path:
+    from services import optimizing
+
+    return optimizing.optimize(catalog, name, lambda line: report(f"{name}: {line}")).path
 
 
 def ensure_one(artifact: Artifact, report: Report, recipe_of: RecipeOf = load_recipe) -> Path:
@@ -96,8 +105,11 @@ def ensure_one(artifact: Artifact, report: Report, recipe_of: RecipeOf = load_re
     """
     target = home() / "models" / artifact.tag / version_of(artifact)
     if (added := _added(artifact)) is not None:
-        report(f"{artifact.tag}: kept {added.tag}, which was added by hand")
+        how = "optimised before" if artifact.optimize else "which was added by hand"
+        report(f"{artifact.tag}: kept {added.tag}, {how}")
         return added.path
+    if artifact.optimize is not None:
+        raise ArtifactInvalid(f"{artifact.tag} was never optimised; run `turnout optimize MODEL`")
     if not (target / MANIFEST).is_file():
         work = home() / "turnout" / "building" / artifact.tag
         try:
@@ -106,9 +118,16 @@ def ensure_one(artifact: Artifact, report: Report, recipe_of: RecipeOf = load_re
                 if not (target / MANIFEST).is_file():
                     _build(artifact, recipe_of, work, target, report)
         except _FAILURES as error:
-            raise ArtifactInvalid(_explain(error)) from error
+            raise ArtifactInvalid(explain(error)) from error
     _mark_latest(target)
     return target
+
+
+def find(artifact: Artifact) -> Path | None:
+    """The same files under whatever tag: an artefact built from the same recipe and options."""
+    name = version_of(artifact)
+    found = sorted((home() / "models").glob(f"*/{name}/{MANIFEST}"))
+    return found[0].parent if found else None
 
 
 def add(tag: str, recipe: str, options: Mapping[str, Any], folder: Path, origin: Origin) -> Path:
@@ -122,16 +141,31 @@ def add(tag: str, recipe: str, options: Mapping[str, Any], folder: Path, origin:
     """
     from turnout.catalog import Artifact
 
-    artifact = Artifact(tag=tag, recipe=recipe, options=dict(options))
+    return put(Artifact(tag=tag, recipe=recipe, options=dict(options)), folder, origin)
+
+
+def put(
+    artifact: Artifact, folder: Path, origin: Origin, more: Mapping[str, Any] | None = None
+) -> Path:
+    """Put finished files into the store as what an artefact of the catalog resolves to.
+
+    Args:
+        artifact: what they are.
+        folder: the files; copied.
+        origin: where they come from.
+        more: further entries of the manifest.
+    """
     names = sorted(files_of(folder))
     content = "".join(f"{name} {hash_of(folder / name)}\n" for name in names)
-    target = home() / "models" / tag / hashlib.sha256(content.encode()).hexdigest()[:16]
+    content += json.dumps(store.described(artifact), sort_keys=True)
+    version_name = hashlib.sha256(content.encode()).hexdigest()[:16]
+    target = home() / "models" / artifact.tag / version_name
     if not (target / MANIFEST).is_file():
         work = home() / "turnout" / "building"
         work.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=work) as scratch:
             out = shutil.copytree(folder, Path(scratch) / "files")
-            _store(artifact, out, target, origin, added=True)
+            _store(artifact, out, target, origin, {"added": True, **(more or {})})
     _mark_latest(target)
     return target
 
@@ -152,6 +186,8 @@ def version_of(artifact: Artifact) -> str:
     else:
         files = {name: file.sha256 for name, file in artifact.files.items()}
         inputs = [artifact.source, artifact.sha256, files]
+    if artifact.optimize is not None:
+        inputs.append(store.described(artifact)["optimize"])
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -179,18 +215,22 @@ def _make(artifact: Artifact, recipe_of: RecipeOf, out: Path, report: Report) ->
 
 
 def _store(
-    artifact: Artifact, out: Path, target: Path, origin: Origin, *, added: bool = False
+    artifact: Artifact,
+    out: Path,
+    target: Path,
+    origin: Origin,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
-    manifest = seal(artifact, out, origin, added=added)
+    manifest = seal(artifact, out, origin, more)
     target.parent.mkdir(parents=True, exist_ok=True)
     _write_model_yaml(target.parent.name, target.name, manifest, out)
     out.rename(target)
 
 
 def seal(
-    artifact: Artifact, out: Path, origin: Origin, *, added: bool = False
+    artifact: Artifact, out: Path, origin: Origin, more: Mapping[str, Any] | None = None
 ) -> Mapping[str, Any]:
-    """Write ``artifact.json`` into a folder of finished files and return it.
+    """Write ``artifact.json``, with ``more`` in it, into a folder of finished files; return it.
 
     Raises:
         ArtifactInvalid: a file is of a kind that may run code when it is read, or there is none.
@@ -213,7 +253,8 @@ def seal(
         "files": {name: hash_of(out / name) for name in names},
         "built_with": {name: _installed(name) for name in ("turnout", *origin.built_with)},
         "measured": dict(origin.measured),
-        "added": added,
+        "added": False,
+        **(more or {}),
     }
     (out / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False))
     return manifest
@@ -272,10 +313,11 @@ def _installed(name: str) -> str:
         return "not installed"
 
 
-def _explain(error: BaseException) -> str:
+def explain(error: BaseException, command: str = "turnout models build") -> str:
+    """What went wrong with a build, and the way out."""
     if isinstance(error, OSError) and error.errno in _FULL:
         return (
             f"the disk is full ({error}); free some space, or set BENTOML_HOME and TURNOUT_CACHE "
-            "to a larger disk, then run `turnout models build` again"
+            f"to a larger disk, then run `{command}` again"
         )
     return f"the build failed: {type(error).__name__}: {error}"

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from services.building import ensure
 from turnout.catalog import Catalog, load
+from turnout.errors import ArtifactInvalid
 from turnout.settings import PROJECT, from_environment
 from turnout.types import Task
 
@@ -39,7 +40,10 @@ def serve(
     file = catalog or from_environment().catalog
     fleet = load(file)
     if build:
-        ensure(fleet, lambda line: console.print(f"    {line}", highlight=False))
+        try:
+            ensure(fleet, lambda line: console.print(f"    {line}", highlight=False, markup=False))
+        except ArtifactInvalid:  # each was reported; the others serve
+            console.print("==> serving without the models above that failed", highlight=False)
     environment = os.environ | {
         "PORT": str(port),
         "TURNOUT_HOST": host,

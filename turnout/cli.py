@@ -17,6 +17,7 @@ from turnout.errors import TurnoutError
 GROUPS: dict[str, tuple[str, str]] = {
     "catalog": ("turnout.catalog.commands", "Check catalogs and export their schema."),
     "models": ("services.model_commands", "Build, list and verify model artefacts."),
+    "optimize": ("services.optimize_command", "Make a model faster; prove it answers the same."),
     "router": ("routing.commands", "Train, evaluate, calibrate and explain the router."),
     "fraud": ("runners.export.fraud.commands", "Simulate transactions, retrain the models."),
     "bulk": ("services.bulk.commands", "Submit, watch and fetch batches; run one here."),

@@ -22,7 +22,7 @@ RECIPES: Mapping[str, str] = {
 }
 
 _ROOT = Path(__file__).parents[2]
-_PACKAGE = "runners.export"
+_PACKAGES = ("runners.export", "runners.optimize")
 
 
 def load_recipe(name: str) -> Recipe:
@@ -42,15 +42,23 @@ def load_recipe(name: str) -> Recipe:
 
 
 def fingerprint(name: str) -> str:
-    """Hash of a recipe's code: the same text means the same artefact.
+    """Hash of a recipe's code, with the hashes of its sources, which stand in it.
 
-    Covers the recipe's module and every module of this package it imports, with the hashes of
-    its sources, which stand in them. Comments, docstrings and layout don't count.
+    Returns:
+        Hexadecimal SHA-256; see ``code_hash``.
+    """
+    return code_hash(_target(name).partition(":")[0])
+
+
+def code_hash(module: str) -> str:
+    """Hash of a module's code: the same text means the same result.
+
+    Covers every module of the building packages that it imports. Comments, docstrings and layout
+    don't count.
 
     Returns:
         Hexadecimal SHA-256.
     """
-    module = _target(name).partition(":")[0]
     digest = hashlib.sha256()
     for path in sorted(_reachable(module)):
         digest.update(path.relative_to(_ROOT).as_posix().encode())
@@ -79,11 +87,11 @@ def _reachable(module: str) -> set[Path]:
 
 def _imports(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_PACKAGE):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(_PACKAGES):
             yield node.module or ""
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith(_PACKAGE))
+            yield from (alias.name for alias in node.names if alias.name.startswith(_PACKAGES))
 
 
 def _without_docstrings(path: Path) -> ast.AST:

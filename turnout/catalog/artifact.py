@@ -74,7 +74,8 @@ class Gate(_Strict):
         max_loss_at_worst: the same for the bad end of the confidence interval.
         confidence: of that interval.
         min_inputs: on fewer, nothing may serve.
-        min_speedup: reference's time by the candidate's, one row a run.
+        min_speedup: reference's time by the candidate's, one row a run; a little under 1 allows for
+            noise.
         max_memory_ratio: candidate's resident memory by the reference's; None doesn't ask.
         max_start_ratio: the same for the time to a first answer.
     """
@@ -83,7 +84,7 @@ class Gate(_Strict):
     max_loss_at_worst: Share = 0.04
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     min_inputs: PositiveInt = 200
-    min_speedup: PositiveFloat = 1.0
+    min_speedup: PositiveFloat = 0.95
     max_memory_ratio: PositiveFloat | None = None
     max_start_ratio: PositiveFloat | None = None
 

@@ -1,0 +1,48 @@
+"""Questions about an ONNX graph."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from turnout.errors import ConfigError
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def named(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with a name on every node, so that options can speak of them."""
+    taken = {node.name for node in model.graph.node}
+    for index, node in enumerate(model.graph.node):
+        if not node.name:
+            name = f"{node.op_type.lower()}_{index}"
+            node.name = name if name not in taken else f"{name}_"
+    return model
+
+
+def operators(model: onnx.ModelProto) -> set[str]:
+    """Every operator the graph uses, with its domain where that is not ONNX's own."""
+    return {
+        f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        for node in model.graph.node
+    }
+
+
+def nodes_of(model: onnx.ModelProto, kinds: Collection[str]) -> list[str]:
+    """Names of the nodes of these operators, in the graph's order."""
+    return [node.name for node in model.graph.node if node.op_type in kinds]
+
+
+def check_names(model: onnx.ModelProto, names: Sequence[str], key: str) -> None:
+    """Refuse names that no node has.
+
+    Raises:
+        ConfigError: names the option and some that exist.
+    """
+    known = [node.name for node in model.graph.node]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"{key}: the graph has no node {unknown[0]!r}; it has {', '.join(known[:8])}, ..."
+        )

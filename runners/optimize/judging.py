@@ -1,0 +1,145 @@
+"""How much of a task's metric a candidate loses against the reference, on the same inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from runners.optimize.inputs import Inputs
+from runners.optimize.intervals import Interval, bootstrap, paired_loss, wilson
+from turnout.errors import DataError
+from turnout.types import Task, Tensors
+
+_AP_RESAMPLES = 200
+Array: TypeAlias = "np.ndarray[Any, Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was found on the judged inputs.
+
+    Attributes:
+        metric: what ``loss`` is of, in words.
+        loss: of the metric, with its interval; negative when the candidate is better.
+        reference, candidate: the metric of each; None when there are no labels for it.
+        agreement: share of inputs that both answer alike, with its interval.
+        agreeing_on: what alike means.
+        max_abs_distance: largest difference of an output number.
+        relative_distance: norm of all differences by the norm of the reference's outputs.
+    """
+
+    metric: str
+    loss: Interval
+    reference: float | None
+    candidate: float | None
+    agreement: Interval
+    agreeing_on: str
+    max_abs_distance: float
+    relative_distance: float
+
+
+def judge(
+    task: Task, inputs: Inputs, reference: Tensors, candidate: Tensors, confidence: float
+) -> Judgement:
+    """Compare outputs, rows in the order of the inputs.
+
+    Args:
+        task: which metric.
+        inputs: with their labels, if known.
+        reference: model outputs (not public ones).
+        candidate: the same of the candidate.
+        confidence: of the intervals.
+
+    Raises:
+        DataError: the candidate's outputs have other names or shapes, or are not finite.
+    """
+    name = _OUTPUTS[task]
+    if name not in candidate or candidate[name].shape != reference[name].shape:
+        raise DataError(f"the candidate has no output {name!r} of the reference's shape")
+    first, second = (np.asarray(one[name], np.float64) for one in (reference, candidate))
+    if not np.isfinite(second).all():
+        raise DataError(f"the candidate's {name!r} holds numbers that are not finite")
+    difference = second - first
+    found = _JUDGES[task](inputs, first, second, confidence)
+    return Judgement(
+        *found,
+        max_abs_distance=float(np.abs(difference).max()),
+        relative_distance=float(np.linalg.norm(difference) / max(np.linalg.norm(first), 1e-12)),
+    )
+
+
+_Found: TypeAlias = "tuple[str, Interval, float | None, float | None, Interval, str]"
+
+
+def _image(inputs: Inputs, first: Array, second: Array, confidence: float) -> _Found:
+    """Top-1. Rows of one group count together, as one trial that may be partly right."""
+    a, b = first.argmax(axis=1), second.argmax(axis=1)
+    count = inputs.independent
+    agreement = wilson(_grouped(inputs, a == b), count, confidence)
+    if inputs.labels is None:
+        loss = Interval(1 - agreement.value, 1 - agreement.high, 1 - agreement.low)
+        return "other top-1 answers", loss, None, None, agreement, "top-1"
+    right_a, right_b = a == inputs.labels, b == inputs.labels
+    loss = paired_loss(
+        _grouped(inputs, right_a & ~right_b),
+        _grouped(inputs, right_b & ~right_a),
+        count,
+        confidence,
+    )
+    accuracy = (_grouped(inputs, right_a) / count, _grouped(inputs, right_b) / count)
+    return "top-1 accuracy", loss, *accuracy, agreement, "top-1"
+
+
+def _tabular(inputs: Inputs, first: Array, second: Array, confidence: float) -> _Found:
+    """Average precision, and whether the same rows are among the riskiest hundredth."""
+    from sklearn.metrics import average_precision_score
+
+    labels = inputs.labels
+    if labels is None or not 0 < labels.sum() < len(labels):
+        raise DataError("inputs of a tabular model need labels of both kinds (TX_FRAUD)")
+    first, second = first.reshape(-1), second.reshape(-1)
+
+    def lost(rows: Array) -> float:
+        if not labels[rows].any():
+            return 0.0
+        a, b = (float(average_precision_score(labels[rows], s[rows])) for s in (first, second))
+        return a - b
+
+    loss = bootstrap(lost, len(labels), confidence, _AP_RESAMPLES)
+    each = [float(average_precision_score(labels, scores)) for scores in (first, second)]
+    share = max(len(labels) // 100, 1)
+    flagged = [set(np.argsort(-scores, kind="stable")[:share]) for scores in (first, second)]
+    agreement = wilson(len(flagged[0] & flagged[1]), share, confidence)
+    return "average precision", loss, each[0], each[1], agreement, "the riskiest 1 % of rows"
+
+
+def _embed(inputs: Inputs, first: Array, second: Array, confidence: float) -> _Found:
+    """1 - cosine similarity, and whether each text keeps its nearest neighbour."""
+    a, b = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in (first, second))
+    lost = 1 - (a * b).sum(axis=1)
+    loss = bootstrap(lambda rows: float(lost[rows].mean()), len(lost), confidence)
+    nearest: list[Array] = []
+    for one in (a, b):
+        likeness = one @ one.T
+        np.fill_diagonal(likeness, -np.inf)
+        nearest.append(likeness.argmax(axis=1))
+    same = nearest[0] == nearest[1]
+    agreement = wilson(float(same.sum()), len(same), confidence)
+    return "cosine similarity", loss, 1.0, 1 - loss.value, agreement, "nearest neighbour"
+
+
+def _grouped(inputs: Inputs, hits: Array) -> float:
+    """Hits, where the rows of a group share one."""
+    _, group, sizes = np.unique(inputs.groups, return_inverse=True, return_counts=True)
+    return float((hits / sizes[group]).sum())
+
+
+_JUDGES: Mapping[Task, Callable[[Inputs, Array, Array, float], _Found]] = {
+    Task.IMAGE: _image,
+    Task.TABULAR: _tabular,
+    Task.EMBED: _embed,
+}
+_OUTPUTS = {Task.IMAGE: "logits", Task.TABULAR: "probability", Task.EMBED: "sentence"}

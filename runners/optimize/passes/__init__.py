@@ -1,0 +1,1 @@
+"""One file a pass; ``runners.optimize.roster`` lists them."""

@@ -1,0 +1,48 @@
+"""Dynamic int8: weights in 8 bits, ranges of activations found anew in every run.
+
+For transformers. Convolutions stay in float32: ONNX Runtime has no fast dynamic one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runners.optimize.graphs import check_names, nodes_of
+from runners.optimize.optimization import Options, Pass, Setting
+from runners.optimize.quantizing import overflows
+from turnout.errors import ArtifactInvalid
+
+OPTIONS: Options = {"per_channel": True, "reduce_range": None, "exclude": ()}
+_KINDS = ("MatMul", "Gemm")
+
+
+def run(given: Path, out: Path, setting: Setting) -> Mapping[str, Any]:
+    """Quantise the weights."""
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    options = setting.options
+    model = onnx.load(str(given))
+    nodes = nodes_of(model, _KINDS)
+    if not nodes:
+        raise ArtifactInvalid(
+            "pass 'int8-dynamic' finds no MatMul or Gemm to quantise; leave it out for this model"
+        )
+    check_names(model, options["exclude"], "pass 'int8-dynamic': exclude")
+    reduce_range = overflows() if options["reduce_range"] is None else options["reduce_range"]
+    setting.report(f"quantising the weights of {len(nodes)} nodes")
+    quantize_dynamic(
+        str(given),
+        str(out),
+        op_types_to_quantize=list(_KINDS),
+        per_channel=options["per_channel"],
+        reduce_range=reduce_range,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=list(options["exclude"]),
+    )
+    return {"weighted_nodes": len(nodes), "reduce_range": reduce_range}
+
+
+PASS = Pass(run, "int8 weights, activations ranged in each run", OPTIONS, host=True)

@@ -1,0 +1,138 @@
+"""Speed, memory and start of model files, measured in processes of their own.
+
+    python -m runners.optimize.probe < what.json
+
+Two files are timed in turn, run by run, so that whatever else the machine does hits both; a
+file's memory and start are measured in a process that does nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from turnout.errors import ArtifactInvalid
+
+File: TypeAlias = tuple[Mapping[str, Any], Path]
+"""A catalog entry as plain data (its engine and task), and an artefact's folder."""
+
+_ROOT = Path(__file__).parents[2]
+_TIMEOUT_S = 600.0
+_MIN_RUNS, _MAX_RUNS = 5, 200
+_BUDGET_S = 3.0
+
+
+def compare(
+    files: Mapping[str, File], batches: Sequence[int]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Milliseconds of a run of each file, by batch: median and 95th percentile.
+
+    Args:
+        files: by name; the first is the reference.
+        batches: rows of a run.
+
+    Returns:
+        by batch (as text) and name: ``median_ms``, ``p95_ms``, and ``speedup``, the median over
+        rounds of the first's time by this one's.
+    """
+    return _run({"what": "compare", "batches": list(batches)}, files)
+
+
+def alone(file: File, rows: int) -> dict[str, float]:
+    """What one file costs in a fresh process.
+
+    Returns:
+        ``start_ms`` (session open to first answer, imports done), ``memory_bytes`` (resident,
+        added by loading and one run of ``rows``).
+    """
+    return _run({"what": "alone", "rows": rows}, {"alone": file})
+
+
+def _run(what: Mapping[str, Any], files: Mapping[str, File]) -> Any:
+    order = {**what, "files": {name: [entry, str(at)] for name, (entry, at) in files.items()}}
+    done = subprocess.run(
+        [sys.executable, "-m", "runners.optimize.probe"],
+        input=json.dumps(order),
+        capture_output=True,
+        text=True,
+        cwd=_ROOT,
+        timeout=_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        raise ArtifactInvalid(f"measuring {', '.join(files)} failed: {last}")
+    return json.loads(done.stdout)
+
+
+def _main() -> None:
+    order = json.load(sys.stdin)
+    measure = {"compare": _compare, "alone": _alone}[order["what"]]
+    sys.stdout.write(json.dumps(measure(order)))
+
+
+def _alone(order: Mapping[str, Any]) -> dict[str, float]:
+    import onnxruntime  # noqa: F401 - its import is no part of a model's start
+
+    from runners.engines.loading import resident_bytes
+
+    runner, task = _opened(*order["files"]["alone"])
+    before = resident_bytes()
+    started_s = time.perf_counter()
+    runner.load()
+    runner.run(task.example(1))
+    start_ms = (time.perf_counter() - started_s) * 1e3
+    runner.run(task.example(order["rows"]))
+    return {"start_ms": start_ms, "memory_bytes": max(resident_bytes() - before, 0)}
+
+
+def _compare(order: Mapping[str, Any]) -> dict[str, Any]:
+    opened = {name: _opened(*file) for name, file in order["files"].items()}
+    for runner, _ in opened.values():
+        runner.load()
+    first = next(iter(opened))
+    found: dict[str, Any] = {}
+    for rows in order["batches"]:
+        example = opened[first][1].example(rows)
+        spent: dict[str, list[float]] = {name: [] for name in opened}
+        for runner, _ in opened.values():
+            runner.run(example)
+        ends_s = time.perf_counter() + _BUDGET_S
+        while len(spent[first]) < _MIN_RUNS or (
+            time.perf_counter() < ends_s and len(spent[first]) < _MAX_RUNS
+        ):
+            for name, (runner, _) in opened.items():
+                started_s = time.perf_counter()
+                runner.run(example)
+                spent[name].append(time.perf_counter() - started_s)
+        base = np.array(spent[first])
+        found[str(rows)] = {
+            name: {
+                "median_ms": round(float(np.median(times)) * 1e3, 4),
+                "p95_ms": round(float(np.quantile(times, 0.95)) * 1e3, 4),
+                "speedup": round(float(np.median(base / np.array(times))), 3),
+                "runs": len(times),
+            }
+            for name, times in spent.items()
+        }
+    return found
+
+
+def _opened(entry: Mapping[str, Any], folder: str) -> tuple[Any, Any]:
+    from runners.engines import make
+    from runners.tasks import load_task
+    from turnout.catalog import Model
+
+    model = Model.model_validate(entry)
+    return make("probe", model, Path(folder)), load_task(model.task, Path(folder))
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,149 @@
+"""Static quantisation in ONNX's QDQ form.
+
+Ranges come from calibration; then quantise and dequantise pairs go around the chosen nodes. Ranges
+are measured once and used for many variants.
+
+Source: Jacob et al., Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference (CVPR 2018); ONNX Runtime documentation, "Quantize ONNX models".
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runners.host import processor
+from turnout.errors import ArtifactInvalid, ConfigError
+
+if TYPE_CHECKING:
+    from turnout.types import Tensors
+
+METHODS = ("minmax", "percentile", "entropy")
+_CHUNK = 8
+
+
+def ranges(
+    model: Path,
+    samples: Sequence[Tensors],
+    operators: Sequence[str],
+    method: str,
+    percentile: float,
+) -> Any:
+    """The range of every tensor around these operators, over the samples.
+
+    Args:
+        model: float32, with a name on every node.
+        samples: model inputs.
+        operators: whose inputs and outputs will be quantised.
+        method: ``minmax``, ``percentile`` or ``entropy``.
+        percentile: of absolute values that stay inside, for ``percentile``.
+
+    Returns:
+        onnxruntime's ``TensorsData``.
+
+    Raises:
+        ArtifactInvalid: there is no sample.
+        ConfigError: no such method.
+    """
+    from onnxruntime.quantization import CalibrationMethod
+    from onnxruntime.quantization.calibrate import create_calibrator
+
+    if method not in METHODS:
+        raise ConfigError(f"method is one of {', '.join(METHODS)}, not {method!r}")
+    if not samples:
+        raise ArtifactInvalid(
+            "there is nothing to calibrate on; name pictures, rows or sentences with --inputs"
+        )
+    kinds = {
+        "minmax": CalibrationMethod.MinMax,
+        "percentile": CalibrationMethod.Percentile,
+        "entropy": CalibrationMethod.Entropy,
+    }
+    extra = {"percentile": percentile} if method == "percentile" else {}
+    with tempfile.TemporaryDirectory() as scratch:
+        calibrator = create_calibrator(
+            str(model),
+            list(operators),
+            str(Path(scratch) / "augmented.onnx"),
+            kinds[method],
+            extra_options=extra,
+        )
+        # In parts: every activation of a part is in memory at once.
+        for first in range(0, len(samples), _CHUNK):
+            calibrator.collect_data(_reader(samples[first : first + _CHUNK]))
+        return calibrator.compute_data()
+
+
+def quantize(
+    model: Path,
+    out: Path,
+    found: Any,
+    operators: Sequence[str],
+    *,
+    exclude: Collection[str] = (),
+    only: Collection[str] = (),
+    activations: str = "u8",
+    per_channel: bool = True,
+    reduce_range: bool = False,
+) -> None:
+    """Write the model with int8 weights and activations around the chosen nodes.
+
+    Args:
+        model: as given to ``ranges``.
+        out: where to.
+        found: what ``ranges`` returned.
+        operators: which kinds of node.
+        exclude: nodes that stay in float32.
+        only: if given, no other nodes than these.
+        activations: ``u8`` or ``s8``.
+        per_channel: one scale for each output channel of a weight.
+        reduce_range: 7 bits for weights, where 8 would overflow 16-bit sums.
+    """
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
+
+    kinds = {"u8": QuantType.QUInt8, "s8": QuantType.QInt8}
+    if activations not in kinds:
+        raise ConfigError(f"activations is u8 or s8, not {activations!r}")
+    quantizer = QDQQuantizer(
+        load_model_with_shape_infer(model),
+        per_channel,
+        reduce_range,
+        QuantType.QInt8,
+        kinds[activations],
+        found,
+        list(only),
+        list(exclude),
+        list(operators),
+        {"ActivationSymmetric": activations == "s8", "WeightSymmetric": True},
+    )
+    quantizer.quantize_model()
+    quantizer.model.save_model_to_file(str(out), False)
+
+
+def overflows() -> bool:
+    """Whether this processor adds products of 8-bit numbers in 16 bits, so that they may overflow.
+
+    x86 without the VNNI instructions does. Source: ONNX Runtime documentation, "Quantize ONNX
+    models", on reduce_range and U8S8.
+    """
+    features = processor()[1]
+    return "vnni" not in features and "asimd" not in features
+
+
+def _reader(samples: Sequence[Tensors]) -> Any:
+    """Hands samples to the calibrator, one a call."""
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._left = iter(samples)
+
+        def get_next(self) -> Any:
+            one = next(self._left, None)
+            return None if one is None else dict(one)
+
+    return Reader()

@@ -1,0 +1,263 @@
+"""One model's study: run every chain of passes, judge each result, write the report.
+
+The reference is the artefact as its recipe (or its address) gave it, under the same engine.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from runners.engines import make
+from runners.optimize import probe
+from runners.optimize.chain import FILE, Calibrating, Chain, Stage, run_chain
+from runners.optimize.gate import Check, Measured, checks, why_not
+from runners.optimize.inputs import Inputs, halves, one_by_one
+from runners.optimize.judging import Judgement, judge
+from runners.optimize.optimization import Report
+from runners.tasks import load_task
+from turnout.catalog import Gate, Model
+from turnout.errors import ArtifactInvalid, RunFailed, TurnoutError
+
+if TYPE_CHECKING:
+    from runners.tasks import TensorTask
+    from turnout.types import Tensors
+
+BATCHES = (1, 8)
+_MAX_JUDGED = 20_000
+_RUN_ROWS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One chain's end.
+
+    Attributes:
+        name: the passes, joined.
+        stages: what each pass made; empty when one could not.
+        judgement, measured, checks: None and empty when there is nothing to judge.
+        failed: why there is nothing.
+    """
+
+    name: str
+    stages: Sequence[Stage]
+    judgement: Judgement | None = None
+    measured: Measured | None = None
+    checks: Sequence[Check] = ()
+    failed: str | None = None
+
+    @property
+    def why_not(self) -> list[str]:
+        """Why it may not serve; empty when it may."""
+        return [self.failed] if self.failed else why_not(list(self.checks))
+
+    @property
+    def speedup(self) -> float:
+        """At one row."""
+        return self.measured.latency[1]["speedup"] if self.measured else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """Everything that was found.
+
+    Attributes:
+        model: name in the catalog.
+        entry: the catalog entry.
+        gate: the tolerance.
+        calibrated_on, judged_on: which inputs, in words, with their number.
+        candidates: in the order of the chains.
+        reference: outputs' own metric, latency and size.
+    """
+
+    model: str
+    entry: Model
+    gate: Gate
+    calibrated_on: Mapping[str, Any]
+    judged_on: Mapping[str, Any]
+    candidates: Sequence[Candidate]
+
+    @property
+    def best(self) -> Candidate | None:
+        """The fastest that may serve."""
+        able = [one for one in self.candidates if not one.why_not]
+        return max(able, key=lambda one: one.speedup, default=None)
+
+
+def study(
+    name: str,
+    entry: Model,
+    folder: Path,
+    chains: Sequence[Chain],
+    parts: tuple[Inputs, Inputs],
+    gate: Gate,
+    report: Report,
+) -> Study:
+    """Make and judge every candidate.
+
+    Args:
+        name: the model's name in the catalog.
+        entry: its entry.
+        folder: its artefact, as built.
+        chains: passes of each candidate.
+        parts: inputs to calibrate on and inputs to judge on, nothing in both.
+        gate: the tolerance.
+        report: told what happens, one line each.
+
+    Raises:
+        ArtifactInvalid: the reference cannot run on the inputs, or a named pass can't do it.
+    """
+    to_calibrate, to_judge = parts
+    source = folder / FILE
+    if not source.is_file():
+        raise ArtifactInvalid(f"{folder} has no {FILE}; only ONNX models can be optimised")
+    task = load_task(entry.task, folder)
+    samples = one_by_one(task.prepare(to_calibrate.tensors)) if _calibrated(chains) else []
+    calibrating = Calibrating(samples, to_calibrate.digest())
+    runner = entry.runner.model_dump(mode="json")
+    report(f"reference on {len(to_judge)} inputs")
+    expected = _outputs(name, _reference(entry), folder, task, to_judge)
+    alone = probe.alone((_plain(_reference(entry)), folder), max(BATCHES))
+    candidates: list[Candidate] = []
+    for chain in chains:
+        shown = " + ".join(step for step, _ in chain)
+        try:
+            stages = run_chain(
+                source, chain, calibrating, runner, lambda line, s=shown: report(f"{s}: {line}")
+            )
+        except ArtifactInvalid as error:
+            if len(chains) == 1:
+                raise
+            report(f"{shown}: {error}")
+            candidates.append(Candidate(shown, (), failed=str(error)))
+            continue
+        report(f"{shown}: judging")
+        candidates.append(
+            _judged(shown, stages, name, entry, folder, task, to_judge, expected, alone, gate)
+        )
+    return Study(
+        name,
+        entry,
+        gate,
+        {"inputs": len(to_calibrate), "from": to_calibrate.origin},
+        {
+            "inputs": len(to_judge),
+            "independent": to_judge.independent,
+            "labelled": to_judge.labels is not None,
+            "from": to_judge.origin,
+        },
+        candidates,
+    )
+
+
+def part(inputs: Inputs, rows: int) -> tuple[Inputs, Inputs]:
+    """Inputs to calibrate on, at most ``rows``, and inputs to judge on."""
+    return halves(inputs, rows, _MAX_JUDGED)
+
+
+def _judged(
+    shown: str,
+    stages: Sequence[Stage],
+    name: str,
+    entry: Model,
+    folder: Path,
+    task: TensorTask,
+    inputs: Inputs,
+    expected: Tensors,
+    alone: Mapping[str, float],
+    gate: Gate,
+) -> Candidate:
+    with tempfile.TemporaryDirectory() as scratch:
+        made = assembled(folder, stages[-1].path, Path(scratch) / "files")
+        try:
+            found = _outputs(name, entry, made, task, inputs)
+            judgement = judge(entry.task, inputs, expected, found, gate.confidence)
+            measured = _measured(entry, folder, made, alone)
+        except TurnoutError as error:
+            return Candidate(shown, stages, failed=f"it cannot be judged: {error}")
+    lines = checks(gate, inputs.independent, judgement, measured)
+    return Candidate(shown, stages, judgement, measured, lines)
+
+
+def assembled(folder: Path, model: Path, out: Path) -> Path:
+    """An artefact's folder with another model file: what does not run is left out."""
+    out.mkdir(parents=True)
+    for path in folder.iterdir():
+        if path.is_file() and path.name not in _LEFT_OUT:
+            shutil.copyfile(path, out / path.name)
+    shutil.copyfile(model, out / FILE)
+    return out
+
+
+_LEFT_OUT = frozenset({FILE, "model.pt2", "artifact.json", "model.yaml", "report.json",
+                       "report.html"})  # fmt: skip
+
+
+def _measured(
+    entry: Model, reference: Path, candidate: Path, alone: Mapping[str, float]
+) -> Measured:
+    own_file = (_plain(entry), candidate)
+    files = {"reference": (_plain(_reference(entry)), reference), "candidate": own_file}
+    both = probe.compare(files, BATCHES)
+    own = probe.alone(own_file, max(BATCHES))
+    latency = {
+        int(rows): {
+            "reference_ms": row["reference"]["median_ms"],
+            "candidate_ms": row["candidate"]["median_ms"],
+            "reference_p95_ms": row["reference"]["p95_ms"],
+            "candidate_p95_ms": row["candidate"]["p95_ms"],
+            "speedup": row["candidate"]["speedup"],
+        }
+        for rows, row in both.items()
+    }
+    return Measured(
+        latency,
+        round(own["start_ms"], 2),
+        round(alone["start_ms"], 2),
+        own["memory_bytes"],
+        alone["memory_bytes"],
+        (candidate / FILE).stat().st_size,
+        (reference / FILE).stat().st_size,
+    )
+
+
+def _outputs(name: str, entry: Model, folder: Path, task: TensorTask, inputs: Inputs) -> Tensors:
+    """The model's own outputs for every input, a few rows at a time."""
+    runner: Any = make(name, entry, folder)
+    runner.load()
+    parts: list[Tensors] = []
+    try:
+        for first in range(0, len(inputs), _RUN_ROWS):
+            rows = np.arange(first, min(first + _RUN_ROWS, len(inputs)))
+            parts.append(runner.run(task.prepare(inputs.take(rows).tensors)))
+    except RunFailed as error:
+        raise ArtifactInvalid(
+            f"{folder / FILE} cannot run on these inputs: {error.problem}"
+        ) from error
+    finally:
+        runner.close()
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def _reference(entry: Model) -> Model:
+    """The entry as the reference runs it: TensorRT is held against ONNX Runtime on the CPU."""
+    if entry.runner.engine == "onnx":
+        return entry
+    plain = _plain(entry) | {"runner": {"engine": "onnx", "threads": entry.runner.threads}}  # type: ignore[union-attr]
+    return Model.model_validate(plain)
+
+
+def _plain(entry: Model) -> dict[str, Any]:
+    return entry.model_dump(mode="json", exclude_none=True)
+
+
+def _calibrated(chains: Sequence[Chain]) -> bool:
+    from runners.optimize.roster import load_pass
+
+    return any(load_pass(step).calibrated for chain in chains for step, _ in chain)
