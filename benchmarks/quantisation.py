@@ -33,6 +33,8 @@ _ASYMMETRIC = "is_symmetric=false"
 VARIANTS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     REFERENCE: ("fp32", ()),
     "int8": ("int8", ()),
+    "int8, asymmetric": ("int8", (_ASYMMETRIC,)),
+    "int8, fp32 activations": ("int8", ("accuracy_level=1",)),
     "int4": ("int4", ()),
     "int4, head int8": ("int4", (_APART, _HEAD8)),
     "int4, head int8, asymmetric": ("int4", (_APART, _HEAD8, _ASYMMETRIC)),

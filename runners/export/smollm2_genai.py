@@ -18,10 +18,13 @@ from turnout.errors import ArtifactInvalid
 
 PRECISIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "fp32": ("fp32", ()),
-    "int8": ("int8", ()),
-    "int4": ("int4", ()),
+    "int8": ("int8", ("is_symmetric=false",)),
+    "int4": ("int4", ("is_symmetric=false",)),
 }
-"""Each precision as the model builder's own precision and extra options."""
+"""Each precision as the model builder's own precision and extra options.
+
+The source's blocks have a minimum and a scale (Q4_1); symmetric ones cannot hold that.
+"""
 
 _TIMEOUT_S = 900.0
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import binascii
 import io
 import json
+import re
 import struct
 import zlib
 from dataclasses import dataclass
@@ -30,6 +32,9 @@ _FILES = {
     b"\x89PNG\r\n\x1a\n": ("PIL.PngImagePlugin", "PngImageFile"),
 }
 """Pillow's classes by a file's first bytes: ``Image.open`` would import five formats for one."""
+_BASE64 = (b"/9j/", b"iVBORw0KGgo")
+"""How the same files begin as base64."""
+_DATA_URL = re.compile(rb"data:image/[a-z]+;base64,")
 _UNREADABLE = (
     OSError,
     SyntaxError,
@@ -60,6 +65,8 @@ class Preprocess:
 
 class ImageTask:
     """``image`` BYTES [n] to ``class_id`` INT64, ``class_name`` BYTES and ``score`` FP32 [n].
+
+    A row is a JPEG or PNG file, or one as base64 (JSON can't carry bytes), alone or as a data URL.
 
     Args:
         labels: the classes' names, in index order.
@@ -160,6 +167,10 @@ def _open(row: bytes, max_pixels: int) -> tuple[Image.Image, int]:
 
 
 def _file_of(row: bytes) -> Image.Image:
+    if row.startswith(b"data:") and (head := _DATA_URL.match(row)):
+        row = row[head.end() :]
+    if row.startswith(_BASE64):
+        row = binascii.a2b_base64(row, strict_mode=True)
     for start, (module, name) in _FILES.items():
         if row.startswith(start):
             return getattr(import_module(module), name)(io.BytesIO(row))

@@ -1,3 +1,4 @@
+import base64
 import io
 import json
 import struct
@@ -48,6 +49,23 @@ def _bomb(width: int, height: int) -> bytes:
 def _chunk(kind: bytes, data: bytes) -> bytes:
     checksum = struct.pack(">I", zlib.crc32(kind + data))
     return struct.pack(">I", len(data)) + kind + data + checksum
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("url", [False, True])
+def test_base64_is_read_like_the_file_itself(task: ImageTask, kind: str, url: bool) -> None:
+    file = _encoded(_noise(), kind)
+    text = base64.b64encode(file)
+    if url:
+        text = b"data:image/" + kind.lower().encode() + b";base64," + text
+    expected = task.prepare(_bytes(file))["image"]
+    np.testing.assert_array_equal(task.prepare(_bytes(text))["image"], expected)
+
+
+def test_broken_base64_is_refused(task: ImageTask) -> None:
+    text = base64.b64encode(_encoded(_noise()))
+    with pytest.raises(InvalidRequest, match="image row 0 cannot be decoded"):
+        task.prepare(_bytes(text[:40] + b"!" + text[41:]))
 
 
 def test_a_flat_picture_becomes_its_scaled_value(task: ImageTask) -> None:
