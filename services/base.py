@@ -20,6 +20,7 @@ from services.asgi import FrontDoor
 from services.bulk.bulk import Bulk
 from services.compose import compose
 from services.leaving import on_sigterm
+from services.parent import end_with_parent
 from services.plane import Plane
 from turnout.catalog import Catalog
 from turnout.settings import from_environment
@@ -67,6 +68,7 @@ class Endpoint:
     @bentoml.on_startup
     async def open(self) -> None:
         """Begin to load the models; returns at once, so that the port answers."""
+        end_with_parent()
         self.plane.fleet.start()
         if self.bulk is not None:
             await self.bulk.start()
