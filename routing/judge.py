@@ -93,6 +93,6 @@ def _tensor_features(task: Task, tensors: Tensors) -> dict[str, float]:
     if task is Task.IMAGE:
         sizes = [len(image) for image in tensors["image"]]
         return {"bytes": float(sum(sizes))}
-    if task is Task.EMBED:
+    if task is Task.EMBED or task is Task.CLASSIFY_TEXT:
         return {"bytes": float(sum(len(text) for text in tensors["text"]))}
     return {}

@@ -151,6 +151,111 @@ class EmbedApi:
         return {"embedding": answer.tensors["embedding"].tolist()}
 
 
+class ClassifyTextApi:
+    """``classify_text``: texts in, labels out."""
+
+    plane: Plane
+
+    @bentoml.api
+    async def classify_text(
+        self,
+        ctx: bentoml.Context,
+        text: List[str],  # noqa: UP006
+        model: str = "auto",
+        latency_class: Optional[str] = None,  # noqa: UP045
+        deadline_ms: Optional[float] = None,  # noqa: UP045
+    ) -> dict[str, Any]:
+        """Classify n texts: ``label`` [n], ``score`` [n]."""
+        tensor = np.array([item.encode() for item in text], dtype=object)
+        said = (latency_class, deadline_ms)
+        answer = await _infer(self.plane, ctx, Task.CLASSIFY_TEXT, model, {"text": tensor}, said)
+        return _plain(answer.tensors)
+
+
+class RankApi:
+    """``rank``: rows of features in, scores to sort by out."""
+
+    plane: Plane
+
+    @bentoml.api
+    async def rank(
+        self,
+        ctx: bentoml.Context,
+        features: np.ndarray,
+        model: str = "auto",
+        latency_class: Optional[str] = None,  # noqa: UP045
+        deadline_ms: Optional[float] = None,  # noqa: UP045
+    ) -> dict[str, Any]:
+        """Score n candidates: ``score`` [n], higher is better."""
+        rows = _numbers("features", features, np.float32, 2)
+        said = (latency_class, deadline_ms)
+        answer = await _infer(self.plane, ctx, Task.RANK, model, {"features": rows}, said)
+        return _plain(answer.tensors)
+
+
+class RecommendApi:
+    """``recommend``: users in, items out."""
+
+    plane: Plane
+
+    @bentoml.api
+    async def recommend(
+        self,
+        ctx: bentoml.Context,
+        user: List[int],  # noqa: UP006
+        model: str = "auto",
+        latency_class: Optional[str] = None,  # noqa: UP045
+        deadline_ms: Optional[float] = None,  # noqa: UP045
+    ) -> dict[str, Any]:
+        """Items for n users: ``item``, ``score`` [n, top], ``features`` [n, top, columns]."""
+        tensor = _numbers("user", user, np.int64, 1)
+        said = (latency_class, deadline_ms)
+        answer = await _infer(self.plane, ctx, Task.RECOMMEND, model, {"user": tensor}, said)
+        return _plain(answer.tensors)
+
+
+class RetrieveApi:
+    """``retrieve``: vectors in, nearest items out."""
+
+    plane: Plane
+
+    @bentoml.api
+    async def retrieve(
+        self,
+        ctx: bentoml.Context,
+        embedding: np.ndarray,
+        model: str = "auto",
+        latency_class: Optional[str] = None,  # noqa: UP045
+        deadline_ms: Optional[float] = None,  # noqa: UP045
+    ) -> dict[str, Any]:
+        """The items nearest to n vectors; see ``recommend``."""
+        rows = _numbers("embedding", embedding, np.float32, 2)
+        said = (latency_class, deadline_ms)
+        answer = await _infer(self.plane, ctx, Task.RETRIEVE, model, {"embedding": rows}, said)
+        return _plain(answer.tensors)
+
+
+class LookupApi:
+    """``lookup``: items in, what is known of them out."""
+
+    plane: Plane
+
+    @bentoml.api
+    async def lookup(
+        self,
+        ctx: bentoml.Context,
+        item: List[int],  # noqa: UP006
+        model: str = "auto",
+        latency_class: Optional[str] = None,  # noqa: UP045
+        deadline_ms: Optional[float] = None,  # noqa: UP045
+    ) -> dict[str, Any]:
+        """Describe n items: ``text`` [n]."""
+        tensor = _numbers("item", item, np.int64, 1)
+        said = (latency_class, deadline_ms)
+        answer = await _infer(self.plane, ctx, Task.LOOKUP, model, {"item": tensor}, said)
+        return _plain(answer.tensors)
+
+
 class RouteApi:
     """``route``: which model would answer, and why, without running it."""
 
@@ -187,7 +292,28 @@ API_OF: Mapping[Task, type] = {
     Task.IMAGE: ImageApi,
     Task.TABULAR: TabularApi,
     Task.EMBED: EmbedApi,
+    Task.CLASSIFY_TEXT: ClassifyTextApi,
+    Task.RANK: RankApi,
+    Task.RECOMMEND: RecommendApi,
+    Task.RETRIEVE: RetrieveApi,
+    Task.LOOKUP: LookupApi,
 }
+
+
+def _numbers(name: str, value: object, dtype: type, axes: int) -> np.ndarray[Any, Any]:
+    try:
+        return np.array(value, dtype=dtype, ndmin=axes)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _Failed(InvalidRequest(f"{name} must be numbers: {error}", param=name)) from None
+
+
+def _plain(tensors: Tensors) -> dict[str, Any]:
+    return {
+        name: [value.decode(errors="replace") for value in tensor]
+        if tensor.dtype == object
+        else tensor.tolist()
+        for name, tensor in tensors.items()
+    }
 
 
 async def _infer(
@@ -200,8 +326,9 @@ async def _infer(
 ) -> Answer:
     now_s = plane.clock()
     try:
+        signature = options.signature_for(plane.catalog, model, task)
         request = options.request(
-            plane, model, task, check(task, tensors), _options(ctx, *said), now_s
+            plane, model, task, check(signature, tensors), _options(ctx, *said), now_s
         )
         answer = await plane.infer(request)
     except TurnoutError as error:

@@ -132,7 +132,7 @@ def _local_tensors(name: str, model: Model, latency: ModelLatency) -> LocalTenso
         runner = make_runner(name, model, folder)
         if not hasattr(runner, "run"):
             raise LoadFailed(name, f"engine {model.runner.engine!r} does not run tensors")
-        task = PassThrough() if folder is None else load_task(model.task, folder)
+        task = PassThrough() if folder is None else load_task(model.task, folder, model.dimensions)
         return runner, task  # type: ignore[return-value]
 
     return LocalTensors(

@@ -18,12 +18,17 @@ Tensors: TypeAlias = "Mapping[str, np.ndarray[Any, Any]]"
 
 
 class Task(StrEnum):
-    """What a model does; fixes its public tensors (see ``SIGNATURES``)."""
+    """What a model does; fixes its public tensors (see ``signature``)."""
 
     CHAT = "chat"
     IMAGE = "image"
     TABULAR = "tabular"
     EMBED = "embed"
+    CLASSIFY_TEXT = "classify-text"
+    RANK = "rank"
+    RECOMMEND = "recommend"
+    RETRIEVE = "retrieve"
+    LOOKUP = "lookup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +48,66 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
 
 
-SIGNATURES: Mapping[Task, Signature] = {
-    Task.IMAGE: Signature(
-        inputs=(TensorSpec("image", "BYTES", (-1,)),),
-        outputs=(
-            TensorSpec("class_id", "INT64", (-1,)),
-            TensorSpec("class_name", "BYTES", (-1,)),
-            TensorSpec("score", "FP32", (-1,)),
-        ),
+_Template: TypeAlias = "tuple[str, str, tuple[int | str, ...]]"
+
+_FOUND: tuple[_Template, ...] = (
+    ("item", "INT64", (-1, "top")),
+    ("score", "FP32", (-1, "top")),
+    ("features", "FP32", (-1, "top", "columns")),
+)
+_TEMPLATES: Mapping[Task, tuple[tuple[_Template, ...], tuple[_Template, ...]]] = {
+    Task.IMAGE: (
+        (("image", "BYTES", (-1,)),),
+        (("class_id", "INT64", (-1,)), ("class_name", "BYTES", (-1,)), ("score", "FP32", (-1,))),
     ),
-    Task.TABULAR: Signature(
-        inputs=(TensorSpec("features", "FP32", (-1, 15)),),
-        outputs=(TensorSpec("probability", "FP32", (-1,)),),
+    Task.TABULAR: (
+        (("features", "FP32", (-1, "columns")),),
+        (("probability", "FP32", (-1,)),),
     ),
-    Task.EMBED: Signature(
-        inputs=(TensorSpec("text", "BYTES", (-1,)),),
-        outputs=(TensorSpec("embedding", "FP32", (-1, 384)),),
+    Task.EMBED: ((("text", "BYTES", (-1,)),), (("embedding", "FP32", (-1, "width")),)),
+    Task.CHAT: ((("prompt", "BYTES", (-1,)),), (("text", "BYTES", (-1,)),)),
+    Task.CLASSIFY_TEXT: (
+        (("text", "BYTES", (-1,)),),
+        (("label", "BYTES", (-1,)), ("score", "FP32", (-1,))),
     ),
-    Task.CHAT: Signature(
-        inputs=(TensorSpec("prompt", "BYTES", (-1,)),),
-        outputs=(TensorSpec("text", "BYTES", (-1,)),),
-    ),
+    Task.RANK: ((("features", "FP32", (-1, "columns")),), (("score", "FP32", (-1,)),)),
+    Task.RECOMMEND: ((("user", "INT64", (-1,)),), _FOUND),
+    Task.RETRIEVE: ((("embedding", "FP32", (-1, "width")),), _FOUND),
+    Task.LOOKUP: ((("item", "INT64", (-1,)),), (("text", "BYTES", (-1,)),)),
 }
+"""Public tensors of each task; a word in a shape is a dimension that the model sets."""
+
+DIMENSIONS: Mapping[Task, Mapping[str, int]] = {
+    Task.TABULAR: {"columns": 15},
+    Task.EMBED: {"width": 384},
+    Task.RANK: {"columns": -1},
+    Task.RECOMMEND: {"top": -1, "columns": -1},
+    Task.RETRIEVE: {"width": -1, "top": -1, "columns": -1},
+}
+"""The dimensions a model of this task may set, and what they are when it sets none."""
+
+
+def signature(task: Task, dimensions: Mapping[str, int] | None = None) -> Signature:
+    """The public tensors of a model.
+
+    Args:
+        task: what it does.
+        dimensions: what its catalog entry says of them.
+    """
+    sizes = {**DIMENSIONS.get(task, {}), **(dimensions or {})}
+
+    def specs(templates: tuple[_Template, ...]) -> tuple[TensorSpec, ...]:
+        return tuple(
+            TensorSpec(name, datatype, tuple(n if isinstance(n, int) else sizes[n] for n in shape))
+            for name, datatype, shape in templates
+        )
+
+    inputs, outputs = _TEMPLATES[task]
+    return Signature(specs(inputs), specs(outputs))
+
+
+SIGNATURES: Mapping[Task, Signature] = {task: signature(task) for task in Task}
+"""The public tensors of each task, where a model sets no dimension of its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from runners.engines.loading import Loading
 from runners.protocol import Active
 from runners.text.slots import SlotRunner
 from turnout.errors import LoadFailed, RunFailed
-from turnout.types import SIGNATURES, Message, Task, Tensors
+from turnout.types import Message, Task, Tensors, TensorSpec, signature
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +48,7 @@ def make(
         raise LoadFailed(name, f"engine {options.engine!r} given to the fake runner")
     pace = _Pace(name, options, sleep)
     if model.task is not Task.CHAT:
-        return FakeTensors(name, model.task, pace)
+        return FakeTensors(name, signature(model.task, model.dimensions).outputs, pace)
     context_tokens = model.context_tokens
     return SlotRunner(name, options.max_sequences, lambda slots: _Echo(pace, slots, context_tokens))
 
@@ -75,11 +75,14 @@ class _Pace:
 
 
 class FakeTensors:
-    """Answers with the task's public outputs, each row a hash of the same row of the inputs."""
+    """Answers with the model's public outputs, each row a hash of the same row of the inputs.
 
-    def __init__(self, name: str, task: Task, pace: _Pace) -> None:
+    A size that the model leaves open is 1.
+    """
+
+    def __init__(self, name: str, outputs: Sequence[TensorSpec], pace: _Pace) -> None:
         self._name = name
-        self._outputs = SIGNATURES[task].outputs
+        self._outputs = [(spec, tuple(max(size, 1) for size in spec.shape[1:])) for spec in outputs]
         self._pace = pace
         self._loaded = False
 
@@ -103,10 +106,10 @@ class FakeTensors:
         hashes = [_hash(tensors, row) for row in range(rows)]
         return {
             spec.name: np.array(
-                [_value(each, spec.datatype, spec.shape[1:]) for each in hashes],
+                [_value(each, spec.datatype, shape) for each in hashes],
                 dtype={"BYTES": object, "INT64": np.int64}.get(spec.datatype, np.float32),
-            ).reshape(rows, *spec.shape[1:])
-            for spec in self._outputs
+            ).reshape(rows, *shape)
+            for spec, shape in self._outputs
         }
 
     def close(self) -> None:
@@ -126,7 +129,7 @@ def _hash(tensors: Tensors, row: int) -> int:
 
 def _value(seed: int, datatype: str, shape: tuple[int, ...]) -> Any:
     if datatype == "INT64":
-        return seed % 1000
+        return np.full(shape, seed % 1000)
     if datatype == "BYTES":
         return f"fake-{seed % 1000}".encode()
     return np.random.default_rng(seed).random(shape)

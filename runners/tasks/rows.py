@@ -9,6 +9,8 @@ import numpy as np
 from turnout.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from turnout.types import Tensors
 
 
@@ -46,3 +48,50 @@ def byte_rows(tensors: Tensors, name: str, max_rows: int) -> list[bytes]:
         if not row:
             raise InvalidRequest(f"{name} row {index} is empty", param=name)
     return list(rows)
+
+
+def whole_rows(rows: np.ndarray[Any, Any], name: str, max_rows: int) -> np.ndarray[Any, Any]:
+    """An INT64 tensor of shape [n], as it is.
+
+    Raises:
+        InvalidRequest: another dtype or shape, no rows, or too many.
+    """
+    if rows.dtype != np.int64 or rows.ndim != 1:
+        raise InvalidRequest(
+            f"{name} must be INT64 of shape [n], not {rows.dtype} of shape {list(rows.shape)}",
+            param=name,
+        )
+    if not 1 <= len(rows) <= max_rows:
+        raise InvalidRequest(
+            f"{name} has {len(rows)} rows; send 1 to {max_rows} in one request", param=name
+        )
+    return rows
+
+
+def finite_rows(
+    rows: np.ndarray[Any, Any], name: str, columns: Sequence[str], hint: str = ""
+) -> np.ndarray[Any, Any]:
+    """An FP32 tensor of shape [n, columns] of finite numbers, as it is.
+
+    Raises:
+        InvalidRequest: another dtype or shape, no rows, or a value that is no finite number.
+    """
+    if rows.dtype != np.float32:
+        raise InvalidRequest(
+            f"{name} must be FP32, not {rows.dtype}: convert before sending", param=name
+        )
+    if rows.ndim != 2 or rows.shape[1] != len(columns) or not len(rows):
+        raise InvalidRequest(
+            f"{name} must have shape [n, {len(columns)}] with n at least 1, "
+            f"not {list(rows.shape)}{hint}",
+            param=name,
+        )
+    finite = np.isfinite(rows)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
+        raise InvalidRequest(
+            f"{name} row {row}: {columns[column]} is {rows[row, column]}; "
+            "every value must be a finite number",
+            param=name,
+        )
+    return rows

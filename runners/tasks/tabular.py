@@ -1,16 +1,15 @@
-"""Card transactions in, probability of fraud out: checked, otherwise passed through."""
+"""Rows of features in, a probability or a score out: checked, otherwise passed through."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 import numpy as np
 
-from runners.tasks.rows import single
-from turnout.errors import InvalidRequest
+from runners.tasks.rows import finite_rows, single
+from runners.tasks.settings import FILE, Settings
 from turnout.types import Tensors
 
 FEATURES = (
@@ -30,38 +29,35 @@ FEATURES = (
     "TERMINAL_ID_NB_TX_30DAY_WINDOW",
     "TERMINAL_ID_RISK_30DAY_WINDOW",
 )
-"""The columns of ``features``, in order.
+"""The columns of a card transaction, in order.
 
 Source: "Reproducible Machine Learning for Credit Card Fraud Detection", chapter 3.
 """
 
 
 class TabularTask:
-    """``features`` FP32 [n, 15] to ``probability`` FP32 [n]."""
+    """``features`` FP32 [n, columns] to ``probability`` FP32 [n].
+
+    Args:
+        columns: the names of the features, in order.
+    """
+
+    output = "probability"
+
+    def __init__(self, columns: Sequence[str] = FEATURES) -> None:
+        self._columns = columns
+        self._hint = f"; the columns are {', '.join(columns)}"
+        self.dimensions = {"columns": len(columns)}
 
     @classmethod
-    def load(cls, folder: Path) -> TabularTask:
-        """Nothing to read: the task is the same for every model."""
-        return cls()
+    def load(cls, folder: Path) -> Self:
+        """Read ``task.json``; a folder without one holds a model of card transactions."""
+        return cls(Settings(folder).words("columns")) if (folder / FILE).is_file() else cls()
 
     def prepare(self, tensors: Tensors) -> Tensors:
         """See ``TensorTask.prepare``."""
         features = single(tensors, "features")
-        if features.dtype != np.float32:
-            raise InvalidRequest(
-                f"features must be FP32, not {features.dtype}: convert before sending",
-                param="features",
-            )
-        if features.ndim != 2 or features.shape[1] != len(FEATURES) or not len(features):
-            raise InvalidRequest(
-                f"features must have shape [n, {len(FEATURES)}] with n at least 1, "
-                f"not {list(features.shape)}; the columns are {', '.join(FEATURES)}",
-                param="features",
-            )
-        # One sum settles it for almost all: of squares, it is finite only if every value is.
-        if not math.isfinite(np.vdot(features, features)):
-            _check_finite(features)
-        return {"features": features}
+        return {"features": finite_rows(features, "features", self._columns, self._hint)}
 
     def collate(self, requests: Sequence[Tensors]) -> Tensors:
         """See ``TensorTask.collate``."""
@@ -71,19 +67,14 @@ class TabularTask:
 
     def finish(self, outputs: Tensors) -> Tensors:
         """See ``TensorTask.finish``."""
-        return {"probability": outputs["probability"].reshape(-1).astype(np.float32, copy=False)}
+        return {self.output: outputs[self.output].reshape(-1).astype(np.float32, copy=False)}
 
     def example(self, rows: int) -> Tensors:
         """See ``TensorTask.example``."""
-        return {"features": np.ones((rows, len(FEATURES)), np.float32)}
+        return {"features": np.ones((rows, len(self._columns)), np.float32)}
 
 
-def _check_finite(features: np.ndarray[Any, Any]) -> None:
-    finite = np.isfinite(features)
-    if not finite.all():
-        row, column = np.argwhere(~finite)[0]
-        raise InvalidRequest(
-            f"features row {row}: {FEATURES[column]} is {features[row, column]}; "
-            "every feature must be a finite number",
-            param="features",
-        )
+class RankTask(TabularTask):
+    """``features`` FP32 [n, columns] to ``score`` FP32 [n]: higher is shown first."""
+
+    output = "score"

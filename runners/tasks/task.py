@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Protocol
 
-from turnout.errors import ConfigError
+from turnout.errors import ArtifactInvalid, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,18 +52,35 @@ TASKS: Mapping[str, str] = {
     "image": "runners.tasks.image:ImageTask",
     "tabular": "runners.tasks.tabular:TabularTask",
     "embed": "runners.tasks.embed:EmbedTask",
+    "classify-text": "runners.tasks.classify_text:ClassifyTextTask",
+    "rank": "runners.tasks.tabular:RankTask",
+    "recommend": "runners.tasks.found:RecommendTask",
+    "retrieve": "runners.tasks.found:RetrieveTask",
+    "lookup": "runners.tasks.lookup:LookupTask",
 }
 """By the value of ``turnout.types.Task``, so that a cold start need not import it."""
 
 
-def load_task(task: Task, folder: Path) -> TensorTask:
+def load_task(task: Task, folder: Path, dimensions: Mapping[str, int] | None = None) -> TensorTask:
     """Read what a task needs from a model's folder.
 
+    Args:
+        task: the task.
+        folder: the model's files.
+        dimensions: what the catalog says of the model's public tensors, to be held against them.
+
     Raises:
-        ArtifactInvalid: a file is missing or damaged.
+        ArtifactInvalid: a file is missing or damaged, or the catalog says other dimensions.
         ConfigError: the task has no tensors of this kind (chat belongs to the text engines).
     """
     if task not in TASKS:
         raise ConfigError(f"task {task.value!r} is served by text engines, not by tensors")
     module, _, name = TASKS[task].partition(":")
-    return getattr(importlib.import_module(module), name).load(folder)
+    loaded = getattr(importlib.import_module(module), name).load(folder)
+    has: Mapping[str, int] = getattr(loaded, "dimensions", {})
+    for key, size in (dimensions or {}).items():
+        if has.get(key, size) != size:
+            raise ArtifactInvalid(
+                f"the catalog says {key}: {size}, the model in {folder} has {has[key]}"
+            )
+    return loaded

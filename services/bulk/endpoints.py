@@ -25,7 +25,7 @@ from turnout.types import Task
 
 _INFER = re.compile(r"^/v2/models/(?P<name>[^/]+)/infer$")
 _CHAT, _EMBED = "/v1/chat/completions", "/v1/embeddings"
-_PORTION_ROWS = {Task.CHAT: 8, Task.IMAGE: 32, Task.EMBED: 64, Task.TABULAR: 256}
+_PORTION_ROWS = {Task.CHAT: 8, Task.IMAGE: 32, Task.EMBED: 64}
 _FEWEST, _MOST = 8, 256
 _CLASS = "bulk"
 
@@ -77,7 +77,7 @@ class PlaneEndpoints:
 
     def portion_rows(self, url: str) -> int:
         """See ``Endpoints.portion_rows``: a portion is a few seconds of work at most."""
-        return _PORTION_ROWS[self._task(url)]
+        return _PORTION_ROWS.get(self._task(url), _MOST)
 
     def most_rows(self, url: str) -> int:
         """See ``Endpoints.most_rows``: one batch in the engine, and the next one waiting."""

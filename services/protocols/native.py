@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from services.protocols.chat_schema import chat_body
 from services.protocols.open_inference import OpenInference, check
 from services.record import decision_json
 from turnout.errors import InvalidRequest, UnknownRoute
-from turnout.types import Generation, Task, Tensors
+from turnout.types import Generation, Signature, Task, Tensors, TensorSpec
 
 _KEYS = frozenset(
     {
@@ -60,8 +61,9 @@ class Native:
                 param="inputs",
             )
         task = _task_of_inputs(inputs) if name == "auto" else self._task(name)
+        signature = options.signature_for(self._plane.catalog, name, task)
         request = options.request(
-            self._plane, name, task, read_inputs(task, inputs), said, self._plane.clock()
+            self._plane, name, task, read_inputs(task, signature, inputs), said, self._plane.clock()
         )
         return decision_json(self._plane.decide(request).decision)
 
@@ -97,7 +99,7 @@ class Native:
         return self._tasks.task_of(name)
 
 
-def read_inputs(task: Task, inputs: dict[str, Any]) -> Tensors | Generation:
+def read_inputs(task: Task, signature: Signature, inputs: dict[str, Any]) -> Tensors | Generation:
     """A route body's ``inputs`` as engines take them.
 
     Raises:
@@ -105,35 +107,41 @@ def read_inputs(task: Task, inputs: dict[str, Any]) -> Tensors | Generation:
     """
     if task is Task.CHAT:
         return chat_body(inputs).generation()
+    read = _image if task is Task.IMAGE else _utf8
     try:
-        if task is Task.TABULAR:
-            features = np.asarray(inputs["features"], dtype=np.float32)
-            return check(task, {"features": np.atleast_2d(features)})
-        name = "image" if task is Task.IMAGE else "text"
-        given = inputs[name]
-        values = [given] if isinstance(given, str) else list(given)
-        read = _image if task is Task.IMAGE else _utf8
-        return check(task, {name: np.array([read(value) for value in values], dtype=object)})
+        tensors = {spec.name: _tensor(spec, inputs[spec.name], read) for spec in signature.inputs}
     except KeyError as error:
         raise InvalidRequest(f"inputs.{error.args[0]} is missing", param="inputs") from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidRequest(f"inputs cannot be read: {error}", param="inputs") from error
+    return check(signature, tensors)
 
 
-def _image(value: object) -> bytes:
+def _tensor(spec: TensorSpec, given: Any, read: Callable[[object, str], bytes]) -> np.ndarray:
+    if spec.datatype == "BYTES":
+        values = [given] if isinstance(given, str) else list(given)
+        return np.array([read(value, spec.name) for value in values], dtype=object)
+    dtype = np.int64 if spec.datatype == "INT64" else np.float32
+    tensor = np.array(given, ndmin=len(spec.shape))
+    if dtype is np.int64 and tensor.dtype.kind not in "iu":
+        raise InvalidRequest(f"inputs.{spec.name} must be whole numbers", param="inputs")
+    return tensor.astype(dtype)
+
+
+def _image(value: object, name: str) -> bytes:
     if not isinstance(value, str):
-        raise InvalidRequest("inputs.image must be base64 text", param="inputs.image")
+        raise InvalidRequest(f"inputs.{name} must be base64 text", param=f"inputs.{name}")
     try:
         return base64.b64decode(value, validate=True)
     except binascii.Error as error:
         raise InvalidRequest(
-            f"inputs.image is not base64: {error}", param="inputs.image"
+            f"inputs.{name} is not base64: {error}", param=f"inputs.{name}"
         ) from error
 
 
-def _utf8(value: object) -> bytes:
+def _utf8(value: object, name: str) -> bytes:
     if not isinstance(value, str):
-        raise InvalidRequest("inputs.text must be text", param="inputs.text")
+        raise InvalidRequest(f"inputs.{name} must be text", param=f"inputs.{name}")
     return value.encode()
 
 

@@ -17,7 +17,7 @@ from services.plane import Plane
 from services.protocols import options
 from services.protocols.answer import decision_headers
 from turnout.errors import InvalidRequest, UnknownModel
-from turnout.types import SIGNATURES, Generation, Message, Task, Tensors, TensorSpec
+from turnout.types import Generation, Message, Signature, Task, Tensors, TensorSpec
 
 _LENGTH = b"inference-header-content-length"
 _ROUTING_KEYS = ("latency_class", "deadline_ms", "max_cost_usd", "min_quality", "session")
@@ -31,6 +31,7 @@ class OpenInference:
         self._tasks = {name: route.task for name, route in plane.catalog.routes.items()} | {
             name: model.task for name, model in plane.catalog.models.items()
         }
+        self._signatures: dict[str, Signature] = {}
 
     def task_of(self, name: str) -> Task:
         """The task of a model or route.
@@ -42,6 +43,20 @@ class OpenInference:
         if task is None:
             raise UnknownModel(name, tuple(self._tasks))
         return task
+
+    def signature_of(self, name: str) -> Signature:
+        """The public tensors of a model or route.
+
+        Raises:
+            UnknownModel: there is none of this name.
+        """
+        known = self._signatures.get(name)
+        if known is None:
+            known = self._plane.catalog.signature_of(name)
+            if known is None:
+                raise UnknownModel(name, tuple(self._tasks))
+            self._signatures[name] = known
+        return known
 
     async def server(self, http: Http) -> Reply:
         """``GET /v2``."""
@@ -75,7 +90,7 @@ class OpenInference:
     async def metadata(self, http: Http, name: str) -> Reply:
         """``GET /v2/models/{name}``: tensors, and what really runs."""
         del http
-        signature = SIGNATURES[self.task_of(name)]
+        signature = self.signature_of(name)
         return json_reply(
             {
                 "name": name,
@@ -93,7 +108,7 @@ class OpenInference:
         now_s = plane.clock()
         task = self.task_of(name)
         infer = decode_request(http.body, header_length_of(http.headers.get(_LENGTH)))
-        tensors = check(task, infer.tensors)
+        tensors = check(self.signature_of(name), infer.tensors)
         said = options.read(http.headers, _routing(infer))
         if task is Task.CHAT:
             return await self._chat(infer, name, tensors, said, now_s)
@@ -162,13 +177,13 @@ class OpenInference:
         }
 
 
-def check(task: Task, tensors: Tensors) -> Tensors:
-    """Check public inputs against the task's signature.
+def check(signature: Signature, tensors: Tensors) -> Tensors:
+    """Check public inputs against a signature.
 
     Raises:
         InvalidRequest: a tensor is missing, unknown, empty, or of the wrong type or shape.
     """
-    specs = SIGNATURES[task].inputs
+    specs = signature.inputs
     for spec in specs:
         tensor = tensors.get(spec.name)
         if tensor is None:

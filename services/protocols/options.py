@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from turnout.catalog import Catalog
 from turnout.errors import InvalidRequest, UnknownClass
-from turnout.types import Generation, Limits, Request, Task, Tensors
+from turnout.types import SIGNATURES, Generation, Limits, Request, Signature, Task, Tensors
 
 if TYPE_CHECKING:
     from services.plane import Plane
@@ -135,6 +135,14 @@ def default_class(catalog: Catalog, target: str, task: Task) -> str:
         name = catalog.route_for(task)
         route = catalog.routes[name] if name else next(iter(catalog.routes.values()))
     return route.latency_class
+
+
+def signature_for(catalog: Catalog, target: str, task: Task) -> Signature:
+    """The public tensors of what a caller named; of the task itself when that does another."""
+    name = catalog.route_for(task) if target == "auto" else target
+    entry = catalog.routes.get(name or "") or catalog.models.get(name or "")
+    found = catalog.signature_of(name) if name and entry and entry.task is task else None
+    return found or SIGNATURES[task]
 
 
 def _trace_id(traceparent: bytes | None) -> str | None:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from turnout.types import Task
 
-TENSOR_TASKS = frozenset({Task.IMAGE, Task.TABULAR, Task.EMBED})
+TENSOR_TASKS = frozenset(Task) - {Task.CHAT}
 
 
 class Engine(BaseModel):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from turnout.types import DIMENSIONS
+
 if TYPE_CHECKING:
     from turnout.catalog.schema import Catalog
 
@@ -33,6 +35,7 @@ def dangling(catalog: Catalog) -> list[str]:
                     f"routes.{name}.candidates: model {candidate!r} does {model.task.value!r}, "
                     f"the route does {route.task.value!r}"
                 )
+        problems += _differing(catalog, name)
         if route.latency_class not in catalog.classes:
             problems.append(
                 f"routes.{name}.latency_class: no class is named {route.latency_class!r}"
@@ -52,3 +55,17 @@ def dangling(catalog: Catalog) -> list[str]:
         if route.max_strong_share is not None and len(route.candidates) < 2:
             problems.append(f"routes.{name}.max_strong_share: needs at least two candidates")
     return problems
+
+
+def _differing(catalog: Catalog, name: str) -> list[str]:
+    """Candidates stand in for each other, so their public tensors must be the same."""
+    models = [catalog.models.get(candidate) for candidate in catalog.routes[name].candidates]
+    sizes = [
+        {**DIMENSIONS.get(model.task, {}), **model.dimensions}
+        for model in models
+        if model is not None and model.task == catalog.routes[name].task
+    ]
+    if all(one == sizes[0] for one in sizes):
+        return []
+    shown = ", ".join(str(one) for one in sizes)
+    return [f"routes.{name}.candidates: they differ in dimensions: {shown}"]

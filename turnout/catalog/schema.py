@@ -23,7 +23,7 @@ from pydantic import (
 
 from turnout.catalog.artifact import Address, File, FileName, Optimize, Sha256, Share
 from turnout.catalog.engines import RemoteEngine, Runner
-from turnout.types import Task
+from turnout.types import DIMENSIONS, Signature, Task, signature
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)?\s*$")
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
@@ -163,9 +163,15 @@ class Artifact(Strict):
 
 
 class Model(Strict):
-    """One model: its task, its engine, where its files come from and where it runs."""
+    """One model: its task, its engine, where its files come from and where it runs.
+
+    Attributes:
+        dimensions: sizes of its public tensors, where the task leaves them open
+            (see ``turnout.types.DIMENSIONS``).
+    """
 
     task: Task
+    dimensions: dict[str, PositiveInt] = Field(default_factory=dict)
     runner: Runner
     artifact: Artifact | None = None
     placement: Literal["inline", "process", "remote"] = "inline"
@@ -176,6 +182,15 @@ class Model(Strict):
     memory: Bytes = 64 * 1024**2
     context_tokens: PositiveInt = 2048
     tags: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _dimensions_are_the_tasks(self) -> Model:
+        known = DIMENSIONS.get(self.task, {})
+        for name in self.dimensions:
+            if name not in known:
+                has = f"it has {', '.join(known)}" if known else "it has none"
+                raise ValueError(f"task {self.task.value!r} has no dimension {name!r}; {has}")
+        return self
 
     @model_validator(mode="after")
     def _engine_fits_placement(self) -> Model:
@@ -320,3 +335,9 @@ class Catalog(Strict):
     def route_for(self, task: Task) -> str | None:
         """The first route that does this task: what ``auto`` means."""
         return next((name for name, route in self.routes.items() if route.task == task), None)
+
+    def signature_of(self, name: str) -> Signature | None:
+        """The public tensors of a model or route (its candidates agree); None if there is none."""
+        route = self.routes.get(name)
+        model = self.models.get(route.candidates[0] if route else name)
+        return None if model is None else signature(model.task, model.dimensions)

@@ -5,7 +5,8 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from runners.tasks import load_task
-from runners.tasks.embed import MAX_TOKENS, EmbedTask
+from runners.tasks.embed import EmbedTask
+from runners.tasks.text import MAX_TOKENS
 from turnout.errors import ArtifactInvalid, InvalidRequest
 from turnout.types import Task
 

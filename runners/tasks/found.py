@@ -1,0 +1,85 @@
+"""Retrieval: users, or vectors of queries, in; the best items with their features out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from runners.tasks.rows import finite_rows, single, whole_rows
+from runners.tasks.settings import Settings
+from turnout.types import Tensors
+
+MAX_ROWS = 1024
+
+
+class _Found:
+    """What both retrievals share: ``item``, ``score`` [n, top], ``features`` [n, top, columns]."""
+
+    def collate(self, requests: Sequence[Tensors]) -> Tensors:
+        """See ``TensorTask.collate``."""
+        if len(requests) == 1:
+            return requests[0]
+        return {name: np.concatenate([one[name] for one in requests]) for name in requests[0]}
+
+    def finish(self, outputs: Tensors) -> Tensors:
+        """See ``TensorTask.finish``."""
+        return {
+            "item": outputs["item"].astype(np.int64, copy=False),
+            "score": outputs["score"].astype(np.float32, copy=False),
+            "features": outputs["features"].astype(np.float32, copy=False),
+        }
+
+
+class RecommendTask(_Found):
+    """``user`` INT64 [n] to the best items for each; a user never seen gets what is popular.
+
+    Args:
+        dimensions: ``top`` and ``columns``.
+    """
+
+    def __init__(self, dimensions: Mapping[str, int]) -> None:
+        self.dimensions = dimensions
+
+    @classmethod
+    def load(cls, folder: Path) -> RecommendTask:
+        """Read ``task.json``."""
+        settings = Settings(folder)
+        return cls({"top": settings.number("top"), "columns": len(settings.words("columns"))})
+
+    def prepare(self, tensors: Tensors) -> Tensors:
+        """See ``TensorTask.prepare``."""
+        return {"user": whole_rows(single(tensors, "user"), "user", MAX_ROWS)}
+
+    def example(self, rows: int) -> Tensors:
+        """See ``TensorTask.example``."""
+        return {"user": np.zeros(rows, np.int64)}
+
+
+class RetrieveTask(_Found):
+    """``embedding`` FP32 [n, width] to the items nearest to each.
+
+    Args:
+        dimensions: ``width``, ``top`` and ``columns``.
+    """
+
+    def __init__(self, dimensions: Mapping[str, int]) -> None:
+        self.dimensions = dimensions
+        self._names = [f"value {index}" for index in range(dimensions["width"])]
+
+    @classmethod
+    def load(cls, folder: Path) -> RetrieveTask:
+        """Read ``task.json``."""
+        settings = Settings(folder)
+        sizes = {name: settings.number(name) for name in ("width", "top")}
+        return cls({**sizes, "columns": len(settings.words("columns"))})
+
+    def prepare(self, tensors: Tensors) -> Tensors:
+        """See ``TensorTask.prepare``."""
+        rows = finite_rows(single(tensors, "embedding"), "embedding", self._names)
+        return {"embedding": rows}
+
+    def example(self, rows: int) -> Tensors:
+        """See ``TensorTask.example``."""
+        return {"embedding": np.ones((rows, len(self._names)), np.float32)}

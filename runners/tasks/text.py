@@ -1,0 +1,129 @@
+"""Texts of a request as numbers: by a tokenizer's word pieces, or by hashed words and trigrams."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+
+from runners.tasks.rows import byte_rows
+from turnout.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from turnout.types import Tensors
+
+MAX_ROWS = 1024
+MAX_TOKENS = 256
+MAX_GRAMS = 512
+_MAX_CHARACTERS = 16_384
+"""Text beyond this can't reach the first 256 tokens, save in odd cases (pages of spaces)."""
+SENTENCE = "The quick brown fox jumps over the lazy dog while the river runs slowly to the sea."
+"""A text of usual length, to try a model on."""
+
+_WORD = re.compile(r"\w+")
+
+Row: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+
+
+class TextReader(Protocol):
+    """Turns texts into the inputs of one model."""
+
+    inputs: tuple[str, ...]
+
+    def read(self, texts: Sequence[str]) -> Tensors:
+        """INT64 [n, longest] each, padded with 0."""
+        ...
+
+
+class WordPieces:
+    """``input_ids`` and ``attention_mask`` by a tokenizer; longer text is cut at 256 tokens.
+
+    Args:
+        tokenizer: its padding and truncation are set here.
+    """
+
+    inputs: tuple[str, ...] = ("input_ids", "attention_mask")
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(MAX_TOKENS)
+        self._tokenizer = tokenizer
+
+    def read(self, texts: Sequence[str]) -> Tensors:
+        """See ``TextReader.read``."""
+        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        rows = [np.array(encoding.ids, np.int64) for encoding in encodings]
+        return {
+            "input_ids": _padded(rows),
+            "attention_mask": _padded([np.ones_like(row) for row in rows]),
+        }
+
+
+class Grams:
+    """``grams``: hashes of words, pairs of words and trigrams; 0 is padding.
+
+    Args:
+        buckets: hashes are in 1..buckets.
+    """
+
+    inputs: tuple[str, ...] = ("grams",)
+
+    def __init__(self, buckets: int) -> None:
+        self._buckets = buckets
+
+    def read(self, texts: Sequence[str]) -> Tensors:
+        """See ``TextReader.read``; a text without a letter or digit is one padding."""
+        return {"grams": _padded([self._of(text) for text in texts])}
+
+    def _of(self, text: str) -> Row:
+        words = _WORD.findall(text.lower())
+        grams = [*words, *map(" ".join, pairwise(words))]
+        for word in words:
+            edged = f"<{word}>"
+            grams += [edged[at : at + 3] for at in range(len(edged) - 2)]
+        hashes = [zlib.crc32(gram.encode()) % self._buckets + 1 for gram in grams[:MAX_GRAMS]]
+        return np.array(hashes or [0], np.int64)
+
+
+def texts_of(tensors: Tensors, name: str = "text") -> list[str]:
+    """The texts of a BYTES tensor of shape [n].
+
+    Raises:
+        InvalidRequest: names the row that is empty or not UTF-8.
+    """
+    texts: list[str] = []
+    for index, row in enumerate(byte_rows(tensors, name, MAX_ROWS)):
+        try:
+            texts.append(row.decode("utf-8")[:_MAX_CHARACTERS])
+        except UnicodeDecodeError as error:
+            raise InvalidRequest(
+                f"{name} row {index} is not UTF-8: {error.reason} at byte {error.start}",
+                param=name,
+            ) from None
+    return texts
+
+
+def joined(requests: Sequence[Tensors], names: Sequence[str]) -> Tensors:
+    """The rows of all requests, padded to the longest."""
+    if len(requests) == 1:
+        return requests[0]
+    width = max(request[names[0]].shape[1] for request in requests)
+    return {
+        name: np.concatenate(
+            [np.pad(one[name], ((0, 0), (0, width - one[name].shape[1]))) for one in requests]
+        )
+        for name in names
+    }
+
+
+def _padded(rows: Sequence[Row]) -> Row:
+    table = np.zeros((len(rows), max(len(row) for row in rows)), np.int64)
+    for index, row in enumerate(rows):
+        table[index, : len(row)] = row
+    return table
