@@ -77,15 +77,16 @@ def ensure(
         raise ArtifactInvalid(f"the catalog has no model or tag named {', '.join(sorted(only))}")
     folders: dict[str, Path] = {}
     problems: list[str] = []
-    for name, artifact in wanted.values():
+    for place, (name, artifact) in enumerate(wanted.values(), start=1):
+        tell = _counted(report, place, len(wanted))
         try:
             if artifact.optimize is not None and _added(artifact) is None:
-                folders[artifact.tag] = _optimized(catalog, name, report)
+                folders[artifact.tag] = _optimized(catalog, name, tell)
             else:
-                folders[artifact.tag] = ensure_one(artifact, report, recipe_of)
+                folders[artifact.tag] = ensure_one(artifact, tell, recipe_of)
         except ArtifactInvalid as error:
             problems.append(f"{artifact.tag}: {error}")
-            report(f"{artifact.tag}: failed: {error}")
+            tell(f"{artifact.tag}: failed: {error}")
     if problems:
         raise ArtifactInvalid("\n".join(problems))
     return folders
@@ -95,6 +96,11 @@ def _optimized(catalog: Catalog, name: str, report: Report) -> Path:
     from services import optimizing
 
     return optimizing.optimize(catalog, name, lambda line: report(f"{name}: {line}")).path
+
+
+def _counted(report: Report, place: int, total: int) -> Report:
+    """Say how far a build is: ``[3/75]`` before each line."""
+    return lambda line: report(f"[{place}/{total}] {line}")
 
 
 def ensure_one(artifact: Artifact, report: Report, recipe_of: RecipeOf = load_recipe) -> Path:

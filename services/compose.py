@@ -23,6 +23,7 @@ from runners.tasks.pass_through import PassThrough
 from runners.tensors import LocalTensors
 from services.decisions import DecisionLog
 from services.fleet import Fleet
+from services.measured import with_measured_quality
 from services.metrics import Metrics
 from services.names import service_name
 from services.plane import Plane
@@ -40,6 +41,7 @@ _LOAD_LIMIT_S = 300.0
 
 def compose(catalog: Catalog, settings: Settings) -> Plane:
     """Build the plane of a catalog; nothing is loaded until ``fleet.start``."""
+    catalog = with_measured_quality(catalog)
     metrics = Metrics()
     addresses = process_addresses()
     classes = {entry.priority: name for name, entry in catalog.classes.items()}

