@@ -8,7 +8,7 @@ export BENTOML_DO_NOT_TRACK := True
 export TOKENIZERS_PARALLELISM := false
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup serve test check fix bench bench-fraud bench-router bench-generation bench-coldstart build clean
+.PHONY: help setup fleet serve test check fix bench bench-fraud bench-router bench-generation bench-coldstart build clean
 
 help:  ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -30,6 +30,9 @@ $(INSTALLED): pyproject.toml requirements/constraints.txt
 setup: $(INSTALLED)  ## Install everything and build every model, without serving
 	@$(BIN)/turnout models build
 
+fleet: $(INSTALLED)  ## Build the 75 models of the shop (catalog/ecommerce.yaml), with progress
+	@$(BIN)/turnout models build --catalog catalog/ecommerce.yaml
+
 serve: $(INSTALLED)  ## Build what is missing, start the gateway, show the first answer
 	@PORT=$(PORT) $(BIN)/turnout serve
 
@@ -43,6 +46,7 @@ check: $(INSTALLED)  ## Lint, format, types and import rules; changes nothing
 	$(BIN)/lint-imports
 	$(BIN)/turnout catalog check catalog/default.yaml
 	$(BIN)/turnout catalog check catalog/hybrid.yaml
+	$(BIN)/turnout catalog check catalog/ecommerce.yaml
 
 fix: $(INSTALLED)  ## Fix what can be fixed by machine
 	$(BIN)/ruff check --fix .

@@ -14,10 +14,10 @@ from turnout.types import Task, Tensors
 def of_rows(task: Task, tensors: Tensors) -> np.ndarray[Any, Any]:
     """Confidence in each row of an answer: shape (n,), float32.
 
-    Images: the probability of the best class. Tabular: that of the likelier outcome. Tasks whose
-    answer says nothing of the kind are always sure.
+    Images and texts: the probability of the best class. Tabular: that of the likelier outcome.
+    Tasks whose answer says nothing of the kind are always sure.
     """
-    if task is Task.IMAGE:
+    if task is Task.IMAGE or task is Task.CLASSIFY_TEXT:
         return tensors["score"]
     if task is Task.TABULAR:
         probability = tensors["probability"]

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -50,6 +51,7 @@ def load_recipe(name: str) -> Recipe:
         ) from error
 
 
+@cache
 def fingerprint(name: str) -> str:
     """Hash of a recipe's code, with the hashes of its sources, which stand in it.
 
