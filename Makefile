@@ -54,7 +54,7 @@ fix: $(INSTALLED)  ## Fix what can be fixed by machine
 	$(BIN)/turnout catalog schema --out catalog/schema.json
 
 bench-coldstart: setup  ## Process start to first correct answer, against torch
-	$(BIN)/python -m benchmarks.coldstart --json benchmarks/results/coldstart.json $(if $(IMAGE),--image $(IMAGE)) $(if $(IMAGES),--images $(IMAGES))
+	$(BIN)/python -m benchmarks.coldstart --variants --json benchmarks/results/coldstart.json $(if $(IMAGE),--image $(IMAGE)) $(if $(IMAGES),--images $(IMAGES))
 
 bench: bench-fraud bench-router bench-generation bench-coldstart  ## Every benchmark
 

@@ -1,7 +1,7 @@
 """Process start to first correct answer: Turnout's cold start against torch, run in turn.
 
     python -m benchmarks.coldstart --json benchmarks/results/coldstart.json
-    python -m benchmarks.coldstart --image cat.jpg --images FOLDER --runs 15
+    python -m benchmarks.coldstart --variants --image cat.jpg --images FOLDER --runs 15
 
 Four arms alternate, so that whatever else the machine does hits all of them: torch as its users
 write it, Turnout on a machine that ran it before (``saved graph``) and on one that did not
@@ -20,10 +20,12 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks import clock_face
+from benchmarks.cold_variant import INSIDE, MEASURES, write_inside
 from benchmarks.lambda_emulator import invoke
 from benchmarks.launches import Launch, launch, wait_idle
 from benchmarks.provenance import save
@@ -36,6 +38,7 @@ from services.cold.artifact import artifact_folder
 from services.cold_start import MODEL
 
 TARGETS = {"median_s": 0.35, "ratio": 9.0, "lambda_median_s": 0.6}
+_WHOLE = "without nothing"
 _OURS = (sys.executable, "-m", "services.cold_start", "--phases", "--image")
 _TORCH = (sys.executable, "benchmarks/torch_classifier.py")
 
@@ -61,6 +64,8 @@ def main() -> None:
             ),
             "lambda": lambda: _lambda(event, ready),
         }
+        if options.variants:
+            arms |= _variants(image, ready)
         runs, idle = _alternate(arms, options.runs, expected, options.idle)
         result = summary(runs) | {"idle_share_before": _interval(idle)}
         _show(result)
@@ -117,8 +122,20 @@ def summary(runs: dict[str, list[Launch]]) -> dict[str, Any]:
         "ratio": ratios["to_answer"]["median"] >= TARGETS["ratio"],
         "lambda": arms["lambda"]["first_s"]["median"] < TARGETS["lambda_median_s"],
     }
-    return {"arms": arms, "ratios": ratios, "targets": TARGETS, "met_each": met,
-            "met": all(met.values())}  # fmt: skip
+    return {"arms": arms, "ratios": ratios, "leaving_out_costs_ms": _costs(runs),
+            "targets": TARGETS, "met_each": met, "met": all(met.values())}  # fmt: skip
+
+
+def _costs(runs: dict[str, list[Launch]]) -> dict[str, dict[str, float]]:
+    """Milliseconds to the end of the process that leaving a measure out adds, round by round."""
+    whole = runs.get(_WHOLE, [])
+    return {
+        name.removeprefix("without "): _interval(
+            [(one.exit_s - other.exit_s) * 1e3 for one, other in zip(found, whole, strict=True)]
+        )
+        for name, found in runs.items()
+        if name.startswith("without ") and name != _WHOLE
+    }
 
 
 def _arm(found: Sequence[Launch]) -> dict[str, Any]:
@@ -155,6 +172,19 @@ def _lambda(event: dict[str, str], environment: dict[str, str]) -> Launch:
     return Launch(answers[0].body, took_s, took_s, 0.0, {})
 
 
+def _variants(image: Path, environment: dict[str, str]) -> dict[str, Callable[[], Launch]]:
+    """The start put together by hand: whole, and with each measure left out."""
+    folder = artifact_folder(MODEL)
+    graphs = Path(environment["TURNOUT_CACHE"]) / "graphs"
+    write_inside(folder / "model.onnx", graphs / INSIDE)
+    command = (sys.executable, "-m", "benchmarks.cold_variant", "--image", str(image))
+    found: dict[str, Callable[[], Launch]] = {_WHOLE: partial(launch, command, **environment)}
+    for name in MEASURES:
+        left_out = (*command, "--without", name)
+        found[f"without {name}"] = partial(launch, left_out, **environment)
+    return found
+
+
 def _reference(packages: Path) -> Path:
     """Unpack the packages that the artefact was built from; returns the weights' file."""
     manifest = store.read_manifest(artifact_folder(MODEL))
@@ -174,6 +204,8 @@ def _show(result: dict[str, Any]) -> None:
         print(f"{'':12} ends at, ms: {arm['phases_end_ms']}")
     for name, ratio in result["ratios"].items():
         print(f"torch / ours {name}: {_cell(ratio)}")
+    for name, cost in result["leaving_out_costs_ms"].items():
+        print(f"without {name}: {_cell(cost)} ms more")
     print(f"targets {result['targets']}: {result['met_each']}")
 
 
@@ -187,6 +219,9 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--expect", type=int, help="its class; default: what torch answers")
     parser.add_argument("--images", type=Path, help="folder with labels.json, for top-1")
     parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument(
+        "--variants", action="store_true", help="also with each measure left out, one at a time"
+    )
     parser.add_argument(
         "--idle", type=float, default=0.0, help="share of the cores to wait for before each run"
     )
