@@ -10,20 +10,22 @@ import asyncio
 import gc
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bentoml
 from _bentoml_sdk import Service
 
-from services.access_log import AccessLog
-from services.asgi import FrontDoor
-from services.bulk.bulk import Bulk
-from services.compose import compose
 from services.leaving import on_sigterm
 from services.parent import end_with_parent
-from services.plane import Plane
-from turnout.catalog import Catalog
 from turnout.settings import from_environment
+
+if TYPE_CHECKING:
+    from services.bulk.bulk import Bulk
+    from services.plane import Plane
+    from turnout.catalog import Catalog
+
+# What serves is imported where it is made: ``bentoml serve`` imports this module in a process that
+# only starts the others, and each of them waits for that.
 
 _TICK_S = 0.5
 _COLLECT = (20_000, 20, 50)
@@ -44,6 +46,9 @@ class TurnoutService(Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> Any:
         """Our front door, with BentoML's application behind it."""
+        from services.access_log import AccessLog
+        from services.asgi import FrontDoor
+
         where = from_environment().access_log
         log = AccessLog(where) if where else None
         return FrontDoor(lambda: self.plane, super().to_asgi(is_main), log, bulk=lambda: self.bulk)
@@ -61,9 +66,15 @@ class Endpoint:
     serves_bulk = False
 
     def __init__(self) -> None:
+        from services.compose import compose
+
         settings = from_environment()
         self.plane = compose(self.catalog, settings)
-        self.bulk = Bulk(self.plane, settings.database_url) if self.serves_bulk else None
+        self.bulk: Bulk | None = None
+        if self.serves_bulk:
+            from services.bulk.bulk import Bulk
+
+            self.bulk = Bulk(self.plane, settings.database_url)
 
     @bentoml.on_startup
     async def open(self) -> None:

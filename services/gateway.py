@@ -6,16 +6,20 @@ a process of its own; the others run inside it or elsewhere.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from services.start_order import GATEWAY, give_way
 
-import bentoml
+give_way()
 
-from services.apis import API_OF, RouteApi
-from services.base import Endpoint, TurnoutService, listening
-from services.bento_models import bento_models
-from services.models import make_service
-from turnout.catalog import Catalog, load
-from turnout.settings import from_environment
+from typing import Any, cast  # noqa: E402
+
+import bentoml  # noqa: E402
+
+from services.apis import API_OF, RouteApi  # noqa: E402
+from services.base import Endpoint, TurnoutService, listening  # noqa: E402
+from services.bento_models import bento_models  # noqa: E402
+from services.models import make_service  # noqa: E402
+from turnout.catalog import Catalog, load  # noqa: E402
+from turnout.settings import from_environment  # noqa: E402
 
 _LONG_S = 24 * 3600
 
@@ -35,7 +39,7 @@ def make_gateway(catalog: Catalog) -> TurnoutService:
     tasks = dict.fromkeys(model.task for model in catalog.models.values())
     inner = type("Gateway", (Endpoint, RouteApi, *(API_OF[task] for task in tasks)), body)
     decorate = bentoml.service(
-        name="turnout",
+        name=GATEWAY,
         service_class=TurnoutService,
         workers=1,
         http=listening(),

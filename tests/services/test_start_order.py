@@ -1,0 +1,98 @@
+"""A model's process waits for the gateway beside it, and never for ever."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+
+import pytest
+
+from services.start_order import give_way
+
+MODEL = ["worker.py", ".", "--service-name", "turnout-llm", "--worker-id", "1"]
+GATEWAY = ["worker.py", ".", "--service-name", "turnout", "--worker-id", "1"]
+
+
+class Gateway(BaseHTTPRequestHandler):
+    """Not ready the first few times."""
+
+    asked: ClassVar[list[str]] = []
+    unready = 0
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        warming = self.path == "/readyz" and self.asked.count("/readyz") <= Gateway.unready
+        self.send_response(503 if warming else 200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def gateway() -> Iterator[dict[str, str]]:
+    """What BentoML tells a worker that runs beside a gateway."""
+    Gateway.asked.clear()
+    Gateway.unready = 0
+    with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield {
+            "BENTOML_RUNNER_MAP": json.dumps({"turnout": f"http://localhost:{server.server_port}"})
+        }
+        server.shutdown()
+
+
+class Clock:
+    """A clock that only sleeping moves."""
+
+    now_s = 0.0
+
+    def read(self) -> float:
+        return self.now_s
+
+    def sleep(self, duration_s: float) -> None:
+        self.now_s += duration_s
+
+
+def test_it_waits_until_the_gateway_is_warm(gateway: dict[str, str]) -> None:
+    Gateway.unready = 3
+    clock = Clock()
+    assert give_way(MODEL, gateway, clock=clock.read, sleep=clock.sleep)
+    assert Gateway.asked == ["/livez", *["/readyz"] * 4]
+
+
+def test_a_gateway_that_waits_for_this_model_is_not_waited_for_long(
+    gateway: dict[str, str],
+) -> None:
+    Gateway.unready = 10**9
+    clock = Clock()
+    assert give_way(MODEL, gateway, clock=clock.read, sleep=clock.sleep)
+    assert 2 < clock.now_s < 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "runners"),
+    [
+        (GATEWAY, {"turnout": "http://localhost:1"}),
+        (MODEL, {}),
+        (MODEL, {"turnout-llm": "unix:///tmp/x"}),
+        (MODEL, {"turnout": "https://localhost:1"}),
+        (["pytest"], {"turnout": "http://localhost:1"}),
+        (["bentoml", "serve", "--service-name", "turnout-llm"], {"turnout": "http://localhost:1"}),
+    ],
+)
+def test_where_no_gateway_starts_beside_it_nothing_is_waited_for(
+    arguments: list[str], runners: dict[str, str]
+) -> None:
+    assert not give_way(arguments, {"BENTOML_RUNNER_MAP": json.dumps(runners)})
+
+
+def test_a_gateway_that_is_gone_does_not_hold_it_up() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as closed:
+        port = closed.server_port
+    runners = {"turnout": f"http://127.0.0.1:{port}"}
+    assert give_way(MODEL, {"BENTOML_RUNNER_MAP": json.dumps(runners)})
