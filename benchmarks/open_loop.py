@@ -79,6 +79,7 @@ class _Connection(asyncio.Protocol):
         self._buffer = b""
         self._need = -1
         self._status = 0
+        self._chunked = False
         self.retry_after = False
         self.due_s = 0.0
         self.busy = False
@@ -95,7 +96,7 @@ class _Connection(asyncio.Protocol):
             self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        """Read an answer; its head tells how long it is."""
+        """Read an answer; its head tells how long it is, or that it comes in chunks."""
         self._buffer += data
         if self._need < 0:
             end = self._buffer.find(b"\r\n\r\n")
@@ -103,10 +104,15 @@ class _Connection(asyncio.Protocol):
                 return
             head = self._buffer[:end].lower()
             self._status = int(head[9:12])
-            at = head.find(b"content-length:")
             self.retry_after = b"\r\nretry-after:" in head
+            self._chunked = b"\r\ntransfer-encoding: chunked" in head
+            at = head.find(b"content-length:")
             length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
             self._need = end + 4 + length
+        if self._chunked and self._buffer.endswith(b"\r\n0\r\n\r\n"):
+            self._need = len(self._buffer)
+        elif self._chunked:
+            return
         if len(self._buffer) >= self._need:
             self._buffer = self._buffer[self._need :]
             self._need = -1
@@ -221,7 +227,7 @@ def _summary(
     if unanswered:
         counted["unanswered"] = unanswered
     result = Result(rate, seconds, total / sent_s, len(latencies) / took_s, statuses=counted)
-    result.late_share = late / total
+    result.late_share = late / max(total, 1)
     if latencies:
         result.p50_ms, result.p95_ms, result.p99_ms = at(0.50), at(0.95), at(0.99)
         result.max_ms = latencies[-1] * 1e3

@@ -36,7 +36,7 @@ class _Memory(threading.Thread):
 
 
 def overload(
-    server: Server, url: str, batch: list[bytes], knee: float, seconds: float
+    server: Server, url: str, batch: list[bytes], knee: float, seconds: float = 30.0
 ) -> dict[str, Any]:
     """Offer three times ``knee``, then a quarter of it.
 

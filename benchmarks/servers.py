@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,14 @@ def free_port() -> int:
 
 @contextmanager
 def running(
-    command: Sequence[str], port: int, ready: str, *, limit_s: float = 120.0, **environment: str
+    command: Sequence[str],
+    port: int,
+    ready: str,
+    *,
+    limit_s: float = 120.0,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    **variables: str,
 ) -> Iterator[Server]:
     """Run a server until the block ends.
 
@@ -64,15 +71,17 @@ def running(
         port: where it will listen.
         ready: path that answers 200 once it serves.
         limit_s: how long it may take to get there.
+        cwd: where it runs; the project's root by default.
         environment: variables added to this process's own.
+        variables: more of them.
 
     Raises:
         RuntimeError: it ended, or did not become ready in time.
     """
     address = f"http://127.0.0.1:{port}"
-    env = os.environ | {"BENTOML_DO_NOT_TRACK": "True"} | environment
+    env = os.environ | {"BENTOML_DO_NOT_TRACK": "True"} | dict(environment or {}) | variables
     process = subprocess.Popen(
-        command, cwd=PROJECT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, cwd=cwd or PROJECT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         until_s = time.monotonic() + limit_s

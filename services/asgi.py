@@ -130,7 +130,9 @@ class FrontDoor:
             await send_reply(send, reply)
             return
         http = Http(method, path, dict(scope["headers"]), body, query)
-        if route.watch:
+        # A short request is answered before anyone could leave, unless there is a crowd.
+        door = self._door
+        if route.watch and (route.short is None or door is None or door.crowded):
             await until_gone(receive, self._run(route, http, send))
         else:
             await self._run(route, http, send)

@@ -25,6 +25,7 @@ _LIMITS = (32.0, 4096.0)
 _WINDOW_S = 0.1
 _GROWTH = 1.1
 _MOST_SHRINK = 0.7
+_FULL = 0.8
 _RANK_SHARE = 0.25
 _LONGEST_RETRY_S = 30.0
 
@@ -114,9 +115,11 @@ class Door:
 
     def _adapt(self, now_s: float) -> None:
         mean_s = self._spent_s / self._answered
-        if mean_s > self._target_s:
+        full = self._turned_away > 0 or self._fullest >= _FULL * self.limit
+        if full and mean_s > self._target_s:
             self.limit *= max(self._target_s / mean_s, _MOST_SHRINK)
-        elif self._turned_away or self._fullest >= 0.8 * self.limit:
+        elif full or self.limit < _FIRST_LIMIT:
+            # A slow moment without a crowd (another process had the cores) is no reason to shrink.
             self.limit *= _GROWTH
         self.limit = min(max(self.limit, _LIMITS[0]), _LIMITS[1])
         # All who are refused in this time, spread over so long, would find room.

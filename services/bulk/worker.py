@@ -273,6 +273,9 @@ class Worker:
         """Tell the windows how late the event loop runs."""
         worst_s, pulses = 0.0, 0
         while True:
+            if not self._windows:
+                await asyncio.sleep(_POLL_S)
+                continue
             due_s = time.monotonic() + _PULSE_S
             await asyncio.sleep(_PULSE_S)
             worst_s = max(worst_s, time.monotonic() - due_s)
