@@ -24,6 +24,7 @@ from benchmarks.overload import overload
 from benchmarks.provenance import save
 from benchmarks.servers import Server, free_port, running
 
+PATH = "/v2/models/fraud/infer"
 _KNEE_RATES = (2000, 2500, 3000, 3500, 4000, 4500, 5000, 6000)
 _KNEE_SECONDS = 8.0
 _KNEE_P99_MS = 100.0
@@ -111,7 +112,7 @@ def main() -> int:
     parser.add_argument("--overload", action="store_true", help="three times the knee")
     given = parser.parse_args()
     result: dict[str, Any] = {}
-    path = "/v2/models/fraud/infer"
+    path = PATH
     port = free_port()
     serve = [str(Path(sys.executable).parent / "bentoml"), "serve"]
     with running(serve, port, "/v2/models/fraud-large/ready", PORT=str(port),

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from runners.engines.threads import yield_cores
 from runners.protocol import Active, Load, Ran, TensorRunner, Ticket
 from runners.queue import Waiting, WorkQueue
 from runners.tasks import TensorTask
@@ -66,6 +67,7 @@ class LocalTensors:
         max_rows: the most rows of one run.
         max_queue: the most rows that wait.
         heavy_prepare: whether ``prepare`` is worth a thread (decoding an image is).
+        nice: how far the model's threads stand back from others, 0 to 10 (see ``yield_cores``).
         clock: monotonic seconds.
     """
 
@@ -78,6 +80,7 @@ class LocalTensors:
         max_rows: int = 64,
         max_queue: int = 1024,
         heavy_prepare: bool = False,
+        nice: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
@@ -87,7 +90,9 @@ class LocalTensors:
         self._heavy_prepare = heavy_prepare
         self._clock = clock
         self._queue: WorkQueue[_Work] = WorkQueue(max_queue)
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix=f"model-{name}")
+        self._threads = ThreadPoolExecutor(
+            1, f"model-{name}", initializer=yield_cores, initargs=(nice,)
+        )
         self._active: Active | None = None
         self._runner: TensorRunner | None = None
         self._task: TensorTask | None = None

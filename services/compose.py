@@ -37,6 +37,7 @@ from turnout.types import Task
 
 Classes: TypeAlias = Mapping[int, str]
 _LOAD_LIMIT_S = 300.0
+_NICE_A_RANK = 5
 
 
 def compose(catalog: Catalog, settings: Settings) -> Plane:
@@ -47,7 +48,8 @@ def compose(catalog: Catalog, settings: Settings) -> Plane:
     classes = {entry.priority: name for name, entry in catalog.classes.items()}
 
     def make(name: str, model: Model, latency: ModelLatency) -> TensorBackend | TextBackend:
-        return make_backend(name, model, latency, addresses, classes)
+        nice = _NICE_A_RANK * rank_of(catalog, name)
+        return make_backend(name, model, latency, addresses, classes, nice)
 
     fleet = Fleet(catalog, make, came_up=metrics.came_up)
     chats = any(model.task is Task.CHAT for model in catalog.models.values())
@@ -63,6 +65,7 @@ def make_backend(
     latency: ModelLatency,
     addresses: Mapping[str, str],
     classes: Classes,
+    nice: int = 0,
 ) -> TensorBackend | TextBackend:
     """The backend of one model, not yet loaded.
 
@@ -72,6 +75,7 @@ def make_backend(
         latency: learns its run times.
         addresses: URL of each model that runs in a process of its own, by service name.
         classes: latency class to tell another server, by priority.
+        nice: how far its threads stand back from those of more urgent models.
     """
     runner = model.runner
     if runner.engine == "openai" or runner.engine == "open-inference":
@@ -81,7 +85,18 @@ def make_backend(
         return _process(name, model, address, classes)
     if model.task is Task.CHAT:
         return _local_text(name, model)
-    return _local_tensors(name, model, latency)
+    return _local_tensors(name, model, latency, nice)
+
+
+def rank_of(catalog: Catalog, name: str) -> int:
+    """A model's urgency: 0 where a route of the most urgent class may choose it, then 1 and on."""
+    ranks = sorted({latency_class.priority for latency_class in catalog.classes.values()})
+    urgent = [
+        ranks.index(catalog.classes[route.latency_class].priority)
+        for route in catalog.routes.values()
+        if name in route.candidates
+    ]
+    return min(urgent, default=len(ranks) - 1)
 
 
 def process_addresses(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -128,7 +143,7 @@ def _local_text(name: str, model: Model) -> LocalText:
     return LocalText(name, make, max_queue=model.batching.max_queue)
 
 
-def _local_tensors(name: str, model: Model, latency: ModelLatency) -> LocalTensors:
+def _local_tensors(name: str, model: Model, latency: ModelLatency, nice: int) -> LocalTensors:
     def make() -> tuple[TensorRunner, TensorTask]:
         folder = _folder(name, model)
         runner = make_runner(name, model, folder)
@@ -144,6 +159,7 @@ def _local_tensors(name: str, model: Model, latency: ModelLatency) -> LocalTenso
         max_rows=model.batching.max_rows,
         max_queue=model.batching.max_queue,
         heavy_prepare=model.task is Task.IMAGE,
+        nice=nice,
     )
 
 

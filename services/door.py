@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 
 from turnout.catalog import Catalog
 
-_TARGET_SHARE = 0.3
+_TARGET_SHARE = 0.25
 _FIRST_LIMIT = 256.0
 _LIMITS = (32.0, 4096.0)
 _WINDOW_S = 0.1
