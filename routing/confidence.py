@@ -14,9 +14,12 @@ from turnout.types import Task, Tensors
 def of_rows(task: Task, tensors: Tensors) -> np.ndarray[Any, Any]:
     """Confidence in each row of an answer: shape (n,), float32.
 
-    Images and texts: the probability of the best class. Tabular: that of the likelier outcome.
-    Tasks whose answer says nothing of the kind are always sure.
+    Images: the probability of the best class against the second where the engine is ours, else
+    that of the best class. Texts: the probability of the best class. Tabular: that of the likelier
+    outcome. Tasks whose answer says nothing of the kind are always sure.
     """
+    if "confidence" in tensors:
+        return tensors["confidence"]
     if task is Task.IMAGE or task is Task.CLASSIFY_TEXT:
         return tensors["score"]
     if task is Task.TABULAR:

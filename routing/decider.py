@@ -31,12 +31,14 @@ class Decided:
         view: the request as the router saw it.
         steer: what the route's controllers asked for; None where there are none.
         exploration: what chance had to do with it; None where nothing.
+        route: the route that decided; None when the model was named directly.
     """
 
     decision: Decision
     view: View
     steer: Steer | None = None
     exploration: Exploration | None = None
+    route: Route | None = None
 
 
 class Decider:
@@ -104,7 +106,7 @@ class Decider:
                 self._sessions.remember(name, session, decision.model, now_s)
             if control is not None and steer is not None:
                 _tell(control, decision, steer, now_s)
-        return Decided(decision, view, steer, exploration)
+        return Decided(decision, view, steer, exploration, route)
 
     def scored(self, decision: Decision, model: str, score: float) -> None:
         """Feedback on an answer of ``model``, in [0, 1]."""

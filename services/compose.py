@@ -55,7 +55,11 @@ def compose(catalog: Catalog, settings: Settings) -> Plane:
     chats = any(model.task is Task.CHAT for model in catalog.models.values())
     prompts = learned_prompts(catalog, settings.router) if chats else None
     return Plane(
-        catalog, fleet, Judge(catalog, prompts), metrics, DecisionLog(settings.decision_log)
+        catalog,
+        fleet,
+        Judge(catalog, prompts),
+        metrics,
+        DecisionLog(settings.decision_log, prompts=settings.log_prompts),
     )
 
 

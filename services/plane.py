@@ -127,7 +127,7 @@ class Plane:
             total_s = self.clock() - request.arrived_s
             outcome = Outcome(name, "ok", ran.queue_s, ran.run_s, total_s, total_s, ran.batch)
             self._ledger.answered(record, outcome, request)
-            return Answer(decision, name, ran.tensors)
+            return Answer(decision, name, _public(ran.tensors))
         self._give_up(record, problem, request)
 
     async def generate(self, request: Request) -> Stream:
@@ -184,7 +184,8 @@ class Plane:
         if self.draining:
             raise Draining("the gateway is shutting down; retry", retry_after_s=1.0)
         decided = self.decider.decide(request, self.fleet.state, trial=trial)
-        record = record_of(decided, request, with_prompt=self.log.prompts)
+        latency_class = self.catalog.classes[request.latency_class]
+        record = record_of(decided, request, latency_class, with_prompt=self.log.prompts)
         self.log.add(record)
         return record
 
@@ -225,3 +226,10 @@ class Plane:
         finally:
             await opened.rest.aclose()
             self._ledger.written(record, request, opened, status, last, first_s)
+
+
+def _public(tensors: Tensors) -> Tensors:
+    """The outputs that callers are promised, without what only a cascade needs."""
+    if "confidence" not in tensors:
+        return tensors
+    return {name: tensor for name, tensor in tensors.items() if name != "confidence"}

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from routing.decider import Decided
+from turnout.catalog import LatencyClass
 from turnout.types import Decision, Generation, Limits, Outcome, Request
 
 
@@ -51,6 +52,7 @@ class Record:
         decided_at: wall-clock time, UTC.
         named: what the caller named: a route, ``auto`` or a model.
         arrived_s: monotonic instant of its arrival.
+        latency_class: the class's word.
         deadline_ms: time the request had.
         limits: the caller's own constraints.
         trace_id: the caller's trace, if it sent one.
@@ -70,6 +72,7 @@ class Record:
     decided_at: datetime
     named: str
     arrived_s: float
+    latency_class: LatencyClass
     deadline_ms: float
     limits: Limits
     trace_id: str | None = None
@@ -101,6 +104,9 @@ class Record:
             "deadline_ms": self.deadline_ms,
             "max_cost_usd": self.limits.max_cost_usd,
             "min_quality": self.limits.min_quality,
+            "policy": None if self.decided.route is None else self.decided.route.policy,
+            "target": self._target(),
+            "bounds": self._bounds(),
             "features": view.features,
             "units": view.demand.units,
             "input_tokens": view.input_tokens,
@@ -130,6 +136,22 @@ class Record:
                 else chance.propensity(candidate.model)
             )
         return found
+
+    def _target(self) -> float:
+        """The share of the best quality that was good enough."""
+        steer, route = self.decided.steer, self.decided.route
+        if steer is not None:
+            return steer.target
+        return 0.0 if route is None else route.target_for(self.decision.latency_class)
+
+    def _bounds(self) -> dict[str, Any]:
+        """What else an answer had to keep."""
+        told, route = self.latency_class, self.decided.route
+        return {
+            "percentile": told.percentile,
+            "infeasible": told.infeasible,
+            "floor": max(self.limits.min_quality or 0.0, route.min_quality if route else 0.0),
+        }
 
     def _steer(self) -> dict[str, Any] | None:
         steer = self.decided.steer
@@ -180,7 +202,9 @@ class Record:
         return {name: getattr(told, name) for name in Escalation.__slots__}
 
 
-def record_of(decided: Decided, request: Request, *, with_prompt: bool = False) -> Record:
+def record_of(
+    decided: Decided, request: Request, latency_class: LatencyClass, *, with_prompt: bool = False
+) -> Record:
     """The record of a decision that was just made."""
     prompt = None
     if with_prompt and isinstance(request.inputs, Generation):
@@ -190,6 +214,7 @@ def record_of(decided: Decided, request: Request, *, with_prompt: bool = False) 
         datetime.now(UTC),
         request.target,
         request.arrived_s,
+        latency_class,
         request.deadline_in_s * 1e3,
         request.limits,
         request.trace_id,

@@ -3,6 +3,7 @@
 TURNOUT_CATALOG        the catalog file             (catalog/default.yaml)
 TURNOUT_ROUTER         folder of a trained router   (the one that ships)
 TURNOUT_DECISION_LOG   file for decisions, one JSON line each   (none)
+TURNOUT_LOG_PROMPTS    1 writes chat prompts to the decision log   (0: no input is ever logged)
 TURNOUT_ACCESS_LOG     file for one line a request, - for standard output   (none)
 TURNOUT_DATABASE_URL   where batches and their files are   (SQLite at var/turnout.db)
 """
@@ -13,6 +14,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from turnout.errors import ConfigError
 
 PROJECT = Path(__file__).resolve().parents[1]
 DEFAULT_DATABASE_URL = f"sqlite:///{PROJECT / 'var' / 'turnout.db'}"
@@ -26,6 +29,7 @@ class Settings:
         catalog: the catalog file.
         router: a trained router's folder; None is the one that ships.
         decision_log: where decisions are appended; None keeps them in memory only.
+        log_prompts: whether chat prompts are logged with their decisions.
         access_log: where one line a request goes; ``-`` is standard output.
         database_url: the bulk path's database, ``sqlite:///FILE`` or ``postgresql://...``.
     """
@@ -33,6 +37,7 @@ class Settings:
     catalog: Path
     router: Path | None = None
     decision_log: Path | None = None
+    log_prompts: bool = False
     access_log: str | None = None
     database_url: str = DEFAULT_DATABASE_URL
 
@@ -48,6 +53,19 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         Path(catalog) if catalog else PROJECT / "catalog" / "default.yaml",
         Path(router) if router else None,
         Path(log) if log else None,
+        _switch(env, "TURNOUT_LOG_PROMPTS"),
         env.get("TURNOUT_ACCESS_LOG") or None,
         env.get("TURNOUT_DATABASE_URL") or DEFAULT_DATABASE_URL,
     )
+
+
+def _switch(env: Mapping[str, str], name: str) -> bool:
+    """Whether a variable is 1; anything but 0, 1 or nothing is refused, lest a typing error leak.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    value = env.get(name) or "0"
+    if value not in ("0", "1"):
+        raise ConfigError(f"{name} must be 0 or 1, got {value!r}")
+    return value == "1"

@@ -68,6 +68,9 @@ class ImageTask:
 
     A row is a JPEG or PNG file, or one as base64 (JSON can't carry bytes), alone or as a data URL.
 
+    Beside them, for cascades and not for callers, ``confidence`` FP32 [n]: the probability of the
+    best class against the second, p1 / (p1 + p2).
+
     Args:
         labels: the classes' names, in index order.
         preprocess: how a picture becomes numbers.
@@ -119,24 +122,18 @@ class ImageTask:
         """See ``TensorTask.finish``; takes ``logits`` FP32 [n, classes]."""
         shares = _softmax(outputs["logits"])
         best = shares.argmax(axis=1)
+        top = np.partition(shares, -2, axis=1)[:, -2:]
         return {
             "class_id": best.astype(np.int64),
             "class_name": self._names[best],
-            "score": np.take_along_axis(shares, best[:, None], axis=1)[:, 0],
+            "score": top[:, 1],
+            "confidence": top[:, 1] / (top[:, 0] + top[:, 1]),
         }
 
     def example(self, rows: int) -> Tensors:
         """See ``TensorTask.example``; a grey picture."""
         size = self._preprocess.size
         return {"image": np.zeros((rows, 3, size, size), np.float32)}
-
-    def margin(self, outputs: Tensors) -> np.ndarray[Any, Any]:
-        """How far ahead the best class is: top-1 minus top-2 probability, FP32 [n].
-
-        A cascade escalates where it is small.
-        """
-        top = np.partition(_softmax(outputs["logits"]), -2, axis=1)[:, -2:]
-        return top[:, 1] - top[:, 0]
 
 
 def pixels_of(image: Image.Image, preprocess: Preprocess) -> np.ndarray[Any, Any]:

@@ -166,7 +166,8 @@ def test_the_best_class_comes_out_with_its_share(task: ImageTask) -> None:
     logits = np.zeros((2, 10), np.float32)
     logits[0, 3], logits[1, 7] = 2.0, 900.0
     outputs = task.finish({"logits": logits})
-    assert list(outputs) == [spec.name for spec in SIGNATURES[Task.IMAGE].outputs]
+    public = [spec.name for spec in SIGNATURES[Task.IMAGE].outputs]
+    assert list(outputs) == [*public, "confidence"]
     assert outputs["class_id"].tolist() == [3, 7]
     assert outputs["class_id"].dtype == np.int64
     assert outputs["class_name"].tolist() == [b"class 3", b"class 7"]
@@ -175,9 +176,10 @@ def test_the_best_class_comes_out_with_its_share(task: ImageTask) -> None:
     assert outputs["score"].dtype == np.float32
 
 
-def test_the_margin_is_the_lead_over_the_second(task: ImageTask) -> None:
+def test_the_confidence_is_the_best_class_against_the_second(task: ImageTask) -> None:
     logits = np.log(np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], np.float32))
-    np.testing.assert_allclose(task.margin({"logits": logits}), [0.2, 0.7], rtol=1e-5)
+    confidence = task.finish({"logits": logits})["confidence"]
+    np.testing.assert_allclose(confidence, [0.5 / 0.8, 0.8 / 0.9], rtol=1e-5)
 
 
 def test_it_is_loaded_from_a_folder(tmp_path: Path) -> None:
