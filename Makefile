@@ -8,7 +8,7 @@ export BENTOML_DO_NOT_TRACK := True
 export TOKENIZERS_PARALLELISM := false
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup fleet serve test check fix bench bench-fraud bench-router bench-generation bench-coldstart build clean
+.PHONY: help setup fleet serve test test-gpu check fix bench bench-fraud bench-router bench-generation bench-coldstart bench-optimize build clean
 
 help:  ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -39,6 +39,9 @@ serve: $(INSTALLED)  ## Build what is missing, start the gateway, show the first
 test: setup  ## Run every test
 	$(BIN)/python -m pytest
 
+test-gpu: $(INSTALLED)  ## Everything that needs an NVIDIA GPU (and onnxruntime-gpu, TensorRT)
+	$(BIN)/python -m pytest -m gpu -ra
+
 check: $(INSTALLED)  ## Lint, format, types and import rules; changes nothing
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,13 +59,16 @@ fix: $(INSTALLED)  ## Fix what can be fixed by machine
 bench-coldstart: setup  ## Process start to first correct answer, against torch
 	$(BIN)/python -m benchmarks.coldstart --variants --json benchmarks/results/coldstart.json $(if $(IMAGE),--image $(IMAGE)) $(if $(IMAGES),--images $(IMAGES))
 
-bench: bench-fraud bench-router bench-generation bench-coldstart  ## Every benchmark
+bench: bench-fraud bench-router bench-generation bench-coldstart bench-optimize  ## Every benchmark
 
 bench-fraud: setup  ## Card transactions at 1,000/s, the knee, CPU beside a bare ASGI handler
 	$(BIN)/python -m benchmarks.fraud --knee --bare --json benchmarks/results/fraud.json
 
 bench-router: setup  ## Routing quality on recorded outcomes: make bench-router DATA=DIR
 	$(BIN)/python -m benchmarks.router --data $(DATA) --json benchmarks/results/router.json
+
+bench-optimize: setup  ## Passes and their gate over the default models: IMAGES=labelled folder
+	$(BIN)/python -m benchmarks.optimize --json benchmarks/results/optimize.json $(if $(IMAGES),--images $(IMAGES))
 
 bench-generation: setup  ## Tokens a second and time to first token, beside transformers
 	$(BIN)/python -m benchmarks.generation --json benchmarks/results/generation.json

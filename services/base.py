@@ -67,6 +67,8 @@ class Endpoint:
 
     def __init__(self) -> None:
         from services.compose import compose
+        from services.profile_watch import ProfileWatch
+        from services.profiles import Profiles
 
         settings = from_environment()
         self.plane = compose(self.catalog, settings)
@@ -75,6 +77,9 @@ class Endpoint:
             from services.bulk.bulk import Bulk
 
             self.bulk = Bulk(self.plane, settings.database_url)
+        self.watch = ProfileWatch(
+            self.plane.fleet, Profiles.read(), self.plane.metrics, self.plane.clock
+        )
 
     @bentoml.on_startup
     async def open(self) -> None:
@@ -111,6 +116,8 @@ class Endpoint:
         while True:
             await asyncio.sleep(_TICK_S)
             self.plane.measure()
+            if due := self.watch.due():
+                await asyncio.to_thread(self.watch.renew, due)
 
 
 def listening(environment: Mapping[str, str] | None = None) -> Any:

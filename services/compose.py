@@ -27,6 +27,7 @@ from services.measured import with_measured_quality
 from services.metrics import Metrics
 from services.names import service_name
 from services.plane import Plane
+from services.profiles import Profiles
 from services.prompts import learned_prompts
 from services.store import resolve, verify
 from turnout.catalog import Catalog, Model
@@ -51,7 +52,7 @@ def compose(catalog: Catalog, settings: Settings) -> Plane:
         nice = _NICE_A_RANK * rank_of(catalog, name)
         return make_backend(name, model, latency, addresses, classes, nice)
 
-    fleet = Fleet(catalog, make, came_up=metrics.came_up)
+    fleet = Fleet(catalog, make, came_up=metrics.came_up, prior=Profiles.read().prior)
     chats = any(model.task is Task.CHAT for model in catalog.models.values())
     prompts = learned_prompts(catalog, settings.router) if chats else None
     return Plane(

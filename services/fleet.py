@@ -36,6 +36,7 @@ class Member:
         lanes: runs its engine does at the same time.
         broken: why it could not load; None otherwise.
         ready: set once it has loaded, or failed to.
+        prior: where its latency began: ``catalog``, or ``host`` where it was measured.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Member:
     broken: str | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     started_s: float | None = None
+    prior: str = "catalog"
 
 
 MakeBackend = Callable[[str, Model, ModelLatency], TensorBackend | TextBackend]
@@ -61,6 +63,7 @@ class Fleet:
         make: builds the backend of one model, without loading it.
         clock: monotonic seconds.
         came_up: told of each model that has loaded, and what really runs.
+        prior: the latency a model begins with where it was measured on this host.
     """
 
     def __init__(
@@ -70,16 +73,21 @@ class Fleet:
         *,
         clock: Callable[[], float] = time.monotonic,
         came_up: Callable[[str, Active], None] = lambda name, active: None,
+        prior: Callable[[str, Model], ModelLatency | None] = lambda name, model: None,
     ) -> None:
         self._catalog = catalog
         self._clock = clock
         self._came_up = came_up
         self.members: dict[str, Member] = {}
         for name, model in catalog.models.items():
-            latency = latency_of(model)
+            known = prior(name, model)
+            latency = known or latency_of(model)
             backend = make(name, model, latency)
             rows = float(model.batching.max_rows)
-            self.members[name] = Member(name, model, backend, latency, _lanes(model), rows)
+            self.members[name] = Member(
+                name, model, backend, latency, _lanes(model), rows,
+                prior="host" if known else "catalog",
+            )  # fmt: skip
         self._starting: asyncio.Task[None] | None = None
 
     @property

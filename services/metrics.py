@@ -142,6 +142,26 @@ class Metrics:
             ("route", "model"),
             registry=registry,
         )
+        self.fallback = Gauge(
+            "turnout_model_fallback",
+            "1 when another provider runs than the one asked for.",
+            ("model", "requested", "provider"),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.profile_ratio = Gauge(
+            "turnout_profile_ratio",
+            "Learned time of a run by the one stored for this host; renewed beyond a factor of 2.",
+            ("model",),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.profile_renewed = Counter(
+            "turnout_profile_renewed_total",
+            "Stored latency profiles written anew from what was served.",
+            ("model",),
+            registry=registry,
+        )
         self._pending: list[Ended] = []
         self._turned_away: TallyOf[str] = TallyOf()
         self._tally = Tally(self)
@@ -198,3 +218,6 @@ class Metrics:
     def came_up(self, model: str, active: Active) -> None:
         """Say that a model serves, and what really runs."""
         self.up.labels(model, active.engine, active.provider, active.precision).set(1)
+        self.fallback.labels(model, active.requested, active.provider).set(
+            active.requested != active.provider
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,9 +11,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from services import store
+from services import running, store
+from services.profiles import Profiles, made
+from services.store import resolve
 from turnout.catalog import load
-from turnout.errors import ArtifactInvalid
+from turnout.errors import ArtifactInvalid, UnknownModel
 
 app = typer.Typer(help="The files of the catalog's models.", no_args_is_help=True)
 
@@ -41,13 +44,22 @@ def build(
 
 
 @app.command("list")
-def list_models(as_json: Json = False) -> None:
-    """List what the store holds."""
+def list_models(
+    url: Annotated[
+        str | None,
+        typer.Option(help="A running gateway: list its models instead, and what really runs."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List what the store holds, or what a gateway runs."""
+    if url is not None:
+        _list_running(running.models(url), as_json)
+        return
     rows = [_row(stored) for stored in store.stored()]
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
-    table = Table("model", "MB", "origin", "licence", "sha256 of its files", box=None)
+    table = Table("model", "MB", "origin", "licence", "sha256 of its files", "gate", box=None)
     for row in rows:
         table.add_row(
             row["tag"],
@@ -55,6 +67,7 @@ def list_models(as_json: Json = False) -> None:
             "\n".join(row["origin"]) or "made here",
             ", ".join(row["license"]) or "Apache-2.0",
             row["sha256"][:16],
+            {None: "", True: "passed", False: "refused"}[row["gate"]],
         )
     Console().print(table)
 
@@ -78,6 +91,68 @@ def verify(as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command()
+def profile(
+    model: Annotated[str | None, typer.Argument(help="Only this model of the catalog.")] = None,
+    catalog: CatalogFile = _DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Measure each model's batching curve on this host; the next start begins with it."""
+    from runners import profiling
+
+    fleet = load(catalog)
+    if model is not None and model not in fleet.models:
+        raise UnknownModel(model, tuple(fleet.models))
+    progress = Console(stderr=True, highlight=False)
+    profiles = Profiles.read()
+    found: dict[str, Any] = {}
+    for name, entry in fleet.models.items():
+        if entry.artifact is None or model not in (None, name):
+            continue
+        progress.print(f"{name}: measuring", soft_wrap=True, markup=False)
+        plain = entry.model_dump(mode="json", exclude_none=True)
+        curve = profiling.profile(name, plain, resolve(entry.artifact))
+        kept = made(
+            entry, curve.base_ms, curve.per_unit_ms, curve.per_token_ms, "measured", asdict(curve)
+        )
+        if kept is not None:
+            profiles.keep(name, kept)
+        found[name] = asdict(curve)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        _show_curves(found)
+
+
+def _show_curves(found: dict[str, Any]) -> None:
+    table = Table("model", "rows (tokens)", "ms", "p95", "a second", "MB in all", box=None)
+    for name, curve in found.items():
+        for index, point in enumerate(curve["points"]):
+            table.add_row(
+                "" if index else name,
+                str(point["units"]),
+                f"{point['median_ms']:.4g}",
+                f"{point['p95_ms']:.4g}",
+                f"{point['units'] * 1e3 / max(point['median_ms'], 1e-6):.0f}",
+                f"{point['memory_bytes'] / 1e6:.0f}",
+            )
+        for count, rate in curve["tokens_per_s"].items():
+            table.add_row("", f"{count} writing", "", "", f"{rate:.0f}", "")
+    Console().print(table)
+
+
+def _list_running(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    table = Table("model", "engine", "requested", "runs on", "precision", "why", box=None)
+    for row in rows:
+        names = ("engine", "requested", "provider", "precision")
+        why = row.get("reason") or (row["state"] if row["state"] != "ready" else "")
+        table.add_row(row["model"], *(str(row.get(name, "")) for name in names), why)
+    Console().print(table)
+
+
 def _row(stored: store.Stored) -> dict[str, Any]:
     manifest = stored.manifest
     return {
@@ -87,4 +162,5 @@ def _row(stored: store.Stored) -> dict[str, Any]:
         "license": sorted({source["license"] for source in manifest["origin"]}),
         "sha256": store.digest(manifest),
         "measured": manifest["measured"],
+        "gate": manifest["gate"]["passed"] if "gate" in manifest else None,
     }

@@ -5,6 +5,7 @@ Imports neither pydantic nor the catalog, so that a cold start pays for onnxrunt
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from runners.engines.loading import Loading
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from runners.engines.fit import Declared
+    from runners.engines.onnx_bound import BoundRuns
     from runners.protocol import Active
     from turnout.catalog import Model
     from turnout.types import Tensors
@@ -47,6 +49,7 @@ class OnnxRunner:
         strict: refuse to load when another provider would run.
         device: index of the GPU.
         optimised: the file is a graph saved by ``onnx_graph`` on this machine: run it as it is.
+        cuda_graph: on CUDA, bind inputs and outputs and replay each batch size as one graph.
     """
 
     _engine = "onnx"
@@ -61,6 +64,7 @@ class OnnxRunner:
         strict: bool = False,
         device: int = 0,
         optimised: bool = False,
+        cuda_graph: bool = False,
     ) -> None:
         self._name = name
         self._path = path
@@ -69,6 +73,8 @@ class OnnxRunner:
         self._strict = strict
         self._device = device
         self._optimised = optimised
+        self._cuda_graph = cuda_graph
+        self._bound: BoundRuns | None = None
         self._session: Any = None
         self._outputs: tuple[str, ...] = ()
 
@@ -85,6 +91,7 @@ class OnnxRunner:
             threads=options.threads,
             strict=options.strict,
             device=options.device,
+            cuda_graph=options.cuda_graph,
         )
 
     def load(self) -> Active:
@@ -112,15 +119,21 @@ class OnnxRunner:
             reason = f"{requested} did not start: no usable device, driver or library"
             if self._strict:
                 raise LoadFailed(self._name, f"{reason}; strict forbids a fallback")
+        if self._cuda_graph and active == CUDA:
+            from runners.engines.onnx_bound import BoundRuns
+
+            self._bound = BoundRuns(self._name, session, "cuda", self._device)
         self._session = session
         self._outputs = tuple(output.name for output in session.get_outputs())
-        return loading.done(requested, active, reason=reason)
+        return loading.done(requested, active, precision=_precision(self._path), reason=reason)
 
     def run(self, tensors: Tensors) -> Mapping[str, np.ndarray[Any, Any]]:
         """Run one batch; see ``TensorRunner.run``."""
         if self._session is None:
             raise RunFailed(self._name, "is not loaded; call load first")
         try:
+            if self._bound is not None:
+                return self._bound.run(tensors)
             produced = self._session.run(self._outputs, dict(tensors))
         except Exception as error:
             # onnxruntime raises a class of its own for each status, and ValueError for names.
@@ -130,13 +143,29 @@ class OnnxRunner:
     def close(self) -> None:
         """Free the session."""
         self._session = None
+        self._bound = None
 
     def _wanted(self) -> list[Provider]:
         """Providers with their options, the one asked for first, the CPU last."""
         cpu: Provider = (CPU, {})
         if self._provider == "cpu":
             return [cpu]
-        return [(CUDA, {"device_id": self._device}), cpu]
+        cuda: Provider = (CUDA, {"device_id": self._device})
+        if self._cuda_graph:
+            cuda[1]["enable_cuda_graph"] = "1"
+        return [cuda, cpu]
+
+
+def _precision(path: Path) -> str:
+    """What the passes over this file made of its weights; float32 where none did."""
+    try:
+        manifest = json.loads(path.with_name("artifact.json").read_text("utf-8"))
+        passes = str(manifest["measured"]["passes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "float32"
+    if "int8" in passes:
+        return "int8"
+    return "float16" if "fp16" in passes else "float32"
 
 
 def unavailable(provider: str) -> str | None:

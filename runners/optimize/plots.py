@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _GOOD, _BAD, _PLAIN = "#2a7f62", "#b5413b", "#7a8794"
+_GREENS = ("#1f5f4a", "#3f9d7c", "#8ac9b1")
+_REDS = ("#8c2f2a", "#c9605a", "#e0a19d")
 
 
 def plots(said: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -45,26 +47,16 @@ def _loss(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None:
 
 
 def _latency(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None:
-    """Milliseconds a row, reference and candidates, a group for each batch."""
+    """Milliseconds a row, reference and candidates, a group for each batch; all timed in turn."""
     del gate
     latencies = [one["measured"]["latency"] for one in judged]
     batches = list(latencies[0])
-    width = 0.8 / (len(judged) + 1)
-    series = [("reference", latencies[0], "reference_ms", _PLAIN)] + [
-        (one["name"], latency, "candidate_ms", _GOOD if one["may_serve"] else _BAD)
+    series = [("reference", [latencies[0][b]["reference_ms"] / int(b) for b in batches])] + [
+        (one["name"], [latency[b]["candidate_ms"] / int(b) for b in batches])
         for one, latency in zip(judged, latencies, strict=True)
     ]
-    for index, (name, latency, key, colour) in enumerate(series):
-        at = [group + index * width for group in range(len(batches))]
-        heights = [latency[batch][key] / int(batch) for batch in batches]
-        bars = axes.bar(at, heights, width * 0.9, color=colour, alpha=1 - 0.12 * index)
-        axes.bar_label(bars, [f"{name}\n{height:.3g}" for height in heights], fontsize=7)
-    middle = width * (len(series) - 1) / 2
-    axes.set_xticks(
-        [group + middle for group in range(len(batches))],
-        [f"{batch} row{'s' if int(batch) > 1 else ''} a run" for batch in batches],
-    )
-    axes.margins(y=0.2)
+    labels = [f"{b} row{'s' if int(b) > 1 else ''} a run" for b in batches]
+    _bars(axes, series, labels, _colours(judged, reference=True), "{:.3g}")
     axes.set_ylabel("ms a row (median)")
 
 
@@ -72,19 +64,42 @@ def _costs(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None:
     """Ratios to the reference; under the line is better."""
     del gate
     kinds = (("memory", "memory_bytes"), ("start", "start_ms"), ("file", "file_bytes"))
-    width = 0.8 / len(judged)
-    for index, one in enumerate(judged):
-        measured = one["measured"]
-        heights = [measured[key] / max(measured[f"reference_{key}"], 1e-9) for _, key in kinds]
-        at = [group + index * width for group in range(len(kinds))]
-        colour = _GOOD if one["may_serve"] else _BAD
-        bars = axes.bar(at, heights, width * 0.9, color=colour, alpha=1 - 0.15 * index)
-        axes.bar_label(bars, [f"{one['name']}\n{height:.2f}" for height in heights], fontsize=7)
-    axes.axhline(1.0, color=_PLAIN, ls="--")
-    middle = width * (len(judged) - 1) / 2
-    axes.set_xticks([group + middle for group in range(len(kinds))], [name for name, _ in kinds])
-    axes.margins(y=0.2)
+    series = [
+        (
+            one["name"],
+            [one["measured"][k] / max(one["measured"][f"reference_{k}"], 1e-9) for _, k in kinds],
+        )
+        for one in judged
+    ]
+    labels = [label for label, _ in kinds]
+    _bars(axes, series, labels, _colours(judged, reference=False), "{:.2f}")
+    axes.axhline(1.0, color=_PLAIN, ls="--", lw=1)
     axes.set_ylabel("by the reference's")
+
+
+def _bars(
+    axes: Axes,
+    series: Sequence[tuple[str, Sequence[float]]],
+    labels: Sequence[str],
+    colours: Sequence[str],
+    shown: str,
+) -> None:
+    width = 0.8 / len(series)
+    for index, (name, heights) in enumerate(series):
+        at = [group + index * width for group in range(len(labels))]
+        bars = axes.bar(at, heights, width * 0.9, color=colours[index], label=name)
+        axes.bar_label(bars, [shown.format(height) for height in heights], fontsize=8)
+    middle = width * (len(series) - 1) / 2
+    axes.set_xticks([group + middle for group in range(len(labels))], labels)
+    axes.margins(y=0.15)
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _colours(judged: Sequence[Any], *, reference: bool) -> list[str]:
+    """Green for what may serve, red for what may not, in shades; grey for the reference."""
+    shades = {True: iter(_GREENS * 3), False: iter(_REDS * 3)}
+    own = [next(shades[one["may_serve"]]) for one in judged]
+    return [_PLAIN, *own] if reference else own
 
 
 def _nodes(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None:

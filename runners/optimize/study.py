@@ -122,25 +122,25 @@ def study(
     calibrating = Calibrating(samples, to_calibrate.digest())
     runner = entry.runner.model_dump(mode="json")
     report(f"reference on {len(to_judge)} inputs")
-    expected = _outputs(name, _reference(entry), folder, task, to_judge)
-    alone = probe.alone((_plain(_reference(entry)), folder), max(BATCHES))
-    candidates: list[Candidate] = []
-    for chain in chains:
-        shown = " + ".join(step for step, _ in chain)
-        try:
-            stages = run_chain(
-                source, chain, calibrating, runner, lambda line, s=shown: report(f"{s}: {line}")
-            )
-        except ArtifactInvalid as error:
-            if len(chains) == 1:
-                raise
-            report(f"{shown}: {error}")
-            candidates.append(Candidate(shown, (), failed=str(error)))
-            continue
-        report(f"{shown}: judging")
-        candidates.append(
-            _judged(shown, stages, name, entry, folder, task, to_judge, expected, alone, gate)
-        )
+    trial = _Trial(name, entry, folder, task, to_judge, gate)
+    with tempfile.TemporaryDirectory() as scratch:
+        made: dict[str, _Made] = {}
+        for chain in chains:
+            shown = " + ".join(step for step, _ in chain)
+            try:
+                stages = run_chain(
+                    source, chain, calibrating, runner, lambda line, s=shown: report(f"{s}: {line}")
+                )
+            except ArtifactInvalid as error:
+                if len(chains) == 1:
+                    raise
+                report(f"{shown}: {error}")
+                made[shown] = _Made((), None, None, str(error))
+                continue
+            report(f"{shown}: judging")
+            made[shown] = trial.judged(stages, Path(scratch) / str(len(made)))
+        report("timing all of them in turn")
+        candidates = trial.measured(made)
     return Study(
         name,
         entry,
@@ -161,28 +161,98 @@ def part(inputs: Inputs, rows: int) -> tuple[Inputs, Inputs]:
     return halves(inputs, rows, _MAX_JUDGED)
 
 
-def _judged(
-    shown: str,
-    stages: Sequence[Stage],
-    name: str,
-    entry: Model,
-    folder: Path,
-    task: TensorTask,
-    inputs: Inputs,
-    expected: Tensors,
-    alone: Mapping[str, float],
-    gate: Gate,
-) -> Candidate:
-    with tempfile.TemporaryDirectory() as scratch:
-        made = assembled(folder, stages[-1].path, Path(scratch) / "files")
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A candidate's files and what was found of its answers."""
+
+    stages: Sequence[Stage]
+    folder: Path | None
+    judgement: Judgement | None
+    failed: str | None = None
+
+
+class _Trial:
+    """Candidates of one model against its reference."""
+
+    def __init__(
+        self,
+        name: str,
+        entry: Model,
+        folder: Path,
+        task: TensorTask,
+        inputs: Inputs,
+        gate: Gate,
+    ) -> None:
+        self._name = name
+        self._entry = entry
+        self._folder = folder
+        self._task = task
+        self._inputs = inputs
+        self._gate = gate
+        self._expected = _outputs(name, _reference(entry), folder, task, inputs)
+
+    def judged(self, stages: Sequence[Stage], place: Path) -> _Made:
+        """Put the last stage's file into a folder of its own and compare its answers."""
+        folder = assembled(self._folder, stages[-1].path, place)
         try:
-            found = _outputs(name, entry, made, task, inputs)
-            judgement = judge(entry.task, inputs, expected, found, gate.confidence)
-            measured = _measured(entry, folder, made, alone)
+            found = _outputs(self._name, self._entry, folder, self._task, self._inputs)
+            judgement = judge(
+                self._entry.task, self._inputs, self._expected, found, self._gate.confidence
+            )
         except TurnoutError as error:
-            return Candidate(shown, stages, failed=f"it cannot be judged: {error}")
-    lines = checks(gate, inputs.independent, judgement, measured)
-    return Candidate(shown, stages, judgement, measured, lines)
+            return _Made(stages, None, None, f"it cannot be judged: {error}")
+        return _Made(stages, folder, judgement)
+
+    def measured(self, made: Mapping[str, _Made]) -> list[Candidate]:
+        """Time every candidate and the reference in one process, run by run in turn."""
+        reference: probe.File = (_plain(_reference(self._entry)), self._folder)
+        files = {
+            name: (_plain(self._entry), one.folder)
+            for name, one in made.items()
+            if one.folder is not None
+        }
+        both = probe.compare({"reference": reference, **files}, BATCHES) if files else {}
+        alone = {
+            name: probe.alone(file, max(BATCHES))
+            for name, file in {"reference": reference, **files}.items()
+        }
+        candidates: list[Candidate] = []
+        for name, one in made.items():
+            if one.judgement is None or name not in files:
+                candidates.append(Candidate(name, one.stages, failed=one.failed))
+                continue
+            costs = _costs(name, both, alone, (self._folder, files[name][1]))
+            lines = checks(self._gate, self._inputs.independent, one.judgement, costs)
+            candidates.append(Candidate(name, one.stages, one.judgement, costs, lines))
+        return candidates
+
+
+def _costs(
+    name: str,
+    both: probe.Compared,
+    alone: Mapping[str, Mapping[str, float]],
+    folders: tuple[Path, Path],
+) -> Measured:
+    latency = {
+        int(rows): {
+            "reference_ms": row["reference"]["median_ms"],
+            "candidate_ms": row[name]["median_ms"],
+            "reference_p95_ms": row["reference"]["p95_ms"],
+            "candidate_p95_ms": row[name]["p95_ms"],
+            "speedup": row[name]["speedup"],
+        }
+        for rows, row in both.items()
+    }
+    own, reference = alone[name], alone["reference"]
+    return Measured(
+        latency,
+        round(own["start_ms"], 2),
+        round(reference["start_ms"], 2),
+        own["memory_bytes"],
+        reference["memory_bytes"],
+        (folders[1] / FILE).stat().st_size,
+        (folders[0] / FILE).stat().st_size,
+    )
 
 
 def assembled(folder: Path, model: Path, out: Path) -> Path:
@@ -197,34 +267,6 @@ def assembled(folder: Path, model: Path, out: Path) -> Path:
 
 _LEFT_OUT = frozenset({FILE, "model.pt2", "artifact.json", "model.yaml", "report.json",
                        "report.html"})  # fmt: skip
-
-
-def _measured(
-    entry: Model, reference: Path, candidate: Path, alone: Mapping[str, float]
-) -> Measured:
-    own_file = (_plain(entry), candidate)
-    files = {"reference": (_plain(_reference(entry)), reference), "candidate": own_file}
-    both = probe.compare(files, BATCHES)
-    own = probe.alone(own_file, max(BATCHES))
-    latency = {
-        int(rows): {
-            "reference_ms": row["reference"]["median_ms"],
-            "candidate_ms": row["candidate"]["median_ms"],
-            "reference_p95_ms": row["reference"]["p95_ms"],
-            "candidate_p95_ms": row["candidate"]["p95_ms"],
-            "speedup": row["candidate"]["speedup"],
-        }
-        for rows, row in both.items()
-    }
-    return Measured(
-        latency,
-        round(own["start_ms"], 2),
-        round(alone["start_ms"], 2),
-        own["memory_bytes"],
-        alone["memory_bytes"],
-        (candidate / FILE).stat().st_size,
-        (reference / FILE).stat().st_size,
-    )
 
 
 def _outputs(name: str, entry: Model, folder: Path, task: TensorTask, inputs: Inputs) -> Tensors:

@@ -172,6 +172,7 @@ class OpenInference:
             "provider": active.provider,
             "precision": active.precision,
             "reason": active.reason,
+            "latency_prior": member.prior,
             "load_s": round(active.load_s, 3),
             "memory_bytes": active.memory_bytes,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pickle
 import subprocess
@@ -145,6 +146,15 @@ def test_each_of_the_others_says_why_it_does_not(address: str, name: str) -> Non
     assert reply.status_code in (500, 503)
     assert SERVER_SAYS[name] in reply.json()["error"]
     assert httpx.get(f"{address}/v2/models/{name}/ready").status_code == 503
+
+
+def test_the_list_says_what_runs_and_why_the_others_do_not(address: str) -> None:
+    command = [str(Path(sys.executable).parent / "turnout"), "models", "list", "--url", address]
+    done = subprocess.run([*command, "--json"], cwd=PROJECT, capture_output=True, text=True)
+    rows = {row["model"]: row for row in json.loads(done.stdout)}
+    assert rows.keys() == CONTENTS.keys()
+    assert rows["good"]["provider"] == rows["good"]["requested"] == "CPUExecutionProvider"
+    assert "Frobnicate" in rows["exotic"]["state"]
 
 
 def test_the_gateway_is_ready(address: str) -> None:

@@ -37,13 +37,18 @@ class RemoteEngine(Engine):
 
 
 class Onnx(Engine):
-    """ONNX Runtime. ``provider`` is asked for; what runs is reported beside it."""
+    """ONNX Runtime. ``provider`` is asked for; what runs is reported beside it.
+
+    Attributes:
+        cuda_graph: on CUDA, replay each batch size as one captured graph.
+    """
 
     tasks: ClassVar = TENSOR_TASKS
     engine: Literal["onnx"]
     provider: Literal["cpu", "cuda"] = "cpu"
     threads: PositiveInt = 1
     device: Annotated[int, Field(ge=0)] = 0
+    cuda_graph: bool = False
 
 
 class Torch(Engine):
