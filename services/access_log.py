@@ -57,8 +57,10 @@ class AccessLog:
     def _drain(self, out: IO[str]) -> None:
         while True:
             stopping = self._stopping.wait(_FLUSH_S)
+            lines: list[str] = []
             while self._lines:
-                out.write(_format(self._lines.popleft()))
+                lines.append(_format(self._lines.popleft()))
+            out.write("".join(lines))  # at once, so that the lines of several workers don't mix
             out.flush()
             if stopping:
                 return

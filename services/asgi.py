@@ -224,6 +224,8 @@ class FrontDoor:
         plane = self._plane()
         if plane is not None:
             plane.measure()
+            if plane.peers is not None:
+                await plane.peers.ask("measure")
         content_type, body = exposition()
         return Reply(200, [(b"content-type", content_type.encode())], body)
 

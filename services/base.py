@@ -77,6 +77,10 @@ class Endpoint:
             from services.bulk.bulk import Bulk
 
             self.bulk = Bulk(self.plane, settings.database_url)
+            if self.catalog.gateway.workers > 1:
+                from services.peers import Peers, meeting_place
+
+                self.plane.peers = Peers(meeting_place("gateway"), self.plane.answers_to_peers())
         self.watch = ProfileWatch(
             self.plane.fleet, Profiles.read(), self.plane.metrics, self.plane.clock
         )
@@ -86,6 +90,8 @@ class Endpoint:
         """Begin to load the models; returns at once, so that the port answers."""
         end_with_parent()
         self.plane.fleet.start()
+        if self.plane.peers is not None:
+            await self.plane.peers.start()
         if self.bulk is not None:
             await self.bulk.start()
         self._ticking = asyncio.get_running_loop().create_task(self._tick())
@@ -99,6 +105,8 @@ class Endpoint:
         self.plane.draining = True
         self._ticking.cancel()
         await self.plane.fleet.stop()
+        if self.plane.peers is not None:
+            await self.plane.peers.stop()
         self.plane.metrics.flush()
         self.plane.log.close()
 

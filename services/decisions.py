@@ -93,14 +93,16 @@ class DecisionLog:
         path = self._path
         if path is None:
             return
-        with path.open("ab") as file:
+        # Unbuffered: one write a flush, so that the lines of several workers don't mix.
+        with path.open("ab", buffering=0) as file:
             while True:
                 stopping = self._stopping.wait(_FLUSH_S)
+                lines: list[bytes] = []
                 while self._pending:
                     item = self._pending.popleft()
                     line = _line(item) if isinstance(item, Record) else item
-                    file.write(orjson.dumps(line) + b"\n")
-                file.flush()
+                    lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+                file.write(b"".join(lines))
                 if stopping:
                     return
 

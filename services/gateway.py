@@ -19,6 +19,7 @@ from services.base import Endpoint, TurnoutService, listening  # noqa: E402
 from services.bento_models import bento_models  # noqa: E402
 from services.models import make_service  # noqa: E402
 from turnout.catalog import Catalog, load  # noqa: E402
+from turnout.catalog.shares import share_of_worker  # noqa: E402
 from turnout.settings import from_environment  # noqa: E402
 
 _LONG_S = 24 * 3600
@@ -27,7 +28,7 @@ _LONG_S = 24 * 3600
 def make_gateway(catalog: Catalog) -> TurnoutService:
     """The gateway service of a catalog."""
     body: dict[str, Any] = {
-        "catalog": catalog,
+        "catalog": share_of_worker(catalog),
         "serves_bulk": True,
         "__module__": __name__,
         "__doc__": __doc__,
@@ -41,7 +42,7 @@ def make_gateway(catalog: Catalog) -> TurnoutService:
     decorate = bentoml.service(
         name=GATEWAY,
         service_class=TurnoutService,
-        workers=1,
+        workers=catalog.gateway.workers,
         http=listening(),
         traffic={"timeout": _LONG_S},
     )

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from routing.decider import Decider
 from routing.judge import Judge
@@ -33,6 +33,9 @@ from turnout.errors import (
     TurnoutError,
 )
 from turnout.types import Decision, Outcome, Piece, Request, Tensors
+
+if TYPE_CHECKING:
+    from services.peers import Answers, Peers
 
 
 @dataclass(slots=True)
@@ -86,6 +89,7 @@ class Plane:
         self._ledger = Ledger(catalog, fleet, self.decider, metrics, log, clock)
         self._cascade = Cascade(catalog, self.decider, self._attempts, clock)
         self.draining = False
+        self.peers: Peers | None = None
         self._id_prefix = f"req-{os.urandom(6).hex()}"
         self._id_count = itertools.count()
 
@@ -171,6 +175,19 @@ class Plane:
             self.metrics.loaded(name, member.backend.load_now())
         for name, control in self.decider.controls.items():
             self.metrics.steered(name, control.state(self.clock()))
+
+    def answers_to_peers(self) -> Answers:
+        """What this worker does for the others of its gateway."""
+
+        def decision(decision_id: str) -> dict[str, object] | None:
+            record = self.log.get(decision_id)
+            return None if record is None else record.as_json()
+
+        return {
+            "decision": decision,
+            "feedback": lambda said: self.feedback(said["decision_id"], said["said"]),
+            "measure": lambda _: self.measure(),
+        }
 
     def _decide(self, request: Request) -> Record:
         try:

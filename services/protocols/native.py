@@ -71,9 +71,10 @@ class Native:
         """``GET /v1/decisions/{id}``: the whole trace of a past decision."""
         del http
         record = self._plane.log.get(name)
-        if record is None:
-            return _not_known(name)
-        return json_reply(record.as_json())
+        if record is not None:
+            return json_reply(record.as_json())
+        found = await self._ask_peers("decision", name)
+        return _not_known(name) if found is None else json_reply(found)
 
     async def feedback(self, http: Http) -> Reply:
         """``POST /v1/feedback``: ``{"decision_id", "score": 0..1, "comment"}``."""
@@ -88,9 +89,18 @@ class Native:
         if comment is not None and not isinstance(comment, str):
             raise InvalidRequest("comment must be a string", param="comment")
         said = {"score": float(score), "comment": comment}
-        if not self._plane.feedback(name, said):
+        known = self._plane.feedback(name, said) or await self._ask_peers(
+            "feedback", {"decision_id": name, "said": said}
+        )
+        if not known:
             return _not_known(name)
         return json_reply({"decision_id": name, "accepted": True}, 202)
+
+    async def _ask_peers(self, question: str, value: Any) -> Any:
+        """What the gateway's other workers know; None where there are none or they don't."""
+        if self._plane.peers is None:
+            return None
+        return next((each for each in await self._plane.peers.ask(question, value) if each), None)
 
     def _task(self, name: str) -> Task:
         catalog = self._plane.catalog

@@ -1,4 +1,4 @@
-"""Whether the names in a catalog resolve: candidates, classes, tasks."""
+"""Whether a catalog is consistent: names resolve, queues can be divided among workers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def dangling(catalog: Catalog) -> list[str]:
             ]
         if route.max_strong_share is not None and len(route.candidates) < 2:
             problems.append(f"routes.{name}.max_strong_share: needs at least two candidates")
-    return problems
+    return problems + _too_small_to_share(catalog)
 
 
 def _differing(catalog: Catalog, name: str) -> list[str]:
@@ -69,3 +69,14 @@ def _differing(catalog: Catalog, name: str) -> list[str]:
         return []
     shown = ", ".join(str(one) for one in sizes)
     return [f"routes.{name}.candidates: they differ in dimensions: {shown}"]
+
+
+def _too_small_to_share(catalog: Catalog) -> list[str]:
+    """Queues that cannot be divided among the gateway's workers."""
+    workers = catalog.gateway.workers
+    return [
+        f"models.{name}.batching.max_queue: {model.batching.max_queue} cannot be divided among "
+        f"{workers} workers, give at least {workers}"
+        for name, model in catalog.models.items()
+        if model.placement == "inline" and model.batching.max_queue < workers
+    ]

@@ -306,11 +306,13 @@ class Gateway(Strict):
 
     Attributes:
         max_body: largest request body.
+        workers: gateway processes that share the port. Each holds every inline model; the queues
+            of inline models and the memory budget are divided among them.
         memory_budget: what inline models may take together; None is no limit.
-        default_route: which route answers ``model: auto`` for each task; found by task if absent.
     """
 
     max_body: Bytes = 32 * 1024**2
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
     memory_budget: Bytes | None = None
 
 

@@ -1,0 +1,31 @@
+"""What one of several gateway workers may take, so that the sum is what the catalog says."""
+
+from __future__ import annotations
+
+from turnout.catalog.schema import Batching, Catalog, Model
+
+
+def share_of_worker(catalog: Catalog) -> Catalog:
+    """The catalog as each of its ``gateway.workers`` serves it.
+
+    Every worker has every inline model, so queues and the memory budget are divided. Models in
+    processes of their own, or elsewhere, are there once for all workers and keep their limits.
+    """
+    workers = catalog.gateway.workers
+    if workers == 1:
+        return catalog
+    budget = catalog.gateway.memory_budget
+    gateway = catalog.gateway.model_copy(
+        update={"memory_budget": None if budget is None else budget // workers}
+    )
+    models = {name: _share(model, workers) for name, model in catalog.models.items()}
+    return catalog.model_copy(update={"gateway": gateway, "models": models})
+
+
+def _share(model: Model, workers: int) -> Model:
+    if model.placement != "inline":
+        return model
+    batching: Batching = model.batching.model_copy(
+        update={"max_queue": model.batching.max_queue // workers}
+    )
+    return model.model_copy(update={"batching": batching})
