@@ -77,13 +77,12 @@ class PlaneEndpoints:
 
     def portion_rows(self, url: str) -> int:
         """See ``Endpoints.portion_rows``: a portion is a few seconds of work at most."""
-        return _PORTION_ROWS.get(self._task(url), _MOST)
+        return portion_rows(self._catalog, url)
 
     def most_rows(self, url: str) -> int:
         """See ``Endpoints.most_rows``: one batch in the engine, and the next one waiting."""
         task = self._task(url)
-        match = _INFER.match(url)
-        name = match["name"] if match else None
+        name = model_named(url)
         route = self._catalog.routes.get(name or self._catalog.route_for(task) or "")
         names = route.candidates if route else (name,) if name else ()
         largest = max((_batch_rows(self._catalog, each) for each in names), default=_FEWEST)
@@ -116,20 +115,39 @@ class PlaneEndpoints:
         return partial(self._oip.infer, name=match["name"])
 
     def _task(self, url: str) -> Task:
-        if url == _CHAT:
-            return Task.CHAT
-        if url == _EMBED:
-            return Task.EMBED
-        match = _INFER.match(url)
-        if match is None:
-            known = f"{_CHAT}, {_EMBED} and /v2/models/NAME/infer"
-            raise InvalidRequest(
-                f"a batch cannot call {url!r}; it can call {known}", param="endpoint"
-            )
-        try:
-            return self._oip.task_of(match["name"])
-        except UnknownModel as error:
-            raise InvalidRequest(str(error), param="endpoint") from error
+        return task_called(self._catalog, url)
+
+
+def model_named(url: str) -> str | None:
+    """The model or route in an endpoint's path; None for those that have it in the body."""
+    match = _INFER.match(url)
+    return match["name"] if match else None
+
+
+def portion_rows(catalog: Catalog, url: str) -> int:
+    """Rows that one worker takes at a time."""
+    return _PORTION_ROWS.get(task_called(catalog, url), _MOST)
+
+
+def task_called(catalog: Catalog, url: str) -> Task:
+    """The task of an endpoint that a batch may call.
+
+    Raises:
+        InvalidRequest: it may not call this one; says which it may.
+    """
+    if url == _CHAT:
+        return Task.CHAT
+    if url == _EMBED:
+        return Task.EMBED
+    name = model_named(url)
+    if name is None:
+        known = f"{_CHAT}, {_EMBED} and /v2/models/NAME/infer"
+        raise InvalidRequest(f"a batch cannot call {url!r}; it can call {known}", param="endpoint")
+    entry = catalog.routes.get(name) or catalog.models.get(name)
+    if entry is None:
+        error = UnknownModel(name, (*catalog.routes, *catalog.models))
+        raise InvalidRequest(str(error), param="endpoint") from error
+    return entry.task
 
 
 def _least_urgent(catalog: Catalog) -> str:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, delete, or_, select, update
 
 from services.bulk import files, leases
 from services.bulk.batches import Batch, find
+from services.bulk.cutter import Cutter
 from services.bulk.database import Database
 from services.bulk.leases import Portion
 from services.bulk.lines import MAX_LINES, Checker, Problem, split
@@ -22,7 +23,6 @@ from services.bulk.tables import batches, portions
 from turnout.errors import PayloadTooLarge
 
 _MAX_PROBLEMS = 100
-_PORTION_BYTES = 1024 * 1024
 _COMMIT_BYTES = 4 * 1024 * 1024
 
 
@@ -67,7 +67,7 @@ def validate(database: Database, batch: Batch, holder: Holder, portion_rows: int
 
     Blocks; call it in a thread.
     """
-    cutter = _Cutter(batch.id, portion_rows)
+    cutter = Cutter(batch.id, portion_rows)
     checker = Checker(batch.endpoint)
     problems: list[Problem] = []
     try:
@@ -95,7 +95,7 @@ def validate(database: Database, batch: Batch, holder: Holder, portion_rows: int
 
 
 def _conclude(
-    database: Database, batch: Batch, holder: Holder, cutter: _Cutter, problems: list[Problem]
+    database: Database, batch: Batch, holder: Holder, cutter: Cutter, problems: list[Problem]
 ) -> None:
     def work(connection: Connection) -> None:
         _hold(connection, batch.id, holder)
@@ -153,38 +153,3 @@ def _pieces(database: Database, file_id: str) -> Iterator[bytes]:
             return
         position, piece = found
         yield piece
-
-
-@dataclass(slots=True)
-class _Cutter:
-    """Cuts rows into portions of at most ``portion_rows`` rows and about ``_PORTION_BYTES``."""
-
-    batch_id: str
-    portion_rows: int
-    rows: int = 0
-    ready_bytes: int = 0
-    _lines: list[bytes] = field(default_factory=list)
-    _bytes: int = 0
-    _ready: list[Portion] = field(default_factory=list)
-
-    def add(self, line: bytes) -> None:
-        self._lines.append(line)
-        self._bytes += len(line)
-        self.rows += 1
-        if len(self._lines) >= self.portion_rows or self._bytes >= _PORTION_BYTES:
-            self._close()
-
-    def take(self, *, everything: bool = False) -> list[Portion]:
-        """What is ready to be stored; at the end of the file, everything."""
-        if everything:
-            self._close()
-        ready, self._ready, self.ready_bytes = self._ready, [], 0
-        return ready
-
-    def _close(self) -> None:
-        if self._lines:
-            number = len(self._lines)
-            first = self.rows - number
-            self._ready.append(Portion(self.batch_id, first, number, b"\n".join(self._lines)))
-            self.ready_bytes += self._bytes
-            self._lines, self._bytes = [], 0

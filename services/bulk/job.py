@@ -12,7 +12,6 @@ from typing import Protocol
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.bulk import lines
-from services.bulk.batches import Batch
 from services.bulk.endpoints import Endpoints
 from services.bulk.leases import Portion, Results, hopeless, suspect
 from services.bulk.lines import Answered
@@ -50,14 +49,16 @@ class Job:
     """Runs a batch until no portion is left to take.
 
     Attributes:
-        batch: the batch.
+        batch_id: the batch.
+        endpoint: what its rows call.
         ledger: where portions come from and results go.
         endpoints: what runs a row.
         window: bounds the rows that run at once.
         sleep: waits before a retry.
     """
 
-    batch: Batch
+    batch_id: str
+    endpoint: str
     ledger: Ledger
     endpoints: Endpoints
     window: Window
@@ -71,7 +72,7 @@ class Job:
         held: set[asyncio.Task[None]] = set()
         taken = 0
         try:
-            while (portion := await self.ledger.take(self.batch.id)) is not None:
+            while (portion := await self.ledger.take(self.batch_id)) is not None:
                 if suspect(portion) and held:
                     await asyncio.wait(held)
                 task = asyncio.ensure_future(self._portion(portion))
@@ -121,7 +122,7 @@ class Job:
 
     async def _answer(self, body: dict[str, object]) -> Answered:
         """Run a row until it is answered or has failed for good."""
-        url, failures, pauses = self.batch.endpoint, 0, 0
+        url, failures, pauses = self.endpoint, 0, 0
         while True:
             await self.window.acquire()
             try:

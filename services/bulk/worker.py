@@ -212,7 +212,7 @@ class Worker:
             logger.debug("batch %s is for another gateway: %s", batch.id, error)
             return
         window = Window(most, time.monotonic)
-        job = Job(batch, self, self._endpoints, window, self._sleep)
+        job = Job(batch.id, batch.endpoint, self, self._endpoints, window, self._sleep)
         self._windows[batch.id] = window
         self._jobs[batch.id] = task = asyncio.ensure_future(job.run())
         task.add_done_callback(lambda done: self._finished(batch.id, done))
