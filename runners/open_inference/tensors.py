@@ -18,7 +18,17 @@ from turnout.errors import InvalidRequest
 Array: TypeAlias = np.ndarray[Any, Any]
 
 _LARGEST = 2**48
-_FINITE = {np.dtype(kind): float(np.finfo(kind).max) for kind in ("<f2", "<f4", "<f8")}
+
+
+def _first_infinite(kind: str) -> float:
+    """From here on a number rounds to infinity: half a step beyond the largest finite one."""
+    largest = np.finfo(kind).max
+    return (
+        float(largest) + (float(largest) - float(np.nextafter(largest, largest.dtype.type(0)))) / 2
+    )
+
+
+_FIRST_INFINITE = {np.dtype(kind): _first_infinite(kind) for kind in ("<f2", "<f4", "<f8")}
 _JSON_KINDS: dict[str, frozenset[type]] = {
     "b": frozenset({bool}),
     "i": frozenset({int}),
@@ -152,8 +162,8 @@ def _numbers(flat: list[Any], dtype: np.dtype[Any], datatype: str, where: str) -
     try:
         if dtype.kind == "f" and flat:
             # A comparison in Python is cheaper than np.errstate around the narrowing.
-            limit = _FINITE[dtype]
-            if not (-limit <= min(flat) and max(flat) <= limit):
+            limit = _FIRST_INFINITE[dtype]
+            if not (-limit < min(flat) and max(flat) < limit):
                 raise OverflowError
         return np.array(flat, dtype)
     except OverflowError as error:

@@ -125,7 +125,7 @@ def test_the_build_names_what_is_wrong_and_builds_the_rest(
     assert built.returncode == 2
     for name, said in BUILD_SAYS.items():
         lines = built.stderr.splitlines()
-        line = next(line for line in lines if line.startswith(f"{name}: failed"))
+        line = next(line for line in lines if f"] {name}: failed" in line)
         assert said in line
         assert f"{name}.onnx" in line
     assert "Traceback" not in built.stderr

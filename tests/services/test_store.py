@@ -244,7 +244,7 @@ def test_one_failure_does_not_keep_the_others_from_being_built(tmp_path: Path) -
     with pytest.raises(ArtifactInvalid, match=r"one: .*no luck"):
         building.ensure(catalog, lines.append, recipe_of=lambda name: toys.pop(0))
     assert store.resolve(Artifact(tag="two", recipe="fraud")).is_dir()
-    assert "two: working" in lines
+    assert "[2/2] two: working" in lines
 
 
 def test_only_some_can_be_asked_for(tmp_path: Path) -> None:

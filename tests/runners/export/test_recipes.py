@@ -60,7 +60,7 @@ def test_an_unknown_recipe_names_the_known_ones() -> None:
         ("minilm", {"size": "small"}),
         ("smollm2", {"size": "small"}),
         ("smollm2-genai", {"precision": "int2"}),
-        ("efficientnet-lite", {"variant": 1}),
+        ("efficientnet-lite", {"variant": 3}),
     ],
 )
 def test_an_option_that_means_nothing_is_refused(
