@@ -3,7 +3,10 @@
 A request that finds the model idle runs at once; those that arrive while a run is in progress, or
 later within the same turn of the event loop, share the next one. Runs expected to take
 less than ``_ON_LOOP_S`` happen on the event loop itself (a thread hop costs more than they do);
-longer ones on the model's own thread, so that the loop stays responsive.
+longer ones, and those of a runner that may block, on a thread, so that the loop stays responsive.
+
+A model runs one batch at a time. A run that takes longer than ``max_run_s`` is given up: its
+requests fail, its thread is written off, and whoever owns the model is told.
 """
 
 from __future__ import annotations
@@ -11,15 +14,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from runners.engines.threads import yield_cores
+import numpy as np
+
 from runners.protocol import Active, Load, Ran, TensorRunner, Ticket
 from runners.queue import Waiting, WorkQueue
 from runners.tasks import TensorTask
 from runners.tasks.fitting import check_fit
+from runners.workers import Workers
 from turnout.errors import (
     DeadlineUnreachable,
     Draining,
@@ -61,13 +65,17 @@ class LocalTensors:
 
     Args:
         name: the model's name, for errors.
-        make: builds the runner and its task; called on the model's thread, so that heavy imports
-            don't block the event loop.
+        make: builds the runner and its task; called on a thread, so that heavy imports don't
+            block the event loop.
         times: the model's latency curve; learned here.
         max_rows: the most rows of one run.
         max_queue: the most rows that wait.
         heavy_prepare: whether ``prepare`` is worth a thread (decoding an image is).
-        nice: how far the model's threads stand back from others, 0 to 10 (see ``yield_cores``).
+        nice: how far a thread of its own stands back from others, 0 to 10 (see ``yield_cores``).
+        workers: threads to run on, shared with other models; None has one of its own.
+        max_run_s: after which a run is given up.
+        finite: whether an answer that is not a number is an error.
+        hung: told the reason when a run was given up; the model is of no use from then on.
         clock: monotonic seconds.
     """
 
@@ -81,6 +89,10 @@ class LocalTensors:
         max_queue: int = 1024,
         heavy_prepare: bool = False,
         nice: int = 0,
+        workers: Workers | None = None,
+        max_run_s: float = float("inf"),
+        finite: bool = True,
+        hung: Callable[[str], None] = lambda reason: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
@@ -90,9 +102,13 @@ class LocalTensors:
         self._heavy_prepare = heavy_prepare
         self._clock = clock
         self._queue: WorkQueue[_Work] = WorkQueue(max_queue)
-        self._threads = ThreadPoolExecutor(
-            1, f"model-{name}", initializer=yield_cores, initargs=(nice,)
-        )
+        self._workers = workers or Workers(1, f"model-{name}", nice)
+        self._own_workers = workers is None
+        self._max_run_s = max_run_s
+        self._finite = finite
+        self._hung = hung
+        self._given_up: str | None = None
+        self._may_block = False
         self._active: Active | None = None
         self._runner: TensorRunner | None = None
         self._task: TensorTask | None = None
@@ -114,23 +130,27 @@ class LocalTensors:
         return Load(len(self._queue), self._running, self._queue.rows)
 
     async def start(self) -> None:
-        """Load the model on its own thread.
+        """Load the model on a thread.
 
         Raises:
             LoadFailed: with what is wrong and what to do.
         """
         loop = asyncio.get_running_loop()
         self._runner, self._task, self._active = await loop.run_in_executor(
-            self._threads, self._load
+            self._workers, self._load
         )
+        self._may_block = getattr(self._runner, "may_block", False)
 
     async def stop(self) -> None:
         """Refuse new work, finish what is accepted, free the model."""
         self._stopping = True
         await self._idle.wait()
-        if self._runner is not None:
-            await asyncio.get_running_loop().run_in_executor(self._threads, self._runner.close)
-        self._threads.shutdown(wait=False)
+        runner, self._runner = self._runner, None
+        # A runner whose run never came back is still in use there.
+        if runner is not None and self._given_up is None:
+            await asyncio.get_running_loop().run_in_executor(self._workers, runner.close)
+        if self._own_workers:
+            self._workers.shutdown(wait=False)
 
     async def infer(self, tensors: Tensors, ticket: Ticket) -> Ran:
         """Run public inputs and return public outputs; see ``TensorBackend.infer``."""
@@ -145,6 +165,8 @@ class LocalTensors:
         self._idle.clear()
         try:
             prepared = await self._prepare(task, tensors, rows)
+            if self._given_up is not None:
+                raise RunFailed(self._name, self._given_up)
             if self._may_run_at_once(rows):
                 return self._run_at_once(prepared, rows, ticket)
             return await self._wait_turn(prepared, rows, ticket)
@@ -187,7 +209,7 @@ class LocalTensors:
     def _may_run_at_once(self, rows: int) -> bool:
         """Whether the model is idle, nobody came before in this turn, and the run is short."""
         return (
-            not (self._drain_due or self._running or len(self._queue))
+            not (self._drain_due or self._running or len(self._queue) or self._may_block)
             and self._times.run_s(rows) < _ON_LOOP_S
         )
 
@@ -260,13 +282,46 @@ class LocalTensors:
             return
         rows = sum(waiting.rows for waiting in batch)
         self._running = len(batch)
-        if self._times.run_s(rows) < _ON_LOOP_S:
+        if self._times.run_s(rows) < _ON_LOOP_S and not self._may_block:
             self._deliver(loop, batch, rows, now_s, *self._run(batch))
         else:
-            future = loop.run_in_executor(self._threads, self._run, batch)
-            future.add_done_callback(
-                lambda done: self._deliver(loop, batch, rows, now_s, *done.result())
-            )
+            self._run_on_thread(loop, batch, rows, now_s)
+
+    def _run_on_thread(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        batch: Sequence[Waiting[_Work]],
+        rows: int,
+        now_s: float,
+    ) -> None:
+        job = self._workers.submit(self._run, batch)
+        watch: asyncio.TimerHandle | None = None
+
+        def overdue() -> None:
+            nonlocal watch
+            if self._workers.abandon(job):
+                self._give_up(batch)
+            elif not job.done():  # it still waits for a thread
+                watch = loop.call_later(self._max_run_s, overdue)
+
+        def done(future: asyncio.Future[tuple[list[_Result], float]]) -> None:
+            if watch is not None:
+                watch.cancel()
+            if self._given_up is None:
+                self._deliver(loop, batch, rows, now_s, *future.result())
+
+        if self._max_run_s < float("inf"):
+            watch = loop.call_later(self._max_run_s, overdue)
+        asyncio.wrap_future(job, loop=loop).add_done_callback(done)
+
+    def _give_up(self, batch: Sequence[Waiting[_Work]]) -> None:
+        """A run hangs: fail what it holds and what waits behind it."""
+        reason = f"a run took over {self._max_run_s:g} s and was given up"
+        self._given_up = reason
+        self._running = 0
+        for waiting in (*batch, *self._queue.clear()):
+            self._fail(waiting, RunFailed(self._name, reason))
+        self._hung(reason)
 
     def _run(self, batch: Sequence[Waiting[_Work]]) -> tuple[list[_Result], float]:
         """Run a batch; never raises, so that no future is left behind.
@@ -288,9 +343,19 @@ class LocalTensors:
     def _run_together(self, works: Sequence[_Work]) -> list[_Result]:
         task, runner = self._loaded()
         if len(works) == 1:
-            return [task.finish(runner.run(works[0].tensors))]
+            return [self._sound(task.finish(runner.run(works[0].tensors)))]
         outputs = task.finish(runner.run(task.collate([work.tensors for work in works])))
-        return _split(outputs, works)
+        return _split(self._sound(outputs), works)
+
+    def _sound(self, outputs: Tensors) -> Tensors:
+        """The outputs, once they are known to be numbers."""
+        if self._finite:
+            for name, tensor in outputs.items():
+                if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+                    row = int(np.argwhere(~np.isfinite(tensor))[0][0])
+                    problem = f"output {name!r} is not a finite number in row {row}"
+                    raise RunFailed(self._name, problem)
+        return outputs
 
     def _loaded(self) -> tuple[TensorTask, TensorRunner]:
         if self._task is None or self._runner is None:
@@ -300,7 +365,7 @@ class LocalTensors:
     def _run_alone(self, tensors: Tensors) -> _Result:
         try:
             task, runner = self._loaded()
-            return task.finish(runner.run(tensors))
+            return self._sound(task.finish(runner.run(tensors)))
         except Exception as error:  # noqa: BLE001 - an engine may raise anything
             return self._failure(error)
 

@@ -1,8 +1,8 @@
 """From a catalog to a running plane: each model's backend by its placement.
 
-``inline`` runs here, on the model's own thread. ``process`` is the model's own BentoML service in
-another process, and ``remote`` any server by URL; both are spoken to in open protocols, so a
-model can move without its callers knowing.
+``inline`` runs here, in the pool, on threads that all such models share. ``process`` is the
+model's own BentoML service in another process, and ``remote`` any server by URL; both are spoken
+to in open protocols, so a model can move without its callers knowing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,12 +18,16 @@ from routing.judge import Judge
 from routing.latency import ModelLatency
 from runners.engines import make as make_runner
 from runners.generation import LocalText
+from runners.pool import Pool
+from runners.pool.eviction import ORDERS
 from runners.protocol import TensorBackend, TensorRunner, TextBackend, TextRunner
 from runners.tasks import TensorTask, load_task
 from runners.tasks.pass_through import PassThrough
 from runners.tensors import LocalTensors
+from runners.workers import Workers
 from services.decisions import DecisionLog
 from services.fleet import Fleet
+from services.footprint import footprint
 from services.measured import with_measured_quality
 from services.metrics import Metrics
 from services.names import service_name
@@ -39,6 +44,7 @@ from turnout.types import Task
 Classes: TypeAlias = Mapping[int, str]
 _LOAD_LIMIT_S = 300.0
 _NICE_A_RANK = 5
+_WORKERS_A_CORE = 2
 
 
 def compose(catalog: Catalog, settings: Settings) -> Plane:
@@ -47,12 +53,27 @@ def compose(catalog: Catalog, settings: Settings) -> Plane:
     metrics = Metrics()
     addresses = process_addresses()
     classes = {entry.priority: name for name, entry in catalog.classes.items()}
+    pool = Pool(
+        catalog.gateway.budgets,
+        urgency={entry.priority: 1e3 / entry.deadline_ms for entry in catalog.classes.values()},
+        order=ORDERS[catalog.gateway.eviction],
+        came_up=metrics.came_up,
+        went=metrics.went,
+    )
+    here = Here(pool)
 
     def make(name: str, model: Model, latency: ModelLatency) -> TensorBackend | TextBackend:
         nice = _NICE_A_RANK * rank_of(catalog, name)
-        return make_backend(name, model, latency, addresses, classes, nice)
+        return make_backend(name, model, latency, addresses, classes, here, nice)
 
-    fleet = Fleet(catalog, make, came_up=metrics.came_up, prior=Profiles.read().prior)
+    fleet = Fleet(
+        catalog,
+        make,
+        pool=pool,
+        weigh=footprint,
+        came_up=metrics.came_up,
+        prior=Profiles.read().prior,
+    )
     chats = any(model.task is Task.CHAT for model in catalog.models.values())
     prompts = learned_prompts(catalog, settings.router) if chats else None
     return Plane(
@@ -64,12 +85,35 @@ def compose(catalog: Catalog, settings: Settings) -> Plane:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What the models of this process share.
+
+    Attributes:
+        pool: where they live.
+        verified: folders whose files were held against their hashes; a model that is loaded again
+            need not pay for that again.
+    """
+
+    pool: Pool
+    verified: set[Path] = field(default_factory=set)
+    _workers: dict[int, Workers] = field(default_factory=dict)
+
+    def workers(self, nice: int) -> Workers:
+        """The threads that models of one urgency run on; a few more than there are cores."""
+        if nice not in self._workers:
+            count = _WORKERS_A_CORE * (os.cpu_count() or 1)
+            self._workers[nice] = Workers(count, f"model-nice-{nice}", nice)
+        return self._workers[nice]
+
+
 def make_backend(
     name: str,
     model: Model,
     latency: ModelLatency,
     addresses: Mapping[str, str],
     classes: Classes,
+    here: Here,
     nice: int = 0,
 ) -> TensorBackend | TextBackend:
     """The backend of one model, not yet loaded.
@@ -81,6 +125,7 @@ def make_backend(
         addresses: URL of each model that runs in a process of its own, by service name.
         classes: latency class to tell another server, by priority.
         nice: how far its threads stand back from those of more urgent models.
+        here: what the models of this process share.
     """
     runner = model.runner
     if runner.engine == "openai" or runner.engine == "open-inference":
@@ -89,8 +134,8 @@ def make_backend(
     if model.placement == "process" and address is not None:
         return _process(name, model, address, classes)
     if model.task is Task.CHAT:
-        return _local_text(name, model)
-    return _local_tensors(name, model, latency, nice)
+        return _local_text(name, model, here)
+    return _local_tensors(name, model, latency, here, nice)
 
 
 def rank_of(catalog: Catalog, name: str) -> int:
@@ -138,9 +183,9 @@ def _process(
     return _remote(name, model, options, classes, turnout=True)
 
 
-def _local_text(name: str, model: Model) -> LocalText:
+def _local_text(name: str, model: Model, here: Here) -> LocalText:
     def make() -> TextRunner:
-        runner = make_runner(name, model, _folder(name, model))
+        runner = make_runner(name, model, _folder(name, model, here.verified))
         if not hasattr(runner, "step"):
             raise LoadFailed(name, f"engine {model.runner.engine!r} does not generate text")
         return runner  # type: ignore[return-value]
@@ -148,12 +193,17 @@ def _local_text(name: str, model: Model) -> LocalText:
     return LocalText(name, make, max_queue=model.batching.max_queue)
 
 
-def _local_tensors(name: str, model: Model, latency: ModelLatency, nice: int) -> LocalTensors:
+def _local_tensors(
+    name: str, model: Model, latency: ModelLatency, here: Here, nice: int
+) -> LocalTensors:
     def make() -> tuple[TensorRunner, TensorTask]:
-        folder = _folder(name, model)
+        folder = _folder(name, model, here.verified)
         runner = make_runner(name, model, folder)
         if not hasattr(runner, "run"):
             raise LoadFailed(name, f"engine {model.runner.engine!r} does not run tensors")
+        share = getattr(runner, "share", None)
+        if share is not None and here.pool.budgets:
+            share()
         task = PassThrough() if folder is None else load_task(model.task, folder, model.dimensions)
         return runner, task  # type: ignore[return-value]
 
@@ -165,10 +215,15 @@ def _local_tensors(name: str, model: Model, latency: ModelLatency, nice: int) ->
         max_queue=model.batching.max_queue,
         heavy_prepare=model.task is Task.IMAGE,
         nice=nice,
+        # OpenMP keeps a team of threads for each thread that calls it, so PyTorch has its own.
+        workers=None if model.runner.engine == "torch" else here.workers(nice),
+        max_run_s=model.limits.max_run_s,
+        finite=not model.limits.allow_nan,
+        hung=lambda reason: here.pool.give_up(name, reason),
     )
 
 
-def _folder(name: str, model: Model) -> Path | None:
+def _folder(name: str, model: Model, verified: set[Path]) -> Path | None:
     """Where a model's files are, each held against its hash; None when it has none.
 
     Raises:
@@ -178,7 +233,9 @@ def _folder(name: str, model: Model) -> Path | None:
         return None
     try:
         folder = resolve(model.artifact)
-        verify(folder)
+        if folder not in verified:
+            verify(folder)
+            verified.add(folder)
         return folder
     except ArtifactInvalid as error:
         raise LoadFailed(name, str(error)) from error

@@ -1,4 +1,4 @@
-"""The models of one catalog as backends: made by placement, started by urgency, watched.
+"""The models of one catalog: in the pool or elsewhere, started by urgency, watched.
 
 A model that cannot load is out of service with its reason; the others never notice.
 """
@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from routing.latency import Busy, ModelLatency
 from routing.router import ModelState
 from runners.breaker import Breaker
+from runners.pool import Footprint, OnDemandTensors, OnDemandText, Pool, Slot
+from runners.pool.windows import Window
 from runners.protocol import Active, TensorBackend, TextBackend
 from turnout.catalog import Catalog, Model
 from turnout.errors import RunnerError, TurnoutError
@@ -34,9 +36,11 @@ class Member:
         latency: what is learned of its speed.
         breaker: keeps requests away while it fails.
         lanes: runs its engine does at the same time.
-        broken: why it could not load; None otherwise.
-        ready: set once it has loaded, or failed to.
         prior: where its latency began: ``catalog``, or ``host`` where it was measured.
+        slot: its place in the pool; None when it runs elsewhere.
+        broken: why it could not be reached at start; a pooled model's reason is its slot's.
+        ready: set once a request need not wait for it here (the pool lets requests wait itself).
+        tried: whether its first load is over, or was left for later for want of room.
     """
 
     name: str
@@ -45,14 +49,23 @@ class Member:
     latency: ModelLatency
     lanes: int
     batch_units: float
+    slot: Slot | None = None
     breaker: Breaker = field(default_factory=Breaker)
     broken: str | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     started_s: float | None = None
     prior: str = "catalog"
+    tried: bool = False
 
 
 MakeBackend = Callable[[str, Model, ModelLatency], TensorBackend | TextBackend]
+Weigh = Callable[[str, Model], Footprint]
+
+
+def by_catalog(name: str, model: Model) -> Footprint:
+    """What the catalog says a model takes."""
+    del name
+    return Footprint(model.memory)
 
 
 class Fleet:
@@ -60,9 +73,12 @@ class Fleet:
 
     Args:
         catalog: the catalog.
-        make: builds the backend of one model, without loading it.
+        make: builds the backend of one model, without loading it; for a pooled model once for
+            each time it is loaded.
+        pool: where inline models live; by default one without a budget.
+        weigh: what a model is believed to take until it is measured.
         clock: monotonic seconds.
-        came_up: told of each model that has loaded, and what really runs.
+        came_up: told of each remote model that has been reached, and what really runs.
         prior: the latency a model begins with where it was measured on this host.
     """
 
@@ -71,24 +87,46 @@ class Fleet:
         catalog: Catalog,
         make: MakeBackend,
         *,
+        pool: Pool | None = None,
+        weigh: Weigh = by_catalog,
         clock: Callable[[], float] = time.monotonic,
         came_up: Callable[[str, Active], None] = lambda name, active: None,
         prior: Callable[[str, Model], ModelLatency | None] = lambda name, model: None,
     ) -> None:
         self._catalog = catalog
+        self._make = make
+        self._weigh = weigh
+        self._prior = prior
         self._clock = clock
         self._came_up = came_up
+        self.pool = pool or Pool(clock=clock)
         self.members: dict[str, Member] = {}
         for name, model in catalog.models.items():
-            known = prior(name, model)
-            latency = known or latency_of(model)
-            backend = make(name, model, latency)
-            rows = float(model.batching.max_rows)
-            self.members[name] = Member(
-                name, model, backend, latency, _lanes(model), rows,
-                prior="host" if known else "catalog",
-            )  # fmt: skip
+            self.members[name] = self._member(name, model)
         self._starting: asyncio.Task[None] | None = None
+
+    def _member(self, name: str, model: Model) -> Member:
+        known = self._prior(name, model)
+        latency = known or latency_of(model)
+        prior = "host" if known else "catalog"
+        lanes, rows = _lanes(model), float(model.batching.max_rows)
+        if model.placement != "inline":
+            backend = self._make(name, model, latency)
+            return Member(name, model, backend, latency, lanes, rows, prior=prior)
+        slot = Slot(
+            name,
+            lambda: self._make(name, model, latency),
+            self._weigh(name, model),
+            device=model.device,
+            pinned=model.pinned,
+            windows=tuple(Window.read(text) for text in model.warm_utc),
+        )
+        self.pool.add(slot)
+        chat = model.task is Task.CHAT
+        backend = OnDemandText(self.pool, slot) if chat else OnDemandTensors(self.pool, slot)
+        member = Member(name, model, backend, latency, lanes, rows, slot, prior=prior)
+        member.ready.set()
+        return member
 
     @property
     def latencies(self) -> Mapping[str, ModelLatency]:
@@ -100,9 +138,9 @@ class Fleet:
         self._starting = asyncio.get_running_loop().create_task(self._start_all())
 
     async def settled(self) -> None:
-        """Wait until every model has loaded or failed to."""
-        for member in self.members.values():
-            await member.ready.wait()
+        """Wait until every model has been loaded, has failed to, or was left for later."""
+        if self._starting is not None:
+            await asyncio.wait([self._starting])
 
     async def stop(self) -> None:
         """Finish what is accepted, then free every model."""
@@ -112,23 +150,43 @@ class Fleet:
         await asyncio.gather(
             *(member.backend.stop() for member in self.members.values()), return_exceptions=True
         )
+        await self.pool.stop()
 
     def urgent_ready(self) -> bool:
-        """Whether every model of the most urgent class is warm (or known to be broken)."""
-        return all(self.members[name].ready.is_set() for name in self._urgent())
+        """Whether every model of the most urgent class is warm, broken, or left for later."""
+        return all(self._settled(self.members[name]) for name in self._urgent())
+
+    def serves(self, name: str) -> bool:
+        """Whether a request to this model can be answered, if only after a load."""
+        member = self.members[name]
+        return self._settled(member) and self._broken(member) is None
 
     def state(self, name: str) -> ModelState:
         """What the router must know of a model now."""
         member = self.members[name]
         load = member.backend.load_now()
-        if member.ready.is_set():
-            broken, load_in_s = member.broken or member.breaker.open_reason(self._clock()), 0.0
+        slot = member.slot
+        if slot is not None:
+            load_in_s = 0.0 if slot.inner is not None else self.pool.load_in_s(slot)
+            broken = self._broken(member)
+        elif member.ready.is_set():
+            broken, load_in_s = self._broken(member), 0.0
         else:
             broken, load_in_s = None, self._load_in_s(member)
         return ModelState(
             Busy(load.queued_rows, load.running, member.lanes, member.batch_units, load_in_s),
             broken,
         )
+
+    def _broken(self, member: Member) -> str | None:
+        """Why no request may go to a model now."""
+        now_s = self._clock()
+        slot = member.slot
+        why = member.broken if slot is None else slot.why_not and slot.broken(now_s)
+        return why or member.breaker.open_reason(now_s)
+
+    def _settled(self, member: Member) -> bool:
+        return member.tried or (member.slot is not None and member.slot.inner is not None)
 
     def failed(self, name: str, error: TurnoutError) -> None:
         """A run of this model failed."""
@@ -153,13 +211,33 @@ class Fleet:
         return ranks
 
     async def _start_all(self) -> None:
+        """Pinned models first, then by urgency; under a budget, while there is room."""
         order = self._order()
-        for rank in sorted(set(order.values())):
-            await asyncio.gather(
-                *(self._start_one(self.members[n]) for n, r in order.items() if r == rank)
-            )
+        names = sorted(order, key=lambda name: (not self.members[name].model.pinned, order[name]))
+        elsewhere = [name for name in names if self.members[name].slot is None]
+        reaching = asyncio.gather(*(self._reach(self.members[name]) for name in elsewhere))
+        if self.pool.budgets:
+            for name in names:
+                if self.members[name].slot is not None:
+                    await self.pool.fill([name])
+                    self.members[name].tried = True
+        else:
+            for rank in sorted(set(order.values())):
+                await asyncio.gather(
+                    *(
+                        self._load(self.members[name])
+                        for name in names
+                        if order[name] == rank and self.members[name].slot is not None
+                    )
+                )
+        self.pool.start()
+        await reaching
 
-    async def _start_one(self, member: Member) -> None:
+    async def _load(self, member: Member) -> None:
+        await self.pool.fill([member.name])
+        member.tried = True
+
+    async def _reach(self, member: Member) -> None:
         member.started_s = self._clock()
         try:
             await member.backend.start()
@@ -173,13 +251,8 @@ class Fleet:
             active = member.backend.active
             if active is not None:
                 self._came_up(member.name, active)
-                took_s = self._clock() - member.started_s
-                note = f" ({active.reason})" if active.reason else ""
-                logger.info(
-                    "model %s is up after %.2f s on %s%s",
-                    member.name, took_s, active.provider, note,
-                )  # fmt: skip
         finally:
+            member.tried = True
             member.ready.set()
 
     def _load_in_s(self, member: Member) -> float:

@@ -221,3 +221,7 @@ class Metrics:
         self.fallback.labels(model, active.requested, active.provider).set(
             active.requested != active.provider
         )
+
+    def went(self, model: str, active: Active) -> None:
+        """Say that a model is no longer loaded."""
+        self.up.labels(model, active.engine, active.provider, active.precision).set(0)

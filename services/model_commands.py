@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from services import running, store
+from services.mapping import map_graphs
 from services.profiles import Profiles, made
 from services.store import resolve
 from turnout.catalog import load
@@ -32,11 +33,15 @@ def build(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Build every model the store lacks."""
+    """Build every model the store lacks; under a memory budget, map their weights here too."""
     progress = Console(stderr=True, highlight=False)
-    folders = store.ensure(
-        load(catalog), lambda line: progress.print(line, soft_wrap=True, markup=False), only
-    )
+
+    def report(line: str) -> None:
+        progress.print(line, soft_wrap=True, markup=False)
+
+    fleet = load(catalog)
+    folders = store.ensure(fleet, report, only)
+    map_graphs(fleet, report)
     if as_json:
         typer.echo(json.dumps({tag: str(path) for tag, path in folders.items()}, indent=1))
     else:

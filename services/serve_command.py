@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from services.building import ensure
+from services.mapping import map_graphs
 from turnout.catalog import Catalog, load
 from turnout.errors import ArtifactInvalid
 from turnout.settings import PROJECT, from_environment
@@ -40,10 +41,15 @@ def serve(
     file = catalog or from_environment().catalog
     fleet = load(file)
     if build:
+
+        def report(line: str) -> None:
+            console.print(f"    {line}", highlight=False, markup=False)
+
         try:
-            ensure(fleet, lambda line: console.print(f"    {line}", highlight=False, markup=False))
+            ensure(fleet, report)
         except ArtifactInvalid:  # each was reported; the others serve
             console.print("==> serving without the models above that failed", highlight=False)
+        map_graphs(fleet, report)
     environment = os.environ | {
         "PORT": str(port),
         "TURNOUT_HOST": host,

@@ -6,6 +6,7 @@ Imports neither pydantic nor the catalog, so that a cold start pays for onnxrunt
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from runners.engines.loading import Loading
@@ -75,6 +76,7 @@ class OnnxRunner:
         self._optimised = optimised
         self._cuda_graph = cuda_graph
         self._bound: BoundRuns | None = None
+        self._beside_others = False
         self._session: Any = None
         self._outputs: tuple[str, ...] = ()
 
@@ -94,6 +96,14 @@ class OnnxRunner:
             cuda_graph=options.cuda_graph,
         )
 
+    def share(self) -> None:
+        """Load as one of many in this process; call before ``load``.
+
+        Sessions then share one scratch arena, and map the weights of a graph that ``onnx_graph``
+        saved on this machine instead of copying them.
+        """
+        self._beside_others = True
+
     def load(self) -> Active:
         """Open the session; see ``Runner.load``."""
         loading = Loading(self._engine)
@@ -106,13 +116,15 @@ class OnnxRunner:
         reason = unavailable(requested)
         if reason is not None and self._strict:
             raise LoadFailed(self._name, f"{reason}; strict forbids a fallback")
-        session = open_session(
+        able = [each for each in wanted if unavailable(each[0]) is None]
+        session = self._mapped(able) or open_session(
             self._name,
             self._path,
-            [each for each in wanted if unavailable(each[0]) is None],
+            able,
             threads=self._threads,
             strict=self._strict and requested != CPU,
             optimised=self._optimised,
+            beside_others=self._beside_others,
         )
         active = session.get_providers()[0]
         if active != requested and reason is None:
@@ -144,6 +156,28 @@ class OnnxRunner:
         """Free the session."""
         self._session = None
         self._bound = None
+
+    def _mapped(self, providers: Sequence[Provider]) -> Any:
+        """A session over the saved graph of this file; None where there is none to use."""
+        if not self._beside_others or self._optimised or providers[0][0] != CPU:
+            return None
+        graph = mapped_graph(self._path)
+        if graph is None:
+            return None
+        try:
+            return open_session(
+                self._name,
+                graph,
+                providers,
+                threads=self._threads,
+                optimised=True,
+                beside_others=True,
+            )
+        except LoadFailed as error:
+            import logging
+
+            logging.getLogger("turnout.onnx").warning("%s; read from its own file instead", error)
+            return None
 
     def _wanted(self) -> list[Provider]:
         """Providers with their options, the one asked for first, the CPU last."""
@@ -189,11 +223,14 @@ def open_session(
     threads: int,
     strict: bool = False,
     optimised: bool = False,
+    beside_others: bool = False,
 ) -> Any:
     """Open a session for serving beside others.
 
     Idle threads do not spin (they would take the cores from other models), operators run one
-    after another.
+    after another. With one thread a session has no threads of its own: it runs on its caller's.
+    ``beside_others`` shares scratch memory with other such sessions, which would otherwise keep
+    the most that each has ever needed.
 
     Raises:
         LoadFailed: the file is no model that ONNX Runtime can run.
@@ -201,6 +238,9 @@ def open_session(
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    if beside_others:
+        _share_scratch()
+        options.add_session_config_entry("session.use_env_allocators", "1")
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
@@ -217,6 +257,29 @@ def open_session(
         raise LoadFailed(
             name, f"onnxruntime cannot load {path}: {error}; build the model again (make setup)"
         ) from error
+
+
+@cache
+def _share_scratch() -> None:
+    """Make this process's one scratch arena; before its first shared session."""
+    import onnxruntime
+
+    onnxruntime.create_and_register_allocator(
+        onnxruntime.OrtMemoryInfo(
+            "Cpu",
+            onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR,
+            0,
+            onnxruntime.OrtMemType.DEFAULT,
+        ),
+        None,
+    )
+
+
+def mapped_graph(path: Path) -> Path | None:
+    """The graph saved for this file on this machine, weights apart; None when there is none."""
+    from runners.engines.onnx_graph import mapped_folder, saved_graph
+
+    return saved_graph(path, mapped_folder(path))
 
 
 def declared(session: Any) -> list[Declared]:

@@ -40,6 +40,12 @@ def cache_folder(name: str) -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "turnout" / "graphs" / name
 
 
+def mapped_folder(model: Path) -> Path:
+    """Where the graph of a file in the model store is kept: by artefact and version."""
+    version = model.parent
+    return cache_folder(f"{version.parent.name}-{version.name}")
+
+
 def saved_graph(model: Path, folder: Path) -> Path | None:
     """The graph saved for this model on this machine; None when there is none to use."""
     try:
@@ -80,6 +86,7 @@ def _key(model: Path) -> Mapping[str, Any]:
     stat = model.stat()
     return {
         "onnxruntime": onnxruntime.__version__,
+        "weights": "prepacked",
         "processor": _processor(),
         "model_bytes": stat.st_size,
         "model_changed_s": int(stat.st_mtime),
@@ -108,6 +115,8 @@ def _optimise(name: str, model: Path, graph: Path) -> None:
         options.add_session_config_entry(
             f"session.optimized_model_external_initializers_{key}", value
         )
+    # In the layout this processor multiplies fastest: otherwise each session packs its own copy.
+    options.add_session_config_entry("session.save_external_prepacked_constant_initializers", "1")
     try:
         onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:
@@ -116,9 +125,11 @@ def _optimise(name: str, model: Path, graph: Path) -> None:
 
 
 def _difference(model: Path, graph: Path) -> float:
-    """Largest absolute difference of an output, on seeded noise."""
+    """Largest absolute difference of an output, on seeded noise (small integers where asked)."""
     import numpy as np
     import onnxruntime
+
+    from runners.engines.onnx import declared
 
     sessions = [
         onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -126,10 +137,10 @@ def _difference(model: Path, graph: Path) -> float:
     ]
     random = np.random.default_rng(0)
     inputs = {
-        entry.name: random.uniform(
-            -1, 1, [size if isinstance(size, int) else 1 for size in entry.shape]
-        ).astype(np.float32)
-        for entry in sessions[0].get_inputs()
+        entry.name: random.uniform(-1, 1, [size or 4 for size in entry.shape]).astype(entry.dtype)
+        if entry.dtype.startswith("float")
+        else random.integers(0, 2, [size or 4 for size in entry.shape]).astype(entry.dtype)
+        for entry in declared(sessions[0])
     }
     expected, found = (session.run(None, inputs) for session in sessions)
     return max(

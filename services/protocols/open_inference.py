@@ -82,9 +82,8 @@ class OpenInference:
         del http
         self.task_of(name)
         route = self._plane.catalog.routes.get(name)
-        members = self._plane.fleet.members
         models = route.candidates if route else (name,)
-        ready = any(members[m].ready.is_set() and not members[m].broken for m in models)
+        ready = any(self._plane.fleet.serves(model) for model in models)
         return json_reply({"name": name, "ready": ready}, 200 if ready else 503)
 
     async def metadata(self, http: Http, name: str) -> Reply:

@@ -11,6 +11,7 @@ import pytest
 from routing.latency import ModelLatency
 from runners.protocol import Active, Ticket
 from runners.tensors import LocalTensors
+from runners.workers import Workers
 from turnout.errors import (
     DeadlineUnreachable,
     Draining,
@@ -267,4 +268,65 @@ async def test_before_it_is_loaded_it_says_so() -> None:
     local = LocalTensors("m", lambda: (Doubler(), Plain()), ModelLatency(FAST))
     with pytest.raises(LoadFailed):
         await local.infer(x(1), ticket())
+    await local.stop()
+
+
+async def test_a_run_that_hangs_is_given_up_and_its_thread_replaced() -> None:
+    runner, workers, told = Gated(), Workers(1), list[str]()
+    local = LocalTensors(
+        "m", lambda: (runner, Plain()), ModelLatency(SLOW), workers=workers, max_run_s=0.05,
+        hung=told.append,
+    )  # fmt: skip
+    await local.start()
+    runs = asyncio.ensure_future(local.infer(x(1), ticket()))
+    while not local.load_now().running:
+        await asyncio.sleep(0)
+    waits = asyncio.ensure_future(local.infer(x(2), ticket()))
+    for failed in await asyncio.gather(runs, waits, return_exceptions=True):
+        assert isinstance(failed, RunFailed)
+        assert "given up" in str(failed)
+    with pytest.raises(RunFailed, match="given up"):
+        await local.infer(x(3), ticket())
+    assert len(told) == 1
+    assert workers.submit(pow, 2, 2).result(10) == 4
+    await local.stop()
+    assert not runner.closed
+    runner.gate.set()
+    workers.shutdown()
+
+
+class Sick(Doubler):
+    """Answers a negative row with what is no number."""
+
+    def run(self, tensors: Tensors) -> Tensors:
+        return {"y": np.sqrt(np.maximum(tensors["x"], 0)) / (tensors["x"] >= 0)}
+
+
+@pytest.mark.parametrize("run_s", [FAST, SLOW], ids=["on the loop", "on a thread"])
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+async def test_an_answer_that_is_no_number_fails_alone(run_s: float) -> None:
+    local, _ = await backend(run_s=run_s, runner=Sick())
+    answers = await asyncio.gather(
+        *(local.infer(x(value), ticket()) for value in (4, -1, 9)), return_exceptions=True
+    )
+    assert answers[0].tensors["y"].tolist() == [2.0]  # type: ignore[union-attr]
+    assert isinstance(answers[1], RunFailed)
+    assert "'y' is not a finite number in row 0" in str(answers[1])
+    assert answers[2].tensors["y"].tolist() == [3.0]  # type: ignore[union-attr]
+    await local.stop()
+
+
+async def test_a_runner_that_may_block_never_runs_on_the_event_loop() -> None:
+    class MayBlock(Doubler):
+        may_block = True
+        thread: str | None = None
+
+        def run(self, tensors: Tensors) -> Tensors:
+            self.thread = threading.current_thread().name
+            return super().run(tensors)
+
+    runner = MayBlock()
+    local, _ = await backend(run_s=FAST, runner=runner)
+    await local.infer(x(1), ticket())
+    assert runner.thread != threading.current_thread().name
     await local.stop()

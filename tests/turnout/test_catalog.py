@@ -131,3 +131,27 @@ def test_an_artifact_may_have_an_address_and_passes() -> None:
     assert artifact.optimize is not None
     assert artifact.optimize.chain() == (("graph", {}), ("int8", {"method": "entropy"}))
     assert artifact.base.optimize is None
+
+
+def test_what_can_never_fit_the_budget_is_refused_by_name() -> None:
+    text = """version: 1
+gateway: {memory_budget: 100MiB}
+classes: {realtime: {deadline_ms: 100, priority: 0}}
+models:
+  pinned: {task: tabular, runner: {engine: fake}, memory: 80MiB, pinned: true}
+  large: {task: tabular, runner: {engine: fake}, memory: 30MiB}
+  guessed: {task: tabular, runner: {engine: fake}}
+routes: {r: {task: tabular, candidates: [pinned, large], latency_class: realtime}}
+"""
+    with pytest.raises(CatalogInvalid) as caught:
+        parse(text, "fleet.yaml")
+    assert caught.value.problems == [
+        "fleet.yaml:6: models.large.memory: 30 MiB can never fit into the memory budget of cpu, "
+        "100 MiB with 80 MiB pinned"
+    ]
+    with pytest.raises(CatalogInvalid, match="cannot hold the pinned models pinned"):
+        parse(text.replace("100MiB", "70MiB"), "fleet.yaml")
+    assert parse(text.replace("100MiB", "{cuda:0: 1MiB, cpu: 110MiB}"), "x").gateway.budgets == {
+        "cuda:0": 1024**2,
+        "cpu": 110 * 1024**2,
+    }

@@ -1,4 +1,4 @@
-"""Whether a catalog is consistent: names resolve, queues can be divided among workers."""
+"""Whether a catalog is consistent: names resolve, queues can be shared, models can fit."""
 
 from __future__ import annotations
 
@@ -80,3 +80,33 @@ def _too_small_to_share(catalog: Catalog) -> list[str]:
         for name, model in catalog.models.items()
         if model.placement == "inline" and model.batching.max_queue < workers
     ]
+
+
+def oversized(catalog: Catalog) -> list[str]:
+    """One line for each model that its device's memory budget can never hold."""
+    problems: list[str] = []
+    for device, budgets in catalog.gateway.budgets.items():
+        budget = budgets // catalog.gateway.workers  # each worker has every inline model
+        here = {
+            name: model.memory
+            for name, model in catalog.models.items()
+            if model.placement == "inline" and model.device == device and model.knows_memory
+        }
+        pinned = {name: size for name, size in here.items() if catalog.models[name].pinned}
+        fixed = sum(pinned.values())
+        if fixed > budget:
+            problems.append(
+                f"gateway.memory_budget: {_mib(budget)} of {device} cannot hold the pinned models "
+                f"{', '.join(pinned)} ({_mib(fixed)})"
+            )
+        problems += [
+            f"models.{name}.memory: {_mib(size)} can never fit into the memory budget of {device}, "
+            f"{_mib(budget)} with {_mib(fixed)} pinned"
+            for name, size in here.items()
+            if name not in pinned and size + fixed > budget
+        ]
+    return problems
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / 1024**2:.0f} MiB"

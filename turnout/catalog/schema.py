@@ -29,6 +29,7 @@ _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)?\s*$"
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12} | {
     f"{prefix}iB": 1024**power for power, prefix in enumerate("KMGT", start=1)
 }
+_WINDOW = re.compile(r"^((?:[01]\d|2[0-3]):[0-5]\d)-((?:[01]\d|2[0-3]):[0-5]\d)$")
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
 
 
@@ -48,8 +49,17 @@ def _check_name(value: str) -> str:
     return value
 
 
+def _check_window(value: str) -> str:
+    match = _WINDOW.match(value)
+    if match is None or match.group(1) == match.group(2):
+        raise ValueError("give a window of the day in UTC such as 07:55-10:00")
+    return value
+
+
 Name = Annotated[str, AfterValidator(_check_name)]
 Bytes = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+Window = Annotated[str, AfterValidator(_check_window)]
+Device = Annotated[str, Field(pattern=r"^(cpu|cuda:\d+)$")]
 
 
 class Strict(BaseModel):
@@ -162,12 +172,29 @@ class Artifact(Strict):
         return self.model_copy(update={"optimize": None})
 
 
+class Limits(Strict):
+    """What keeps one model's trouble from the others.
+
+    Attributes:
+        max_run_s: a run that takes longer is given up and the model quarantined.
+        allow_nan: whether an answer may hold numbers that are not finite.
+    """
+
+    max_run_s: PositiveFloat = 30.0
+    allow_nan: bool = False
+
+
 class Model(Strict):
     """One model: its task, its engine, where its files come from and where it runs.
 
     Attributes:
         dimensions: sizes of its public tensors, where the task leaves them open
             (see ``turnout.types.DIMENSIONS``).
+        memory: what it takes while loaded, believed until it is measured; by default guessed from
+            the size of its files.
+        pinned: loaded at start and never evicted.
+        warm_utc: windows of the day in which it is kept loaded like a pinned one.
+        limits: what keeps its trouble from other models.
     """
 
     task: Task
@@ -180,8 +207,24 @@ class Model(Strict):
     profile: Profile = Profile()
     batching: Batching = Batching()
     memory: Bytes = 64 * 1024**2
+    pinned: bool = False
+    warm_utc: tuple[Window, ...] = ()
+    limits: Limits = Limits()
     context_tokens: PositiveInt = 2048
     tags: tuple[str, ...] = ()
+
+    @property
+    def device(self) -> str:
+        """Where it takes memory while it is loaded: ``cpu`` or ``cuda:N``."""
+        runner = self.runner
+        if getattr(runner, "provider", None) == "cuda" or runner.engine == "tensorrt":
+            return f"cuda:{getattr(runner, 'device', 0)}"
+        return "cuda:0" if getattr(runner, "device", "cpu") == "cuda" else "cpu"
+
+    @property
+    def knows_memory(self) -> bool:
+        """Whether the catalog says what it takes."""
+        return "memory" in self.model_fields_set
 
     @model_validator(mode="after")
     def _dimensions_are_the_tasks(self) -> Model:
@@ -308,12 +351,24 @@ class Gateway(Strict):
         max_body: largest request body.
         workers: gateway processes that share the port. Each holds every inline model; the queues
             of inline models and the memory budget are divided among them.
-        memory_budget: what inline models may take together; None is no limit.
+        memory_budget: resident memory of the gateway, with its inline models; one size, or one for
+            each device (``cpu``, ``cuda:0``). None loads every model at start.
+        eviction: who makes room for others: those ``worth`` least, or the least recently used.
     """
 
     max_body: Bytes = 32 * 1024**2
     workers: Annotated[int, Field(ge=1, le=64)] = 1
-    memory_budget: Bytes | None = None
+    memory_budget: Bytes | dict[Device, Bytes] | None = None
+    eviction: Literal["worth", "lru"] = "worth"
+
+    @property
+    def budgets(self) -> dict[str, int]:
+        """Bytes by device; empty without a budget."""
+        if self.memory_budget is None:
+            return {}
+        if isinstance(self.memory_budget, dict):
+            return dict(self.memory_budget)
+        return {"cpu": self.memory_budget}
 
 
 class Catalog(Strict):
@@ -327,9 +382,9 @@ class Catalog(Strict):
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Catalog:
-        from turnout.catalog.names import dangling
+        from turnout.catalog.names import dangling, oversized
 
-        problems = dangling(self)
+        problems = dangling(self) + oversized(self)
         if problems:
             raise ValueError("; ".join(problems))
         return self

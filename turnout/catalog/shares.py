@@ -15,11 +15,15 @@ def share_of_worker(catalog: Catalog) -> Catalog:
     if workers == 1:
         return catalog
     budget = catalog.gateway.memory_budget
-    gateway = catalog.gateway.model_copy(
-        update={"memory_budget": None if budget is None else budget // workers}
-    )
+    gateway = catalog.gateway.model_copy(update={"memory_budget": _divided(budget, workers)})
     models = {name: _share(model, workers) for name, model in catalog.models.items()}
     return catalog.model_copy(update={"gateway": gateway, "models": models})
+
+
+def _divided(budget: int | dict[str, int] | None, workers: int) -> int | dict[str, int] | None:
+    if isinstance(budget, dict):
+        return {device: size // workers for device, size in budget.items()}
+    return None if budget is None else budget // workers
 
 
 def _share(model: Model, workers: int) -> Model:

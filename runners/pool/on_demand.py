@@ -1,0 +1,94 @@
+"""Backends of models that come and go: each request waits for its model, and holds it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import cast
+
+from runners.pool.pool import Pool
+from runners.pool.slot import Slot
+from runners.protocol import Active, Load, Ran, TensorBackend, TextBackend, Ticket
+from turnout.types import Generation, Piece, Tensors
+
+
+class _OnDemand:
+    """What both kinds share.
+
+    Args:
+        pool: where the model lives.
+        slot: its place there.
+    """
+
+    def __init__(self, pool: Pool, slot: Slot) -> None:
+        self._pool = pool
+        self.slot = slot
+
+    @property
+    def active(self) -> Active | None:
+        """What runs; None while it is not loaded."""
+        inner = self.slot.inner
+        return None if inner is None else inner.active
+
+    def load_now(self) -> Load:
+        """The present load."""
+        inner = self.slot.inner
+        return Load() if inner is None else inner.load_now()
+
+    async def start(self) -> None:
+        """Load it now, whether asked for or not; see ``Backend.start``."""
+        await self._pool.load(self.slot.name)
+
+    async def stop(self) -> None:
+        """Nothing: the pool stops what it holds."""
+
+    async def _acquire(self, ticket: Ticket) -> TensorBackend | TextBackend:
+        """The loaded backend, held for this request until ``_release``.
+
+        It is held from before the load on, so that it is not evicted between the load and its use.
+        """
+        slot = self.slot
+        slot.in_flight += 1
+        slot.demand.note(ticket.priority)
+        slot.used_s = self._pool.clock()
+        if slot.inner is not None:
+            slot.hits += 1
+            return slot.inner
+        slot.misses += 1
+        try:
+            return await self._pool.acquire(slot, ticket.priority, ticket.deadline_s)
+        except BaseException:
+            self._release()
+            raise
+
+    def _release(self) -> None:
+        self.slot.in_flight -= 1
+        if not self.slot.in_flight:
+            self._pool.released()
+
+
+class OnDemandTensors(_OnDemand):
+    """A ``TensorBackend`` that is loaded when it is asked for."""
+
+    async def infer(self, tensors: Tensors, ticket: Ticket) -> Ran:
+        """See ``TensorBackend.infer``; a load within the deadline is part of it."""
+        inner = cast("TensorBackend", await self._acquire(ticket))
+        try:
+            return await inner.infer(tensors, ticket)
+        finally:
+            self._release()
+
+
+class OnDemandText(_OnDemand):
+    """A ``TextBackend`` that is loaded when it is asked for."""
+
+    async def generate(self, generation: Generation, ticket: Ticket) -> AsyncIterator[Piece]:
+        """See ``TextBackend.generate``; a load within the deadline is part of it."""
+        inner = cast("TextBackend", await self._acquire(ticket))
+        try:
+            pieces = cast("AsyncGenerator[Piece, None]", inner.generate(generation, ticket))
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    yield piece
+        finally:
+            self._release()

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.runners.pool.rig import BASE, make_rig
+from turnout.errors import DeadlineUnreachable, LoadFailed, OverMemoryBudget, RunFailed
+
+sizes = st.lists(st.integers(1, 40), min_size=2, max_size=8)
+asks = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 2)), max_size=60)
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes, asks, st.integers(40, 90))
+def test_whatever_is_asked_the_budget_holds_and_everyone_is_answered(
+    taken: list[int], asked: list[tuple[int, int]], budget: int
+) -> None:
+    async def run() -> None:
+        rig = make_rig({f"m{i}": size for i, size in enumerate(taken)}, budget)
+        answers = []
+        for step, (which, priority) in enumerate(asked):
+            rig.machine.now_s += 0.1
+            answers.append(asyncio.ensure_future(rig.ask(f"m{which % len(taken)}", priority)))
+            if step % 3 == 0:
+                await asyncio.sleep(0)
+        await asyncio.gather(*answers)
+        assert rig.machine.peak <= BASE + budget
+        await rig.pool.stop()
+        assert not rig.machine.loaded
+
+    asyncio.run(run())
+
+
+async def test_many_who_ask_share_one_load() -> None:
+    rig = make_rig({"a": 10}, None)
+    await asyncio.gather(*(rig.ask("a") for _ in range(20)))
+    assert rig.models["a"].starts == 1
+    slot = rig.pool.slots["a"]
+    assert (slot.misses, slot.loads, slot.in_flight) == (20, 1, 0)
+    await rig.ask("a")
+    assert slot.hits == 1
+    await rig.pool.stop()
+
+
+async def test_pinned_stays_and_work_in_flight_stays() -> None:
+    rig = make_rig({"pinned": 30, "busy": 30, "idle": 30, "new": 30}, 90, pinned=("pinned",))
+    for name in ("pinned", "busy", "idle"):
+        await rig.ask(name)
+    rig.models["busy"].busy = asyncio.Event()
+    working = asyncio.ensure_future(rig.ask("busy"))
+    await asyncio.sleep(0)
+    await rig.ask("new", priority=2)
+    assert rig.resident() == {"pinned", "busy", "new"}
+    rig.models["busy"].busy.set()
+    await working
+    await rig.pool.stop()
+
+
+async def test_what_waits_for_room_goes_on_when_work_in_flight_ends() -> None:
+    rig = make_rig({"busy": 30, "new": 30}, 40)
+    await rig.ask("busy")
+    rig.models["busy"].busy = asyncio.Event()
+    working = asyncio.ensure_future(rig.ask("busy"))
+    waiting = asyncio.ensure_future(rig.ask("new"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert rig.resident() == {"busy"}
+    rig.models["busy"].busy.set()
+    await asyncio.gather(working, waiting)
+    assert rig.resident() == {"new"}
+    await rig.pool.stop()
+
+
+async def test_a_request_waits_for_a_load_no_longer_than_it_may() -> None:
+    rig = make_rig({"a": 10}, None)
+    rig.models["a"].gate = asyncio.Event()
+    with pytest.raises(DeadlineUnreachable, match="loading"):
+        await rig.ask("a", deadline_s=0.01)
+    rig.models["a"].gate.set()
+    await rig.ask("a")
+    assert rig.models["a"].starts == 1
+    await rig.pool.stop()
+
+
+async def test_what_can_never_fit_is_refused_by_name_and_with_the_numbers() -> None:
+    mib = 1024**2
+    rig = make_rig({"small": 30 * mib, "big": 200 * mib}, 90 * mib, pinned=("small",))
+    assert "200 MiB" in (rig.pool.slots["big"].why_not or "")
+    with pytest.raises(OverMemoryBudget, match="'big'"):
+        await rig.ask("big")
+    await rig.ask("small")
+    await rig.pool.stop()
+
+
+async def test_what_a_model_takes_is_measured_and_corrects_the_estimate() -> None:
+    rig = make_rig({"a": 30, "b": 30, "c": 30}, 95, estimates={"a": 90, "b": 90, "c": 1})
+    await rig.ask("a")
+    assert rig.pool.slots["a"].footprint.resident_bytes == 30
+    await rig.ask("b")  # believed to need more than there is beside a
+    await rig.ask("c")
+    await rig.ask("b")
+    await rig.ask("a")
+    assert rig.resident() == {"a", "b", "c"}
+    await rig.pool.stop()
+
+
+async def test_memory_that_grows_beside_the_models_is_made_good() -> None:
+    rig = make_rig({"a": 30, "b": 30}, 70)
+    await rig.ask("a", priority=0)
+    await rig.ask("b", priority=2)
+    rig.machine.loaded["scratch"] = 20
+    await rig.pool.watch()
+    assert rig.resident() == {"a"}
+    await rig.pool.stop()
+
+
+async def test_an_evicted_model_that_is_worth_more_comes_back_by_itself() -> None:
+    rig = make_rig({"urgent": 30, "bulk": 30}, 40)
+    for _ in range(50):
+        await rig.ask("urgent", priority=0)
+    await rig.ask("bulk", priority=2)
+    assert rig.resident() == {"bulk"}
+    await rig.pool.watch()
+    assert rig.resident() == {"urgent"}
+    await rig.pool.watch()
+    assert rig.resident() == {"urgent"}
+    await rig.pool.stop()
+
+
+async def test_a_load_that_fails_is_told_and_not_tried_at_once_again() -> None:
+    rig = make_rig({"a": 10}, None)
+    rig.models["a"].error = RunFailed("a", "model.onnx is corrupt")
+    for _ in range(3):
+        with pytest.raises((LoadFailed, RunFailed), match="corrupt"):
+            await rig.ask("a")
+    assert rig.models["a"].starts == 1
+    rig.models["a"].error = None
+    rig.machine.now_s += 11.0
+    await rig.ask("a")
+    assert rig.pool.slots["a"].why_not is None
+    await rig.pool.stop()
+
+
+async def test_urgent_loads_pass_what_waits_and_have_a_lane_of_their_own() -> None:
+    rig = make_rig({"slow": 10, "bulk": 10, "urgent": 10}, 90)
+    gate = rig.models["slow"].gate = asyncio.Event()
+    waits = [asyncio.ensure_future(rig.ask(name, priority=2)) for name in ("slow", "bulk")]
+    await asyncio.sleep(0)
+    await rig.ask("urgent", priority=0)
+    assert rig.resident() == {"urgent"}
+    gate.set()
+    await asyncio.gather(*waits)
+    await rig.pool.stop()
+
+
+async def test_unloading_lets_work_finish_and_the_next_request_loads_again() -> None:
+    rig = make_rig({"a": 10}, None)
+    await rig.ask("a")
+    await rig.pool.unload("a")
+    assert rig.resident() == set()
+    await rig.ask("a")
+    assert rig.models["a"].starts == 2
+    await rig.pool.remove("a")
+    assert not rig.machine.loaded
+    await rig.pool.stop()
+
+
+async def test_filling_loads_in_order_what_fits_and_leaves_the_rest_cold() -> None:
+    rig = make_rig({"a": 30, "big": 60, "b": 30}, 70)
+    await rig.pool.fill(["a", "big", "b"])
+    assert rig.resident() == {"a", "b"}
+    assert rig.pool.slots["a"].evictions == 0
+    await rig.pool.stop()
+
+
+async def test_a_model_is_loaded_for_its_window_and_kept_through_it() -> None:
+    rig = make_rig({"morning": 30, "other": 30}, 40, windows={"morning": "07:55-10:00"})
+    for _ in range(50):
+        await rig.ask("other", priority=0)
+    await rig.pool.watch()
+    assert rig.resident() == {"other"}
+    rig.machine.minute = 475
+    await rig.pool.watch()
+    assert rig.resident() == {"morning"}
+    with pytest.raises(DeadlineUnreachable):
+        await rig.ask("other", deadline_s=0.01)
+    rig.machine.minute = 600
+    await rig.pool.watch()
+    await rig.ask("other")
+    assert rig.resident() == {"other"}
+    await rig.pool.stop()
+
+
+async def test_a_model_that_hangs_is_left_and_loaded_afresh_after_a_longer_rest_each_time() -> None:
+    rig = make_rig({"a": 10}, None)
+    await rig.ask("a")
+    for rest_s in (10.0, 20.0, 40.0):
+        rig.pool.give_up("a", "a run took over 30 s and was given up")
+        rig.machine.now_s += rest_s - 0.1
+        with pytest.raises(LoadFailed, match="over 30 s"):
+            await rig.ask("a")
+        rig.machine.now_s += 0.2
+        await rig.ask("a")
+    await rig.pool.stop()
