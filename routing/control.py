@@ -74,10 +74,13 @@ class Control:
     Args:
         route: its knobs.
         strength: the prior quality of its candidates, by name; the highest is the strongest.
+        workers: processes that share the budget, each its part.
     """
 
-    def __init__(self, route: Route, strength: Mapping[str, float]) -> None:
-        self._route = route
+    def __init__(self, route: Route, strength: Mapping[str, float], workers: int = 1) -> None:
+        budget = route.budget_usd_per_hour
+        part = None if budget is None else budget / workers
+        self._route = route.model_copy(update={"budget_usd_per_hour": part})
         self._strongest = max(route.candidates, key=lambda name: strength[name])
         self._share_debt = 0.0
         self._budget_debt_usd = 0.0

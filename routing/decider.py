@@ -66,7 +66,7 @@ class Decider:
         self._draws = Draws(seed)
         strength = {name: model.quality.prior for name, model in catalog.models.items()}
         self.controls: dict[str, Control] = {
-            name: Control(route, strength)
+            name: Control(route, strength, workers=catalog.gateway.workers)
             for name, route in catalog.routes.items()
             if route.steered
         }

@@ -18,21 +18,35 @@ _CHARS_PER_TOKEN = 4.0
 _EXPECTED_OUTPUT_TOKENS = 96.0
 
 
+@dataclass(slots=True)
+class Judged:
+    """What a trained router says of a prompt.
+
+    Attributes:
+        quality: P(good answer) of each model, by name.
+        features: what was seen of the prompt.
+        router: which router it was: a digest.
+        part: its part: ``current`` or ``canary``.
+    """
+
+    quality: Mapping[str, float]
+    features: dict[str, float]
+    router: str
+    part: str
+
+
 class PromptQuality(Protocol):
     """Calibrated quality of models for a prompt."""
 
-    def quality(self, prompt: str, models: Sequence[str], *, fast: bool) -> Mapping[str, float]:
-        """P(good answer) of each model, by name.
+    def judge(self, prompt: str, models: Sequence[str], *, fast: bool, key: str) -> Judged:
+        """Judge a prompt.
 
         Args:
             prompt: the conversation's last user message, with what came before it.
             models: catalog names.
             fast: use the real-time tier.
+            key: of the session, else of the request; equal keys are judged by the same router.
         """
-        ...
-
-    def features(self, prompt: str) -> dict[str, float]:
-        """What was seen of the prompt, for the decision's record."""
         ...
 
 
@@ -40,7 +54,8 @@ class PromptQuality(Protocol):
 class View:
     """A request as the router sees it; see ``routing.router.Question``.
 
-    ``by_content`` says that the quality depends on what the input says, not only on its size.
+    ``by_content`` says that the quality depends on what the input says, not only on its size;
+    ``router`` and ``part`` which trained router judged it, if one did.
     """
 
     demand: Demand
@@ -48,6 +63,8 @@ class View:
     quality: Mapping[str, float]
     features: dict[str, float]
     by_content: bool = False
+    router: str | None = None
+    part: str | None = None
 
 
 class Judge:
@@ -78,15 +95,17 @@ class Judge:
         chars = sum(len(message.content) for message in generation.messages)
         tokens = max(chars / _CHARS_PER_TOKEN, 1.0)
         written = min(float(generation.max_tokens), _EXPECTED_OUTPUT_TOKENS)
-        if self._prompts is None:
-            quality: Mapping[str, float] = {name: self._priors[name] for name in models}
-            features: dict[str, float] = {}
-        else:
-            fast = self._urgent.get(request.latency_class, False)
-            quality = self._prompts.quality(prompt, models, fast=fast)
-            features = self._prompts.features(prompt)
         seen = {"chars": float(chars), "turns": float(len(generation.messages))}
-        return View(Demand(tokens, written), tokens, quality, seen | features, by_content=True)
+        view = View(Demand(tokens, written), tokens, {}, seen, by_content=True)
+        if self._prompts is None:
+            view.quality = {name: self._priors[name] for name in models}
+            return view
+        fast = self._urgent.get(request.latency_class, False)
+        key = request.session or request.id
+        judged = self._prompts.judge(prompt, models, fast=fast, key=key)
+        view.quality, view.router, view.part = judged.quality, judged.router, judged.part
+        view.features = seen | judged.features
+        return view
 
 
 def _tensor_features(task: Task, tensors: Tensors) -> dict[str, float]:

@@ -211,6 +211,8 @@ class FrontDoor:
             ("GET", "/livez"): Route(oip.live, errors.native),
             ("POST", "/v1/route"): Route(native.route, errors.native),
             ("POST", "/v1/feedback"): Route(native.feedback, errors.native),
+            ("GET", "/v1/router"): Route(native.routers, errors.native),
+            ("POST", "/v1/router/reload"): Route(native.reload, errors.native),
             ("GET", "/metrics"): Route(self._metrics, errors.native),
         }
         if (bulk := self._bulk()) is not None:

@@ -107,8 +107,7 @@ class Endpoint:
         await self.plane.fleet.stop()
         if self.plane.peers is not None:
             await self.plane.peers.stop()
-        self.plane.metrics.flush()
-        self.plane.log.close()
+        await asyncio.to_thread(self.plane.close)
 
     def _drain(self) -> None:
         self.plane.draining = True
@@ -126,6 +125,9 @@ class Endpoint:
             self.plane.measure()
             if due := self.watch.due():
                 await asyncio.to_thread(self.watch.renew, due)
+            routers = self.plane.routers
+            if routers is not None and routers.changed():
+                await asyncio.to_thread(routers.reload)
 
 
 def listening(environment: Mapping[str, str] | None = None) -> Any:

@@ -33,7 +33,7 @@ from services.metrics import Metrics
 from services.names import service_name
 from services.plane import Plane
 from services.profiles import Profiles
-from services.prompts import learned_prompts
+from services.routers import Routers
 from services.store import resolve, verify
 from turnout.catalog import Catalog, Model
 from turnout.catalog.engines import OpenAI, OpenInference
@@ -75,13 +75,25 @@ def compose(catalog: Catalog, settings: Settings) -> Plane:
         prior=Profiles.read().prior,
     )
     chats = any(model.task is Task.CHAT for model in catalog.models.values())
-    prompts = learned_prompts(catalog, settings.router) if chats else None
+    routers = _routers(catalog, settings) if chats else None
     return Plane(
         catalog,
         fleet,
-        Judge(catalog, prompts),
+        Judge(catalog, routers),
         metrics,
         DecisionLog(settings.decision_log, prompts=settings.log_prompts),
+        routers=routers,
+    )
+
+
+def _routers(catalog: Catalog, settings: Settings) -> Routers:
+    return Routers(
+        catalog,
+        settings.router,
+        shadow=settings.shadow_router,
+        canary=settings.canary_router,
+        share=settings.canary_share,
+        seed=os.urandom(16),
     )
 
 

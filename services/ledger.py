@@ -13,6 +13,7 @@ from services.decisions import DecisionLog
 from services.fleet import Fleet
 from services.metrics import Metrics
 from services.record import Record
+from services.routers import Routers
 from turnout.catalog import Catalog
 from turnout.errors import TurnoutError
 from turnout.types import Decision, Outcome, Piece, Prediction, Request
@@ -28,6 +29,7 @@ class Ledger:
         metrics: where outcomes are counted.
         log: where they are written.
         clock: monotonic seconds.
+        routers: whose canary is on trial.
     """
 
     def __init__(
@@ -38,7 +40,9 @@ class Ledger:
         metrics: Metrics,
         log: DecisionLog,
         clock: Callable[[], float],
+        routers: Routers | None = None,
     ) -> None:
+        self._routers = routers
         self._models = catalog.models
         self._fleet = fleet
         self._decider = decider
@@ -92,6 +96,8 @@ class Ledger:
         score = float(said["score"])
         self._metrics.scored(decision.route, model, score)
         self._decider.scored(decision, model, score)
+        if self._routers is not None:
+            self._routers.canary.scored(record.decided.view.part, score)
         return True
 
     def _learn(self, name: str, told: Prediction, actual_s: float) -> None:
@@ -125,6 +131,8 @@ class Ledger:
                 within = outcome.first_s <= told.p95_s
         held = request is not None and outcome.first_s <= request.deadline_in_s
         self._metrics.ended(decision, outcome, held, record.cost_usd, within)
+        if self._routers is not None and record.decided.view.part is not None:
+            self._routers.canary.ended(record.decided.view.part, outcome.status, held)
         self._log.end(record, outcome)
 
     def _cost(self, record: Record, outcome: Outcome, told: Prediction) -> float:

@@ -162,6 +162,18 @@ class Metrics:
             ("model",),
             registry=registry,
         )
+        self.shadow = Counter(
+            "turnout_shadow_decisions_total",
+            "Decisions made again by the shadow router, by whether it chose the same model.",
+            ("route", "agrees"),
+            registry=registry,
+        )
+        self.canary_share = Gauge(
+            "turnout_canary_share",
+            "Share of chat requests that the canary router decides; 0 once it was found worse.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
         self._pending: list[Ended] = []
         self._turned_away: TallyOf[str] = TallyOf()
         self._tally = Tally(self)
@@ -214,6 +226,14 @@ class Metrics:
         """Count feedback."""
         self.feedback.labels(route, model).inc()
         self.feedback_score.labels(route, model).inc(score)
+
+    def shadowed(self, route: str, *, agrees: bool) -> None:
+        """Count a shadow decision."""
+        self.shadow.labels(route, "true" if agrees else "false").inc()
+
+    def on_trial(self, share: float) -> None:
+        """Show the canary router's share."""
+        self.canary_share.set(share)
 
     def came_up(self, model: str, active: Active) -> None:
         """Say that a model serves, and what really runs."""

@@ -23,6 +23,8 @@ from services.fleet import Fleet
 from services.ledger import Ledger
 from services.metrics import Metrics
 from services.record import Record, record_of
+from services.routers import Routers
+from services.shadow import Shadow
 from turnout.catalog import Catalog
 from turnout.errors import (
     CapacityError,
@@ -67,6 +69,7 @@ class Plane:
         log: where every decision is kept.
         clock: monotonic seconds.
         seed: of exploration's draws; random when none is given.
+        routers: the trained routers behind ``judge``, where chats are served.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Plane:
         log: DecisionLog,
         clock: Callable[[], float] = time.monotonic,
         seed: bytes | None = None,
+        routers: Routers | None = None,
     ) -> None:
         self.catalog = catalog
         self.fleet = fleet
@@ -86,8 +90,10 @@ class Plane:
         self.clock = clock
         self.decider = Decider(catalog, fleet.latencies, judge, seed or os.urandom(16))
         self._attempts = Attempts(catalog, fleet, clock)
-        self._ledger = Ledger(catalog, fleet, self.decider, metrics, log, clock)
+        self._ledger = Ledger(catalog, fleet, self.decider, metrics, log, clock, routers)
         self._cascade = Cascade(catalog, self.decider, self._attempts, clock)
+        self.routers = routers
+        self._shadow = Shadow(lambda: routers.shadow if routers else None, self._shadowed)
         self.draining = False
         self.peers: Peers | None = None
         self._id_prefix = f"req-{os.urandom(6).hex()}"
@@ -173,6 +179,8 @@ class Plane:
         self.metrics.flush()
         for name, member in self.fleet.members.items():
             self.metrics.loaded(name, member.backend.load_now())
+        if self.routers is not None:
+            self.metrics.on_trial(self.routers.share)
         for name, control in self.decider.controls.items():
             self.metrics.steered(name, control.state(self.clock()))
 
@@ -189,12 +197,24 @@ class Plane:
             "measure": lambda _: self.measure(),
         }
 
+    def close(self) -> None:
+        """Finish what is counted and written behind the requests."""
+        self._shadow.close()
+        self.metrics.flush()
+        self.log.close()
+
+    def _shadowed(self, record: Record, found: dict[str, Any]) -> None:
+        """The shadow router has decided, on its own thread."""
+        self.log.shadowed(record, found)
+        self.metrics.shadowed(record.decision.route, agrees=found["agrees"])
+
     def _decide(self, request: Request) -> Record:
         try:
             record = self._record(request, trial=False)
         except TurnoutError as error:
             self.metrics.turned_away(error.code)
             raise
+        self._shadow.offer(record, request)
         return record
 
     def _record(self, request: Request, *, trial: bool) -> Record:

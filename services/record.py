@@ -58,8 +58,6 @@ class Record:
         trace_id: the caller's trace, if it sent one.
         session: the caller's session, if it named one.
         prompt: the last message; None unless logging of prompts is switched on.
-        router: digest of the trained router that judged the quality, and its part (``current``,
-            ``canary``); None where none was asked.
         failures: attempts that failed, in order.
         escalation: a cascade's second step.
         shadow: what the shadow router would have decided.
@@ -78,7 +76,6 @@ class Record:
     trace_id: str | None = None
     session: str | None = None
     prompt: str | None = None
-    router: dict[str, str] | None = None
     failures: tuple[Failure, ...] = ()
     escalation: Escalation | None = None
     shadow: dict[str, Any] | None = None
@@ -116,7 +113,7 @@ class Record:
             "trace_id": self.trace_id,
             "session": self.session,
             "prompt": self.prompt,
-            "router": self.router,
+            "router": None if view.router is None else {"digest": view.router, "part": view.part},
             "attempts": self._attempts(),
             "escalation": self._escalation(),
             "shadow": self.shadow,

@@ -19,6 +19,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "models": ("services.model_commands", "Build, list and verify model artefacts."),
     "optimize": ("services.optimize_command", "Make a model faster; prove it answers the same."),
     "router": ("routing.commands", "Train, evaluate, calibrate and explain the router."),
+    "cascade": ("services.cascade_commands", "Choose when a cascade escalates."),
     "replay": ("services.replay_command", "Decide logged requests again, under another policy."),
     "decisions": ("services.decision_commands", "Make outcome tables of a decision log."),
     "fraud": ("runners.export.fraud.commands", "Simulate transactions, retrain the models."),

@@ -2,6 +2,9 @@
 
 TURNOUT_CATALOG        the catalog file             (catalog/default.yaml)
 TURNOUT_ROUTER         folder of a trained router   (the one that ships)
+TURNOUT_SHADOW_ROUTER  folder of a router that decides beside it, never served   (none)
+TURNOUT_CANARY_ROUTER  folder of a router that serves a share of requests   (none)
+TURNOUT_CANARY_SHARE   that share, from 0 to 1   (0.05)
 TURNOUT_DECISION_LOG   file for decisions, one JSON line each   (none)
 TURNOUT_LOG_PROMPTS    1 writes chat prompts to the decision log   (0: no input is ever logged)
 TURNOUT_ACCESS_LOG     file for one line a request, - for standard output   (none)
@@ -28,6 +31,9 @@ class Settings:
     Attributes:
         catalog: the catalog file.
         router: a trained router's folder; None is the one that ships.
+        shadow_router: the folder of one that decides beside it.
+        canary_router: the folder of one that serves a share of requests.
+        canary_share: that share.
         decision_log: where decisions are appended; None keeps them in memory only.
         log_prompts: whether chat prompts are logged with their decisions.
         access_log: where one line a request goes; ``-`` is standard output.
@@ -36,6 +42,9 @@ class Settings:
 
     catalog: Path
     router: Path | None = None
+    shadow_router: Path | None = None
+    canary_router: Path | None = None
+    canary_share: float = 0.05
     decision_log: Path | None = None
     log_prompts: bool = False
     access_log: str | None = None
@@ -45,18 +54,38 @@ class Settings:
 def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
     """Read the settings; an empty variable counts as absent."""
     env = os.environ if environment is None else environment
-    catalog, router, log = (
-        env.get(name) or None for name in ("TURNOUT_CATALOG", "TURNOUT_ROUTER",
-                                           "TURNOUT_DECISION_LOG")
-    )  # fmt: skip
     return Settings(
-        Path(catalog) if catalog else PROJECT / "catalog" / "default.yaml",
-        Path(router) if router else None,
-        Path(log) if log else None,
-        _switch(env, "TURNOUT_LOG_PROMPTS"),
-        env.get("TURNOUT_ACCESS_LOG") or None,
-        env.get("TURNOUT_DATABASE_URL") or DEFAULT_DATABASE_URL,
+        catalog=_path(env, "TURNOUT_CATALOG") or PROJECT / "catalog" / "default.yaml",
+        router=_path(env, "TURNOUT_ROUTER"),
+        shadow_router=_path(env, "TURNOUT_SHADOW_ROUTER"),
+        canary_router=_path(env, "TURNOUT_CANARY_ROUTER"),
+        canary_share=_share(env, "TURNOUT_CANARY_SHARE", 0.05),
+        decision_log=_path(env, "TURNOUT_DECISION_LOG"),
+        log_prompts=_switch(env, "TURNOUT_LOG_PROMPTS"),
+        access_log=env.get("TURNOUT_ACCESS_LOG") or None,
+        database_url=env.get("TURNOUT_DATABASE_URL") or DEFAULT_DATABASE_URL,
     )
+
+
+def _path(env: Mapping[str, str], name: str) -> Path | None:
+    value = env.get(name)
+    return Path(value) if value else None
+
+
+def _share(env: Mapping[str, str], name: str, default: float) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    value = env.get(name)
+    try:
+        share = float(value) if value else default
+    except ValueError:
+        share = -1.0
+    if not 0.0 <= share <= 1.0:
+        raise ConfigError(f"{name} must be a number from 0 to 1, got {value!r}")
+    return share
 
 
 def _switch(env: Mapping[str, str], name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from services.protocols import options
 from services.protocols.chat_schema import chat_body
 from services.protocols.open_inference import OpenInference, check
 from services.record import decision_json
+from services.routers import Routers
 from turnout.errors import InvalidRequest, UnknownRoute
 from turnout.types import Generation, Signature, Task, Tensors, TensorSpec
 
@@ -101,6 +103,27 @@ class Native:
         if self._plane.peers is None:
             return None
         return next((each for each in await self._plane.peers.ask(question, value) if each), None)
+
+    async def routers(self, http: Http) -> Reply:
+        """``GET /v1/router``: the trained routers, the canary's share and the evidence on it."""
+        del http
+        return json_reply(self._routers().state())
+
+    async def reload(self, http: Http) -> Reply:
+        """``POST /v1/router/reload``: load what has changed in the routers' folders, now.
+
+        Answers 409 when a router was refused; the old one stays.
+        """
+        del http
+        state = await asyncio.to_thread(self._routers().reload)
+        refused = any(part["problem"] for part in state["routers"].values())
+        return json_reply(state, 409 if refused else 200)
+
+    def _routers(self) -> Routers:
+        routers = self._plane.routers
+        if routers is None:
+            raise InvalidRequest("no chat route is served here, so there is no trained router")
+        return routers
 
     def _task(self, name: str) -> Task:
         catalog = self._plane.catalog

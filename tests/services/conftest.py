@@ -20,6 +20,7 @@ from services.fleet import Fleet
 from services.http import Receive, Scope, Send
 from services.metrics import Metrics
 from services.plane import Plane
+from services.routers import Routers
 from turnout.catalog import Catalog, Model
 from turnout.catalog.reading import parse
 from turnout.errors import TurnoutError
@@ -171,6 +172,13 @@ class Rig:
     client: httpx.AsyncClient
     registry: CollectorRegistry
 
+    def use(self, routers: Routers, judge: Judge) -> None:
+        """Begin again with trained routers behind the judge."""
+        old = self.plane
+        self.plane = Plane(
+            old.catalog, old.fleet, judge, old.metrics, old.log, seed=b"seed", routers=routers
+        )
+
     def count(self, name: str, **labels: str) -> float:
         """The value of a metric; 0 while it was never counted."""
         self.plane.measure()
@@ -207,7 +215,7 @@ async def make_rig(catalog: Catalog) -> AsyncIterator[Callable[..., Rig]]:
 
         fleet = Fleet(catalog, backend)
         plane = Plane(catalog, fleet, Judge(catalog), Metrics(registry), log or DecisionLog())
-        door = FrontDoor(lambda: plane, behind)
+        door = FrontDoor(lambda: rig.plane, behind)
         client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=door), base_url="http://turnout"
         )

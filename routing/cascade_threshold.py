@@ -1,0 +1,141 @@
+"""Under which confidence a cascade escalates, with a bound on what that loses.
+
+From recorded triples (confidence of the cheap answer, whether it was right, whether the large model
+was): at threshold t the cascade loses, against always asking the large model,
+
+    loss(t) = (large right - cheap right) 1[confidence >= t],     in [-1, 1]
+
+``bounded`` returns the lowest threshold for which "the expected loss is over ``most_loss``" is
+rejected, and so is it for every threshold above: Learn then Test with fixed-sequence testing, from
+always escalating (loss 0) downwards, so the bound holds with probability 1 - ``delta`` for fresh
+requests like the recorded ones, whatever the distribution. The test is the betting one of
+Waudby-Smith & Ramdas, tight where most losses are 0.
+
+Sources: Angelopoulos, Bates, Candes, Jordan & Lei, Learn then Test (2021); Waudby-Smith & Ramdas,
+JRSS B (2024).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnout.errors import DataError, TooFewOutcomes
+
+Floats = NDArray[np.float64]
+_STEPS = 200
+_MOST_BET = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Recorded answers; all of shape (n,).
+
+    Attributes:
+        confidence: of the cheap model in its own answer, in [0, 1].
+        cheap: how good its answer was, in [0, 1].
+        large: how good the large model's was, in [0, 1].
+    """
+
+    confidence: Floats
+    cheap: Floats
+    large: Floats
+
+    def __post_init__(self) -> None:
+        """Check it.
+
+        Raises:
+            TooFewOutcomes: there is no answer.
+            DataError: lengths differ or a value is outside [0, 1].
+        """
+        if len({len(self.confidence), len(self.cheap), len(self.large)}) != 1:
+            raise DataError("confidence, cheap and large must have the same length")
+        if not len(self.confidence):
+            raise TooFewOutcomes("no recorded answer")
+        for name in ("confidence", "cheap", "large"):
+            values: Floats = getattr(self, name)
+            if not ((values >= 0.0) & (values <= 1.0)).all():
+                raise DataError(f"{name} must be from 0 to 1")
+
+    def take(self, rows: NDArray[np.int64]) -> Recorded:
+        """The answers at these rows."""
+        return Recorded(self.confidence[rows], self.cheap[rows], self.large[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A threshold and what it gives on recorded answers.
+
+    Attributes:
+        threshold: confidence under which the large model answers too.
+        escalated: share of answers that go on.
+        quality: mean quality of the cascade.
+        cheap: of the cheap model alone.
+        large: of the large model alone.
+    """
+
+    threshold: float
+    escalated: float
+    quality: float
+    cheap: float
+    large: float
+
+
+def at(recorded: Recorded, threshold: float) -> Found:
+    """What a threshold gives."""
+    unsure = recorded.confidence < threshold
+    quality = np.where(unsure, recorded.large, recorded.cheap)
+    return Found(
+        threshold,
+        float(unsure.mean()),
+        float(quality.mean()),
+        float(recorded.cheap.mean()),
+        float(recorded.large.mean()),
+    )
+
+
+def for_share(recorded: Recorded, most_escalated: float) -> float:
+    """The highest threshold that escalates at most this share."""
+    ordered = np.sort(recorded.confidence)
+    count = int(most_escalated * len(ordered) + 1e-9)
+    return float(ordered[count]) if count < len(ordered) else float(np.nextafter(ordered[-1], 2.0))
+
+
+def bounded(recorded: Recorded, most_loss: float, delta: float = 0.1, seed: int = 0) -> float:
+    """The lowest threshold whose expected loss is at most ``most_loss`` with confidence 1 - delta.
+
+    Args:
+        recorded: answers like those to come.
+        most_loss: quality that may be lost against always asking the large model, in (0, 1).
+        delta: probability that the bound does not hold, in (0, 1).
+        seed: of the order in which answers are tested.
+
+    Raises:
+        DataError: ``most_loss`` or ``delta`` is not in (0, 1).
+    """
+    for name, value in (("most_loss", most_loss), ("delta", delta)):
+        if not 0.0 < value < 1.0:
+            raise DataError(f"{name} must be between 0 and 1, got {value}")
+    order = np.random.default_rng(seed).permutation(len(recorded.confidence))
+    one = recorded.take(order)
+    steps = np.unique(np.quantile(one.confidence, np.linspace(0.0, 1.0, _STEPS)))[::-1]
+    found = float(np.nextafter(steps[0], 2.0))
+    for threshold in steps.tolist():
+        loss = (one.large - one.cheap) * (one.confidence >= threshold)
+        if _p_value(loss, most_loss) > delta:
+            break
+        found = threshold
+    return found
+
+
+def _p_value(loss: Floats, most: float) -> float:
+    """Of "the mean of ``loss`` (in [-1, 1]) is over ``most``": one over the largest wealth."""
+    n = len(loss)
+    seen = np.arange(n)
+    mean = (np.cumsum(loss) - loss) / (seen + 1)
+    spread = (0.25 + np.cumsum(loss**2) - loss**2) / (seen + 1)
+    bets = np.clip((most - mean) / (spread + (most - mean) ** 2), 0.0, _MOST_BET)
+    wealth = np.cumsum(np.log1p(bets * (most - loss)))
+    return float(np.exp(-max(wealth.max(), 0.0)))

@@ -1,0 +1,66 @@
+"""Is the new one worse? A test that may be looked at after every request.
+
+Losses in [0, 1] of the new and the old are paired as they come; d is their difference, in [-1, 1].
+Against the hypothesis "the new one is worse by no more than ``margin``", a gambler bets a share of
+its wealth on each d being larger:
+
+    W(t) = W(t-1) (1 + b(t) (d(t) - margin)),     W(0) = 1,     0 <= b(t) <= 1 / (2 (1 + margin))
+
+with b(t) from the pairs before t only. If the hypothesis is true, W is a supermartingale, and the
+probability that it *ever* reaches 1 / alpha is at most alpha (Ville's inequality), however often
+one looks. No number of requests has to be fixed beforehand.
+
+Sources: Waudby-Smith & Ramdas, Estimating means of bounded random variables by betting (JRSS B
+2024), for the bets; Ville (1939).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+_WAITING = 200
+
+
+class Worse:
+    """Evidence that a new thing's losses are larger than the old one's.
+
+    Args:
+        margin: how much worse is still accepted.
+        alpha: probability of a false alarm, ever.
+    """
+
+    def __init__(self, margin: float = 0.02, alpha: float = 0.05 / 3) -> None:
+        self._margin = margin
+        self._limit = 1.0 / alpha
+        self._most = 0.5 / (1.0 + margin)
+        self._new: deque[float] = deque(maxlen=_WAITING)
+        self._old: deque[float] = deque(maxlen=_WAITING)
+        self._sum, self._squares = 0.0, 0.25
+        self.pairs = 0
+        self.wealth = 1.0
+        self.alarm = False
+
+    def new(self, loss: float) -> None:
+        """A loss of the new one, in [0, 1]."""
+        self._pair(self._new, self._old, loss, 1.0)
+
+    def old(self, loss: float) -> None:
+        """A loss of the old one, in [0, 1]."""
+        self._pair(self._old, self._new, loss, -1.0)
+
+    def _pair(self, own: deque[float], other: deque[float], loss: float, sign: float) -> None:
+        if other:
+            self._bet(sign * (loss - other.popleft()))
+        else:
+            own.append(loss)
+
+    def _bet(self, difference: float) -> None:
+        over = difference - self._margin
+        mean = self._sum / (self.pairs + 1)
+        spread = self._squares / (self.pairs + 1)
+        bet = min(max(mean / spread, 0.0), self._most)
+        self.wealth *= 1.0 + bet * over
+        self.pairs += 1
+        self._sum += over
+        self._squares += over * over
+        self.alarm = self.alarm or self.wealth >= self._limit

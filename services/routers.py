@@ -1,0 +1,172 @@
+"""The trained routers of one gateway: the one that serves, a shadow, a canary.
+
+Each has a folder. A router that appears there, or replaces another, is loaded beside the serving
+one and takes over between two requests; one that cannot be read is refused and the old one stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from routing.explore import Draws
+from routing.judge import Judged
+from services.canary import Canary
+from services.prompts import DEFAULT_ROUTER, LearnedPrompts, learned_prompts
+from turnout.catalog import Catalog
+from turnout.errors import ArtifactInvalid
+
+logger = logging.getLogger("turnout.routers")
+
+Name = Literal["current", "shadow", "canary"]
+_FILES = ("router.json", "encoder.npz", "heads.npz")
+Stamp = tuple[tuple[int, int], ...]
+
+
+@dataclass(slots=True)
+class Part:
+    """One of the routers.
+
+    Attributes:
+        folder: where it is.
+        prompts: the loaded router; None before the first that can be read.
+        digest: of its card, which holds the hashes of its weights.
+        stamp: times and sizes of the files that were last tried.
+        problem: why the last try was refused; None when it was not.
+    """
+
+    folder: Path
+    prompts: LearnedPrompts | None = None
+    digest: str = ""
+    stamp: Stamp | None = None
+    problem: str | None = None
+
+
+class Routers:
+    """``routing.judge.PromptQuality`` over the routers of a gateway.
+
+    Args:
+        catalog: whose priors stand for models that a router was not trained on.
+        current: folder of the one that serves; the one that ships when None.
+        shadow: folder of one that decides beside it without being served.
+        canary: folder of one that serves a share of requests.
+        share: the canary's share.
+        seed: of the canary's draws.
+
+    Raises:
+        ArtifactInvalid: the serving router cannot be read.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        current: Path | None = None,
+        *,
+        shadow: Path | None = None,
+        canary: Path | None = None,
+        share: float = 0.05,
+        seed: bytes = b"",
+    ) -> None:
+        self._catalog = catalog
+        self._draws = Draws(seed)
+        self._share = share
+        self.canary = Canary()
+        given: dict[Name, Path | None] = {
+            "current": current or DEFAULT_ROUTER,
+            "shadow": shadow,
+            "canary": canary,
+        }
+        self.parts: dict[Name, Part] = {
+            name: Part(folder) for name, folder in given.items() if folder is not None
+        }
+        self.reload()
+        problem = self.parts["current"].problem
+        if problem is not None:
+            raise ArtifactInvalid(problem)
+
+    @property
+    def shadow(self) -> LearnedPrompts | None:
+        """The shadow router, if there is one that can be read."""
+        part = self.parts.get("shadow")
+        return None if part is None else part.prompts
+
+    @property
+    def share(self) -> float:
+        """The canary's share now: 0 without one, or after it was found worse."""
+        part = self.parts.get("canary")
+        if part is None or part.prompts is None or self.canary.stopped is not None:
+            return 0.0
+        return self._share
+
+    def judge(self, prompt: str, models: Sequence[str], *, fast: bool, key: str) -> Judged:
+        """See ``PromptQuality.judge``."""
+        share = self.share
+        name: Name = "current"
+        if share > 0.0 and self._draws.draw(f"canary {key}") < share:
+            name = "canary"
+        part = self.parts[name]
+        if part.prompts is None:
+            name, part = "current", self.parts["current"]
+        prompts = part.prompts
+        if prompts is None:
+            raise ArtifactInvalid(f"router {part.folder} is not loaded")
+        quality = prompts.quality(prompt, models, fast=fast)
+        return Judged(quality, prompts.features(prompt), part.digest, name)
+
+    def changed(self) -> bool:
+        """Whether a folder holds other files than those last tried."""
+        return any(_stamp(part.folder) != part.stamp for part in self.parts.values())
+
+    def reload(self) -> dict[str, Any]:
+        """Try what has changed; a router that cannot be read is refused and the old one stays."""
+        for name, part in self.parts.items():
+            stamp = _stamp(part.folder)
+            if stamp == part.stamp and stamp is not None:
+                continue
+            part.stamp = stamp
+            if stamp is None and name != "current":
+                part.prompts, part.digest, part.problem = None, "", None
+                continue
+            self._load(name, part)
+        return self.state()
+
+    def state(self) -> dict[str, Any]:
+        """Every router, the canary's share and the evidence against it."""
+        return {
+            "routers": {
+                name: {
+                    "folder": str(part.folder),
+                    "digest": part.digest or None,
+                    "problem": part.problem,
+                }
+                for name, part in self.parts.items()
+            },
+            "canary": {"share": self.share} | self.canary.state(),
+        }
+
+    def _load(self, name: Name, part: Part) -> None:
+        try:
+            prompts = learned_prompts(self._catalog, part.folder)
+        except ArtifactInvalid as error:
+            part.problem = str(error)
+            logger.error("%s router refused, the old one stays: %s", name, error)
+            return
+        digest = hashlib.sha256((part.folder / "router.json").read_bytes()).hexdigest()[:12]
+        if digest != part.digest:
+            if name != "shadow":
+                self.canary = Canary()
+            logger.info("%s router is %s from %s", name, digest, part.folder)
+        part.prompts, part.digest, part.problem = prompts, digest, None
+
+
+def _stamp(folder: Path) -> Stamp | None:
+    """Times and sizes of a router's files; None while one is missing."""
+    try:
+        found = [(folder / name).stat() for name in _FILES]
+    except OSError:
+        return None
+    return tuple((one.st_mtime_ns, one.st_size) for one in found)
