@@ -15,7 +15,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -25,8 +24,8 @@ from filelock import FileLock, Timeout
 from runners.export import Origin, fingerprint, load_recipe
 from runners.export.origin import Recipe
 from services import store
+from services.sealing import mark_latest, move_in
 from services.store import (
-    BENTOML_FILE,
     MANIFEST,
     Stored,
     files_of,
@@ -44,7 +43,6 @@ Report = Callable[[str], None]
 RecipeOf = Callable[[str], Recipe]
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FAILURES = (OSError, RuntimeError, ValueError, TypeError, KeyError)
-_REFUSED = frozenset({".pkl", ".pickle", ".joblib", ".pth", ".pt", ".bin", ".ckpt"})
 
 
 def ensure(
@@ -125,7 +123,7 @@ def ensure_one(artifact: Artifact, report: Report, recipe_of: RecipeOf = load_re
                     _build(artifact, recipe_of, work, target, report)
         except _FAILURES as error:
             raise ArtifactInvalid(explain(error)) from error
-    _mark_latest(target)
+    mark_latest(target)
     return target
 
 
@@ -171,8 +169,8 @@ def put(
         work.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=work) as scratch:
             out = shutil.copytree(folder, Path(scratch) / "files")
-            _store(artifact, out, target, origin, {"added": True, **(more or {})})
-    _mark_latest(target)
+            move_in(artifact, out, target, origin, {"added": True, **(more or {})})
+    mark_latest(target)
     return target
 
 
@@ -208,7 +206,7 @@ def _build(
         out = Path(scratch) / "files"
         out.mkdir()
         origin = _make(artifact, recipe_of, out, lambda line: report(f"{artifact.tag}: {line}"))
-        _store(artifact, out, target, origin)
+        move_in(artifact, out, target, origin)
     report(f"{artifact.tag}: built in {monotonic() - started_s:.0f} s")
 
 
@@ -220,87 +218,6 @@ def _make(artifact: Artifact, recipe_of: RecipeOf, out: Path, report: Report) ->
     return fetched.build(artifact, out, report)
 
 
-def _store(
-    artifact: Artifact,
-    out: Path,
-    target: Path,
-    origin: Origin,
-    more: Mapping[str, Any] | None = None,
-) -> None:
-    manifest = seal(artifact, out, origin, more)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _write_model_yaml(target.parent.name, target.name, manifest, out)
-    out.rename(target)
-
-
-def seal(
-    artifact: Artifact, out: Path, origin: Origin, more: Mapping[str, Any] | None = None
-) -> Mapping[str, Any]:
-    """Write ``artifact.json``, with ``more`` in it, into a folder of finished files; return it.
-
-    Raises:
-        ArtifactInvalid: a file is of a kind that may run code when it is read, or there is none.
-    """
-    names = list(files_of(out))
-    if not names:
-        raise ArtifactInvalid(f"{artifact.origin!r} wrote no file")
-    for name in names:
-        if Path(name).suffix in _REFUSED:
-            raise ArtifactInvalid(f"{artifact.origin!r} wrote a pickle: {name}")
-    manifest = {
-        "tag": artifact.tag,
-        **({"recipe": artifact.recipe} if artifact.recipe else {}),
-        "options": dict(artifact.options),
-        **store.described(artifact),
-        "origin": [
-            {"url": source.url, "sha256": source.sha256, "license": source.license}
-            for source in origin.sources
-        ],
-        "files": {name: hash_of(out / name) for name in names},
-        "built_with": {name: _installed(name) for name in ("turnout", *origin.built_with)},
-        "measured": dict(origin.measured),
-        "added": False,
-        **(more or {}),
-    }
-    (out / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False))
-    return manifest
-
-
-def _write_model_yaml(name: str, tag_version: str, manifest: Mapping[str, Any], out: Path) -> None:
-    """Write what makes the folder a model in BentoML's eyes.
-
-    ``bentoml.models.create`` copies into the store file by file, so that a killed build would
-    look complete; hence its own description of a model, and one rename of ours.
-    """
-    from bentoml import Tag
-    from bentoml._internal.models.model import ModelContext, ModelInfo, ModelOptions
-
-    licenses = sorted({source["license"] for source in manifest["origin"]})
-    info = ModelInfo(
-        tag=Tag(name, tag_version),
-        module="",
-        labels={
-            "recipe": manifest.get("recipe", "fetched"),
-            "license": "-".join(licenses) or "Apache-2.0",
-        },
-        options=ModelOptions(),
-        metadata=dict(manifest),
-        context=ModelContext(framework_name="", framework_versions={}),
-        signatures={},
-        api_version="v1",
-    )
-    with (out / BENTOML_FILE).open("w") as file:
-        info.dump(file)
-
-
-def _mark_latest(target: Path) -> None:
-    mark = target.parent / "latest"
-    if not mark.is_file() or mark.read_text().strip() != target.name:
-        fresh = target.parent / f".latest-{target.name}"
-        fresh.write_text(target.name)
-        fresh.replace(mark)
-
-
 def _locked(path: Path, tag: str, report: Report) -> FileLock:
     """A lock held across processes, freed by the system when its process dies."""
     lock = FileLock(path)
@@ -310,13 +227,6 @@ def _locked(path: Path, tag: str, report: Report) -> FileLock:
     report(f"{tag}: another process is building it; waiting")
     lock.acquire()
     return lock
-
-
-def _installed(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def explain(error: BaseException, command: str = "turnout models build") -> str:

@@ -19,7 +19,8 @@ from runners.optimize import report as reports
 from runners.optimize.chain import Chain
 from runners.optimize.inputs import read_inputs
 from runners.optimize.roster import CHAINS, completed
-from runners.optimize.study import Candidate, Study, assembled, part, study
+from runners.optimize.study import Study, part, study
+from runners.optimize.trial import Candidate, assembled
 from services import building, store
 from turnout.catalog import Artifact, Catalog, Gate, Model, Optimize
 from turnout.errors import ArtifactInvalid, ConfigError, UnknownModel

@@ -13,7 +13,8 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 
 from runners import host
 from runners.optimize.plots import plots
-from runners.optimize.study import Candidate, Study
+from runners.optimize.study import Study
+from runners.optimize.trial import Candidate
 
 JSON, PAGE = "report.json", "report.html"
 _PACKAGES = ("onnxruntime", "onnx", "numpy")

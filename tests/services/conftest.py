@@ -21,6 +21,9 @@ from services.http import Receive, Scope, Send
 from services.metrics import Metrics
 from services.plane import Plane
 from services.routers import Routers
+from tests.runners.optimize.conftest import classifier as classifier
+from tests.runners.optimize.conftest import pictures as pictures
+from tests.services.small_catalog import write as write
 from turnout.catalog import Catalog, Model
 from turnout.catalog.reading import parse
 from turnout.errors import TurnoutError

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from typer.testing import CliRunner, Result
 
 from services import building, store
 from services.model_commands import app as models_app
 from services.optimize_command import app
-from tests.runners.optimize.conftest import classifier, pictures  # noqa: F401
+from tests.services.small_catalog import EASY
 from turnout.catalog import load
 from turnout.errors import ArtifactInvalid, ConfigError, DataError, TurnoutError, UnknownModel
 
@@ -27,49 +25,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "bentoml"
 
 
-EASY = {"max_loss": 1.0, "max_loss_at_worst": 1.0, "min_inputs": 5, "min_speedup": 0.001}
-
-
-@pytest.fixture
-def write(tmp_path: Path, classifier: Path) -> Any:  # noqa: F811
-    """Writes a catalog with the small classifier, and what its artifact says besides."""
-
-    def write(**more: Any) -> Path:
-        def address(name: str) -> dict[str, str]:
-            path = classifier / name
-            return {
-                "source": f"file:{path}",
-                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            }
-
-        files = {name: address(name) for name in ("labels.json", "preprocess.json")}
-        artifact = {"tag": "small", **address("model.onnx"), "files": files, **more}
-        catalog = {
-            "version": 1,
-            "classes": {"interactive": {"deadline_ms": 1000, "priority": 1}},
-            "models": {
-                "small": {"task": "image", "runner": {"engine": "onnx"}, "artifact": artifact},
-                "text": {"task": "chat", "runner": {"engine": "fake"}},
-            },
-            "routes": {
-                "image": {
-                    "task": "image", "candidates": ["small"], "latency_class": "interactive",
-                }
-            },
-        }  # fmt: skip
-        path = tmp_path / "catalog.yaml"
-        path.write_text(yaml.safe_dump(catalog))
-        return path
-
-    return write
-
-
 def optimize(catalog: Path, *arguments: object, model: str = "small") -> Result:
     given = [model, "--catalog", str(catalog), *map(str, arguments)]
     return CliRunner().invoke(app, given)
 
 
-def test_what_passes_is_stored_with_its_report_and_serves(write: Any, pictures: Path) -> None:  # noqa: F811
+def test_what_passes_is_stored_with_its_report_and_serves(write: Any, pictures: Path) -> None:
     catalog = write(optimize={"passes": ["graph", "int8"], "gate": EASY})
     done = optimize(catalog, "--inputs", pictures, "--json")
     assert done.exit_code == 0, done.output
@@ -97,7 +58,7 @@ def test_what_passes_is_stored_with_its_report_and_serves(write: Any, pictures: 
     assert "optimised before" in again.stderr
 
 
-def test_what_fails_is_stored_and_refused_with_its_reason(write: Any, pictures: Path) -> None:  # noqa: F811
+def test_what_fails_is_stored_and_refused_with_its_reason(write: Any, pictures: Path) -> None:
     gate = EASY | {"max_loss": 0.0, "max_loss_at_worst": 0.0, "min_inputs": 500}
     catalog = write(optimize={"passes": ["graph", "int8"], "gate": gate})
     done = optimize(catalog, "--inputs", pictures)
@@ -110,7 +71,7 @@ def test_what_fails_is_stored_and_refused_with_its_reason(write: Any, pictures: 
     assert store.resolve(artifact.base).is_dir()  # the model itself still serves
 
 
-def test_an_entry_without_passes_tries_candidates(write: Any, pictures: Path) -> None:  # noqa: F811
+def test_an_entry_without_passes_tries_candidates(write: Any, pictures: Path) -> None:
     catalog = write()
     done = optimize(catalog, "--inputs", pictures, "--passes", "graph")
     found = json.loads(
@@ -121,7 +82,7 @@ def test_an_entry_without_passes_tries_candidates(write: Any, pictures: Path) ->
     assert (Path(found["path"]) / "report.html").is_file()
 
 
-def test_another_tolerance_is_another_artefact(write: Any, pictures: Path) -> None:  # noqa: F811
+def test_another_tolerance_is_another_artefact(write: Any, pictures: Path) -> None:
     strict = write(optimize={"passes": ["graph"], "gate": EASY | {"min_inputs": 500}})
     optimize(strict, "--inputs", pictures)
     loose = write(optimize={"passes": ["graph"], "gate": EASY})
@@ -131,7 +92,7 @@ def test_another_tolerance_is_another_artefact(write: Any, pictures: Path) -> No
         store.resolve(artifact)
 
 
-def test_a_verdict_cannot_be_left_out(write: Any, pictures: Path) -> None:  # noqa: F811
+def test_a_verdict_cannot_be_left_out(write: Any, pictures: Path) -> None:
     catalog = write(optimize={"passes": ["graph"], "gate": EASY})
     path = Path(json.loads(optimize(catalog, "--inputs", pictures, "--json").stdout)["path"])
     manifest = json.loads((path / "artifact.json").read_text())
