@@ -11,6 +11,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from runners.optimize.chain import Chain
 from services import store
 from services.optimizing import Result, optimize
 from turnout.catalog import load
@@ -36,7 +37,11 @@ def run(
         ),
     ] = None,
     passes: Annotated[
-        str | None, typer.Option(help="Passes to try, as graph,int8; default: the catalog's.")
+        list[str] | None,
+        typer.Option(
+            help="Passes to try, as graph,int8 or graph,int8:method=entropy:keep_ends=true; may be "
+            "repeated. Default: the catalog's, else the task's."
+        ),
     ] = None,
     list_passes: Annotated[bool, typer.Option("--list-passes", help="List the passes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write the report as JSON.")] = False,
@@ -48,7 +53,7 @@ def run(
     if model is None:
         raise ConfigError("name a model of the catalog: turnout optimize MODEL")
     console = Console(stderr=True, highlight=False)
-    chosen = [name.strip() for name in passes.split(",") if name.strip()] if passes else []
+    chosen = [read_chain(text) for text in passes or ()]
     with console.status(f"optimising {model}") as status:
 
         def report(line: str) -> None:
@@ -64,6 +69,29 @@ def run(
         _show(result, Console(highlight=False))
     if not result.may_serve:
         raise typer.Exit(1)
+
+
+def read_chain(text: str) -> Chain:
+    """``graph,int8:method=entropy`` as passes with their options.
+
+    Raises:
+        ConfigError: it can't be read so.
+    """
+    steps: list[tuple[str, dict[str, Any]]] = []
+    for part in text.split(","):
+        name, *given = part.strip().split(":")
+        pairs = [one.partition("=") for one in given]
+        if not name or any(not key or not equals for key, equals, _ in pairs):
+            raise ConfigError(f"--passes {text!r}: write NAME or NAME:OPTION=VALUE, with commas")
+        steps.append((name, {key: _value(value) for key, _, value in pairs}))
+    return steps
+
+
+def _value(text: str) -> Any:
+    """A number, true, false, null, or names joined by ``+``."""
+    if "+" in text:
+        return tuple(text.split("+"))
+    return yaml.safe_load(text)
 
 
 def _list(as_json: bool) -> None:

@@ -56,7 +56,7 @@ def optimize(
     name: str,
     report: Report,
     inputs: Path | None = None,
-    passes: Sequence[str] = (),
+    passes: Sequence[Chain] = (),
 ) -> Result:
     """Optimise one model of a catalog and store what came of it.
 
@@ -69,7 +69,7 @@ def optimize(
         name: of the model.
         report: told what happens, one line each.
         inputs: folder or file to calibrate and judge on, one half each; the entry's own if None.
-        passes: to try instead of what the catalog says.
+        passes: chains to try instead of what the catalog says.
 
     Raises:
         UnknownModel, ConfigError, DataError, ArtifactInvalid: each with the way out.
@@ -162,12 +162,12 @@ def _entry(catalog: Catalog, name: str) -> Model:
     return entry
 
 
-def _chains(entry: Model, declared: Optimize | None, passes: Sequence[str]) -> list[Chain]:
+def _chains(entry: Model, declared: Optimize | None, passes: Sequence[Chain]) -> list[Chain]:
     """What to try; every name and option is checked before anything is built."""
     if declared is not None:
         chains: list[Chain] = [declared.chain()]
     elif passes:
-        chains = [tuple((step, {}) for step in passes)]
+        chains = list(passes)
     else:
         chains = [tuple((step, {}) for step in chain) for chain in CHAINS[entry.task.value]]
     for chain in chains:

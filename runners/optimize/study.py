@@ -85,7 +85,7 @@ def study(
     with tempfile.TemporaryDirectory() as scratch:
         made: dict[str, Made] = {}
         for chain in chains:
-            shown = " + ".join(step for step, _ in chain)
+            shown = " + ".join(_shown(step, options) for step, options in chain)
             try:
                 stages = run_chain(
                     source, chain, calibrating, runner, lambda line, s=shown: report(f"{s}: {line}")
@@ -124,3 +124,12 @@ def _calibrated(chains: Sequence[Chain]) -> bool:
     from runners.optimize.roster import load_pass
 
     return any(load_pass(step).calibrated for chain in chains for step, _ in chain)
+
+
+def _shown(step: str, options: Mapping[str, Any]) -> str:
+    """A pass with the options given for it."""
+    given = ", ".join(
+        f"{key} {'+'.join(value) if isinstance(value, tuple) else value}"
+        for key, value in options.items()
+    )
+    return f"{step} ({given})" if given else step

@@ -137,6 +137,25 @@ def test_pictures_that_are_none_are_named(write: Any, tmp_path: Path) -> None:
     )
 
 
+def test_chains_with_options_are_tried_side_by_side(write: Any, pictures: Path) -> None:
+    chains = ["graph,int8:activations=s8:operators=Conv+Gemm", "graph,int8:keep_ends=true"]
+    given = [argument for chain in chains for argument in ("--passes", chain)]
+    found = json.loads(optimize(write(), "--inputs", pictures, "--json", *given).stdout)
+    assert [one["name"] for one in found["candidates"]] == [
+        "graph + int8 (activations s8, operators Conv+Gemm)",
+        "graph + int8 (keep_ends True)",
+    ]
+    options = found["candidates"][0]["stages"][1]["options"]
+    assert (options["activations"], options["operators"]) == ("s8", ["Conv", "Gemm"])
+
+
+@pytest.mark.parametrize("text", ["", "graph,", "int8:method", "int8:=3"])
+def test_a_chain_that_cannot_be_read_is_refused(write: Any, text: str) -> None:
+    done = optimize(write(), "--passes", text)
+    assert isinstance(done.exception, ConfigError)
+    assert "NAME:OPTION=VALUE" in str(done.exception)
+
+
 def test_the_passes_are_listed() -> None:
     done = CliRunner().invoke(app, ["--list-passes", "--json"])
     listed = json.loads(done.stdout)
