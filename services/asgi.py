@@ -46,6 +46,7 @@ _MODEL = re.compile(
     r"^/v2/models/(?P<name>[^/]+)(?:/versions/[^/]+)?(?:/(?P<verb>infer|ready|config))?$"
 )
 _DECISION = "/v1/decisions/"
+_PIPELINE = "/v1/pipelines/"
 
 
 class FrontDoor:
@@ -162,6 +163,10 @@ class FrontDoor:
         if method == "GET" and path.startswith(_DECISION):
             name = path.removeprefix(_DECISION)
             return Route(partial(native.decision, name=name), errors.native)
+        if path.startswith(_PIPELINE):
+            return Route(
+                partial(native.no_pipeline, name=path.removeprefix(_PIPELINE)), errors.native
+            )
         match = _MODEL.match(path)
         if match is None:
             bulk = self._bulk()
@@ -215,6 +220,11 @@ class FrontDoor:
             ("POST", "/v1/router/reload"): Route(native.reload, errors.native),
             ("GET", "/metrics"): Route(self._metrics, errors.native),
         }
+        if plane.catalog.pipelines:
+            # Imported here: a catalog without pipelines does not pay for them at start.
+            from services.pipelines.endpoints import Endpoints
+
+            self._routes |= Endpoints(plane).routes()
         if (bulk := self._bulk()) is not None:
             self._routes |= bulk_routes.routes(bulk)
 

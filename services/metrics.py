@@ -104,6 +104,13 @@ class Metrics:
             ("model", "kind"),
             registry=registry,
         )
+        self.pipeline_seconds = Histogram(
+            "turnout_pipeline_seconds",
+            "Arrival of a pipeline's request to its answer, by how it ended.",
+            ("pipeline", "latency_class", "status"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
         self.queue_depth = Gauge(
             "turnout_queue_depth",
             "Pieces of work waiting now.",

@@ -54,7 +54,7 @@ def narrowed(catalog: Catalog, name: str) -> Catalog:
         )
     return catalog.model_copy(
         update={"models": {name: model.model_copy(update={"placement": placement})},
-                "routes": routes}
+                "routes": routes, "pipelines": {}}
     )  # fmt: skip
 
 

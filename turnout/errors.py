@@ -22,9 +22,17 @@ from __future__ import annotations
 
 
 class TurnoutError(Exception):
-    """Root of the tree. ``code`` is stable across releases; ``str(error)`` is for people."""
+    """Root of the tree. ``code`` is stable across releases; ``str(error)`` is for people.
+
+    ``stage`` names the pipeline's stage that failed, where it was one.
+    """
 
     code = "internal"
+    stage: str | None = None
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if self.stage is None else f"stage {self.stage!r}: {text}"
 
 
 class InvalidRequest(TurnoutError):

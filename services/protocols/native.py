@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -76,7 +76,21 @@ class Native:
         if record is not None:
             return json_reply(record.as_json())
         found = await self._ask_peers("decision", name)
-        return _not_known(name) if found is None else json_reply(found)
+        if found is not None:
+            return json_reply(found)
+        stages = await self._stages(name)
+        if not stages:
+            return _not_known(name)
+        return json_reply({"decision_id": name, "stages": stages})
+
+    async def no_pipeline(self, http: Http, name: str) -> Reply:
+        """Any other path under ``/v1/pipelines/``.
+
+        Raises:
+            UnknownRoute: always.
+        """
+        del http
+        raise UnknownRoute(name, tuple(self._plane.catalog.pipelines))
 
     async def feedback(self, http: Http) -> Reply:
         """``POST /v1/feedback``: ``{"decision_id", "score": 0..1, "comment"}``."""
@@ -125,6 +139,18 @@ class Native:
             raise InvalidRequest("no chat route is served here, so there is no trained router")
         return routers
 
+    async def _stages(self, name: str) -> dict[str, Any]:
+        """The decisions of a pipeline's request, by stage."""
+        pipelines = self._plane.catalog.pipelines.values()
+        found: dict[str, Any] = {}
+        for stage in dict.fromkeys(stage for pipeline in pipelines for stage in pipeline.stages):
+            record = self._plane.log.get(f"{name}.{stage}")
+            known = record.as_json() if record else None
+            known = known or await self._ask_peers("decision", f"{name}.{stage}")
+            if known is not None:
+                found[stage] = known
+        return found
+
     def _task(self, name: str) -> Task:
         catalog = self._plane.catalog
         if name not in catalog.routes and name not in catalog.models:
@@ -140,18 +166,32 @@ def read_inputs(task: Task, signature: Signature, inputs: dict[str, Any]) -> Ten
     """
     if task is Task.CHAT:
         return chat_body(inputs).generation()
-    read = _image if task is Task.IMAGE else _utf8
+    return check(signature, read_tensors(signature.inputs, inputs))
+
+
+def read_tensors(specs: Sequence[TensorSpec], inputs: dict[str, Any]) -> Tensors:
+    """JSON values as these tensors.
+
+    Raises:
+        InvalidRequest: one is missing, or cannot be read.
+    """
+    unknown = [name for name in inputs if name not in {spec.name for spec in specs}]
+    if unknown:
+        names = ", ".join(spec.name for spec in specs)
+        raise InvalidRequest(
+            f"inputs.{unknown[0]} is unknown; there are {names}", param=f"inputs.{unknown[0]}"
+        )
     try:
-        tensors = {spec.name: _tensor(spec, inputs[spec.name], read) for spec in signature.inputs}
+        return {spec.name: _tensor(spec, inputs[spec.name]) for spec in specs}
     except KeyError as error:
         raise InvalidRequest(f"inputs.{error.args[0]} is missing", param="inputs") from error
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidRequest(f"inputs cannot be read: {error}", param="inputs") from error
-    return check(signature, tensors)
 
 
-def _tensor(spec: TensorSpec, given: Any, read: Callable[[object, str], bytes]) -> np.ndarray:
+def _tensor(spec: TensorSpec, given: Any) -> np.ndarray:
     if spec.datatype == "BYTES":
+        read = _image if spec.name == "image" else _utf8
         values = [given] if isinstance(given, str) else list(given)
         return np.array([read(value, spec.name) for value in values], dtype=object)
     dtype = np.int64 if spec.datatype == "INT64" else np.float32

@@ -20,7 +20,7 @@ from turnout.errors import InvalidRequest, UnknownModel
 from turnout.types import Generation, Message, Signature, Task, Tensors, TensorSpec
 
 _LENGTH = b"inference-header-content-length"
-_ROUTING_KEYS = ("latency_class", "deadline_ms", "max_cost_usd", "min_quality", "session")
+ROUTING_KEYS = ("latency_class", "deadline_ms", "max_cost_usd", "min_quality", "session")
 
 
 class OpenInference:
@@ -95,8 +95,8 @@ class OpenInference:
                 "name": name,
                 "versions": ["1"],
                 "platform": self._platform(name),
-                "inputs": [_spec(spec) for spec in signature.inputs],
-                "outputs": [_spec(spec) for spec in signature.outputs],
+                "inputs": [spec_json(spec) for spec in signature.inputs],
+                "outputs": [spec_json(spec) for spec in signature.outputs],
                 "parameters": self._parameters(name),
             }
         )
@@ -222,7 +222,8 @@ def _check_one(spec: TensorSpec, tensor: np.ndarray[Any, Any]) -> None:
 _DATATYPES = {"<f4": "FP32", "<f8": "FP64", "<i8": "INT64", "<i4": "INT32", "|b1": "BOOL"}
 
 
-def _spec(spec: TensorSpec) -> dict[str, Any]:
+def spec_json(spec: TensorSpec) -> dict[str, Any]:
+    """A tensor as metadata shows it."""
     return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
 
 
@@ -231,7 +232,7 @@ def _routing(infer: InferRequest) -> object:
     if "routing" in infer.extra:
         return infer.extra["routing"]
     found = infer.parameters
-    return {key: found[key] for key in _ROUTING_KEYS if key in found} if found else None
+    return {key: found[key] for key in ROUTING_KEYS if key in found} if found else None
 
 
 def _text(value: bytes) -> str:

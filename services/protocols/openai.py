@@ -39,7 +39,7 @@ class OpenAI:
         """``GET /v1/models``: ``auto``, every route, every model."""
         del http
         catalog = self._plane.catalog
-        names = ["auto", *catalog.routes, *catalog.models]
+        names = ["auto", *catalog.routes, *catalog.pipelines, *catalog.models]
         return json_reply({"object": "list", "data": [self._model(name) for name in names]})
 
     async def chat(self, http: Http) -> Reply:

@@ -1,6 +1,7 @@
 """The catalog: one YAML file that lists latency classes, models and routes."""
 
 from turnout.catalog.artifact import Calibration, File, Gate, Optimize
+from turnout.catalog.pipeline import Parameter, Pipeline, Stage
 from turnout.catalog.reading import json_schema, load
 from turnout.catalog.schema import (
     Artifact,
@@ -29,9 +30,12 @@ __all__ = [
     "LatencyClass",
     "Model",
     "Optimize",
+    "Parameter",
+    "Pipeline",
     "Profile",
     "Quality",
     "Route",
+    "Stage",
     "json_schema",
     "load",
 ]

@@ -30,6 +30,7 @@ def check(file: Path, as_json: AsJson = False) -> None:
     counts = {
         "models": len(catalog.models),
         "routes": len(catalog.routes),
+        "pipelines": len(catalog.pipelines),
         "classes": len(catalog.classes),
     }
     if as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from turnout.catalog.plan import plan
 from turnout.types import DIMENSIONS
 
 if TYPE_CHECKING:
@@ -54,7 +55,17 @@ def dangling(catalog: Catalog) -> list[str]:
             ]
         if route.max_strong_share is not None and len(route.candidates) < 2:
             problems.append(f"routes.{name}.max_strong_share: needs at least two candidates")
-    return problems + _too_small_to_share(catalog)
+    problems += _too_small_to_share(catalog)
+    # Only a catalog whose other names resolve says what a pipeline's tensors are.
+    return problems or _of_pipelines(catalog)
+
+
+def _of_pipelines(catalog: Catalog) -> list[str]:
+    taken = {*catalog.models, *catalog.routes, *RESERVED}
+    problems = [f"pipelines.{n}: this name is taken" for n in catalog.pipelines if n in taken]
+    for name, pipeline in catalog.pipelines.items():
+        problems += [f"pipelines.{name}.{what}" for what in plan(catalog, pipeline).problems]
+    return problems
 
 
 def _differing(catalog: Catalog, name: str) -> list[str]:

@@ -23,6 +23,7 @@ from pydantic import (
 
 from turnout.catalog.artifact import Address, File, FileName, Optimize, Sha256, Share
 from turnout.catalog.engines import RemoteEngine, Runner
+from turnout.catalog.pipeline import Pipeline
 from turnout.types import DIMENSIONS, Signature, Task, signature
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)?\s*$")
@@ -372,13 +373,14 @@ class Gateway(Strict):
 
 
 class Catalog(Strict):
-    """A whole fleet: classes, models, routes."""
+    """A whole fleet: classes, models, routes, and the pipelines that compose routes."""
 
     version: Literal[1]
     gateway: Gateway = Gateway()
     classes: Annotated[dict[Name, LatencyClass], Field(min_length=1)]
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     routes: Annotated[dict[Name, Route], Field(min_length=1)]
+    pipelines: dict[Name, Pipeline] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Catalog:

@@ -1,0 +1,1 @@
+"""Pipelines: several routes behind one name, each stage inside the request's deadline."""
