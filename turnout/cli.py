@@ -22,6 +22,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "cascade": ("services.cascade_commands", "Choose when a cascade escalates."),
     "replay": ("services.replay_command", "Decide logged requests again, under another policy."),
     "decisions": ("services.decision_commands", "Make outcome tables of a decision log."),
+    "shop": ("runners.export.shop.commands", "How good search and recommendations are."),
     "fraud": ("runners.export.fraud.commands", "Simulate transactions, retrain the models."),
     "bulk": ("services.bulk.commands", "Submit, watch and fetch batches; run one here."),
     "serve": ("services.serve_command", "Build what is missing, start the gateway, show it work."),
