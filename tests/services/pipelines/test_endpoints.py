@@ -1,6 +1,7 @@
 """Pipelines over a real plane of fake engines, through the front door."""
 
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -8,9 +9,11 @@ from prometheus_client import CollectorRegistry
 
 from routing.judge import Judge
 from routing.latency import ModelLatency
-from runners.protocol import TensorBackend, TextBackend
+from runners.engines import make
+from runners.generation import LocalText
+from runners.tasks.pass_through import PassThrough
+from runners.tensors import LocalTensors
 from services.asgi import FrontDoor
-from services.compose import make_backend
 from services.decisions import DecisionLog
 from services.fleet import Fleet
 from services.http import Receive, Scope, Send
@@ -18,6 +21,7 @@ from services.metrics import Metrics
 from services.plane import Plane
 from turnout.catalog import Model
 from turnout.catalog.reading import parse
+from turnout.types import Task
 
 CATALOG = """
 version: 1
@@ -62,17 +66,21 @@ async def _nobody(scope: Scope, receive: Receive, send: Send) -> None:
     raise AssertionError(f"{scope['path']} was passed on")
 
 
+def _backend(name: str, model: Model, latency: ModelLatency) -> Any:
+    runner = make(name, model, None)
+    if model.task is Task.CHAT:
+        return LocalText(name, lambda: runner)
+    return LocalTensors(name, lambda: (runner, PassThrough()), latency)
+
+
 @pytest.fixture
 async def make_client() -> AsyncIterator[Callable[[str], httpx.AsyncClient]]:
     opened: list[tuple[httpx.AsyncClient, Fleet]] = []
 
-    def make(text: str = CATALOG) -> httpx.AsyncClient:
+    def build(text: str = CATALOG) -> httpx.AsyncClient:
         catalog = parse(text, "test")
 
-        def backend(name: str, model: Model, latency: ModelLatency) -> TensorBackend | TextBackend:
-            return make_backend(name, model, latency, {}, {})
-
-        fleet = Fleet(catalog, backend)
+        fleet = Fleet(catalog, _backend)
         plane = Plane(catalog, fleet, Judge(catalog), Metrics(CollectorRegistry()), DecisionLog())
         door = FrontDoor(lambda: plane, _nobody)
         client = httpx.AsyncClient(
@@ -82,7 +90,7 @@ async def make_client() -> AsyncIterator[Callable[[str], httpx.AsyncClient]]:
         fleet.start()
         return client
 
-    yield make
+    yield build
     for client, fleet in opened:
         await client.aclose()
         await fleet.stop()
