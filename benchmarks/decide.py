@@ -21,8 +21,8 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks.provenance import save
 from routing.judge import Judge
-from routing.latency import ModelLatency
 from runners.protocol import Active, Load, Ran, Ticket
+from runners.tensors import RunTimes
 from services.decisions import DecisionLog
 from services.fleet import Fleet
 from services.metrics import Metrics
@@ -66,7 +66,7 @@ class Idle:
 def plane_of(catalog: Catalog, clock: Callable[[], float] = time.monotonic) -> Plane:
     """A plane whose models are all idle and up."""
 
-    def make(name: str, model: Model, latency: ModelLatency) -> Idle:
+    def make(name: str, model: Model, latency: RunTimes) -> Idle:
         del name, model, latency
         return Idle()
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 from routing.judge import Judge
-from routing.latency import ModelLatency
 from runners.engines import make as make_runner
 from runners.generation import LocalText
 from runners.pool import Pool
@@ -23,7 +22,7 @@ from runners.pool.eviction import ORDERS
 from runners.protocol import TensorBackend, TensorRunner, TextBackend, TextRunner
 from runners.tasks import TensorTask, load_task
 from runners.tasks.pass_through import PassThrough
-from runners.tensors import LocalTensors
+from runners.tensors import LocalTensors, RunTimes
 from runners.workers import Workers
 from services.decisions import DecisionLog
 from services.fleet import Fleet
@@ -47,10 +46,10 @@ _NICE_A_RANK = 5
 _WORKERS_A_CORE = 2
 
 
-def compose(catalog: Catalog, settings: Settings) -> Plane:
+def compose(catalog: Catalog, settings: Settings, metrics: Metrics | None = None) -> Plane:
     """Build the plane of a catalog; nothing is loaded until ``fleet.start``."""
     catalog = with_measured_quality(catalog)
-    metrics = Metrics()
+    metrics = metrics or Metrics()
     addresses = process_addresses()
     classes = {entry.priority: name for name, entry in catalog.classes.items()}
     pool = Pool(
@@ -62,7 +61,7 @@ def compose(catalog: Catalog, settings: Settings) -> Plane:
     )
     here = Here(pool)
 
-    def make(name: str, model: Model, latency: ModelLatency) -> TensorBackend | TextBackend:
+    def make(name: str, model: Model, latency: RunTimes) -> TensorBackend | TextBackend:
         nice = _NICE_A_RANK * rank_of(catalog, name)
         return make_backend(name, model, latency, addresses, classes, here, nice)
 
@@ -122,7 +121,7 @@ class Here:
 def make_backend(
     name: str,
     model: Model,
-    latency: ModelLatency,
+    latency: RunTimes,
     addresses: Mapping[str, str],
     classes: Classes,
     here: Here,
@@ -206,7 +205,7 @@ def _local_text(name: str, model: Model, here: Here) -> LocalText:
 
 
 def _local_tensors(
-    name: str, model: Model, latency: ModelLatency, here: Here, nice: int
+    name: str, model: Model, latency: RunTimes, here: Here, nice: int
 ) -> LocalTensors:
     def make() -> tuple[TensorRunner, TensorTask]:
         folder = _folder(name, model, here.verified)

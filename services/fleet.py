@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from routing.latency import Busy, ModelLatency
 from routing.router import ModelState
 from runners.breaker import Breaker
+from runners.pace import Pace, Paced
 from runners.pool import Footprint, OnDemandTensors, OnDemandText, Pool, Slot
 from runners.pool.windows import Window
 from runners.protocol import Active, TensorBackend, TextBackend
+from runners.tensors import RunTimes
 from turnout.catalog import Catalog, Model
 from turnout.errors import RunnerError, TurnoutError
 from turnout.types import Task
@@ -35,6 +37,7 @@ class Member:
         backend: what runs it.
         latency: what is learned of its speed.
         breaker: keeps requests away while it fails.
+        pace: whether it has become slow.
         lanes: runs its engine does at the same time.
         prior: where its latency began: ``catalog``, or ``host`` where it was measured.
         slot: its place in the pool; None when it runs elsewhere.
@@ -51,6 +54,7 @@ class Member:
     batch_units: float
     slot: Slot | None = None
     breaker: Breaker = field(default_factory=Breaker)
+    pace: Pace = field(default_factory=Pace)
     broken: str | None = None
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     started_s: float | None = None
@@ -58,7 +62,7 @@ class Member:
     tried: bool = False
 
 
-MakeBackend = Callable[[str, Model, ModelLatency], TensorBackend | TextBackend]
+MakeBackend = Callable[[str, Model, RunTimes], TensorBackend | TextBackend]
 Weigh = Callable[[str, Model], Footprint]
 
 
@@ -113,9 +117,11 @@ class Fleet:
         if model.placement != "inline":
             backend = self._make(name, model, latency)
             return Member(name, model, backend, latency, lanes, rows, prior=prior)
+        pace = Pace()
+        times = Paced(latency, pace, latency_of(model).run_s)
         slot = Slot(
             name,
-            lambda: self._make(name, model, latency),
+            lambda: self._make(name, model, times),
             self._weigh(name, model),
             device=model.device,
             pinned=model.pinned,
@@ -124,7 +130,9 @@ class Fleet:
         self.pool.add(slot)
         chat = model.task is Task.CHAT
         backend = OnDemandText(self.pool, slot) if chat else OnDemandTensors(self.pool, slot)
-        member = Member(name, model, backend, latency, lanes, rows, slot, prior=prior)
+        member = Member(
+            name, model, backend, latency, lanes, rows, slot, pace=pace, prior=prior
+        )  # fmt: skip
         member.ready.set()
         return member
 
@@ -159,7 +167,7 @@ class Fleet:
     def serves(self, name: str) -> bool:
         """Whether a request to this model can be answered, if only after a load."""
         member = self.members[name]
-        return self._settled(member) and self._broken(member) is None
+        return self._settled(member) and self.broken(member) is None
 
     def state(self, name: str) -> ModelState:
         """What the router must know of a model now."""
@@ -168,9 +176,9 @@ class Fleet:
         slot = member.slot
         if slot is not None:
             load_in_s = 0.0 if slot.inner is not None else self.pool.load_in_s(slot)
-            broken = self._broken(member)
+            broken = self.broken(member)
         elif member.ready.is_set():
-            broken, load_in_s = self._broken(member), 0.0
+            broken, load_in_s = self.broken(member), 0.0
         else:
             broken, load_in_s = None, self._load_in_s(member)
         return ModelState(
@@ -178,11 +186,11 @@ class Fleet:
             broken,
         )
 
-    def _broken(self, member: Member) -> str | None:
+    def broken(self, member: Member) -> str | None:
         """Why no request may go to a model now."""
         now_s = self._clock()
         slot = member.slot
-        why = member.broken if slot is None else slot.why_not and slot.broken(now_s)
+        why = member.broken if slot is None else slot.broken(now_s)
         return why or member.breaker.open_reason(now_s)
 
     def _settled(self, member: Member) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 _END = 256
 _VOCABULARY = 257
+_SLOWER = 10.0
 
 
 def make(
@@ -60,18 +63,38 @@ class _Pace:
         self._name = name
         self._options = options
         self._sleep = sleep
+        self._runs = 0
+        self._kept: list[bytes] = []
+
+    @property
+    def may_block(self) -> bool:
+        return self._options.fail == "hang"
 
     def load(self) -> Active:
         if self._options.fail == "load":
             raise LoadFailed(self._name, "the catalog says fail: load")
         return Loading("fake").done("fake", "fake")
 
-    def run(self, rows: int) -> None:
-        if self._options.fail == "run":
+    def run(self, rows: int) -> bool:
+        """Pass the time of a run; whether its answers should be numbers."""
+        options = self._options
+        self._runs += 1
+        fault = options.fail if self._runs > options.after_runs else "never"
+        if fault == "run":
             raise RunFailed(self._name, "the catalog says fail: run")
-        took_s = (self._options.latency_ms + self._options.per_row_ms * (rows - 1)) / 1e3
+        if fault == "hang":
+            threading.Event().wait()
+        if fault == "leak":
+            self._kept.append(bytes(os.urandom(1024) * (options.leak_bytes // 1024)))
+        took_s = (options.latency_ms + options.per_row_ms * (rows - 1)) / 1e3
+        if fault == "slow":
+            took_s *= _SLOWER
         if took_s > 0:
             self._sleep(took_s)
+        return fault != "nan"
+
+    def close(self) -> None:
+        self._kept.clear()
 
 
 class FakeTensors:
@@ -85,6 +108,7 @@ class FakeTensors:
         self._outputs = [(spec, tuple(max(size, 1) for size in spec.shape[1:])) for spec in outputs]
         self._pace = pace
         self._loaded = False
+        self.may_block = pace.may_block
 
     def load(self) -> Active:
         """See ``Runner.load``."""
@@ -102,19 +126,25 @@ class FakeTensors:
         if len(set(counts.values())) > 1:
             raise RunFailed(self._name, f"inputs differ in rows: {counts}")
         rows = next(iter(counts.values()))
-        self._pace.run(rows)
+        sound = self._pace.run(rows)
         hashes = [_hash(tensors, row) for row in range(rows)]
-        return {
+        made = {
             spec.name: np.array(
                 [_value(each, spec.datatype, shape) for each in hashes],
                 dtype={"BYTES": object, "INT64": np.int64}.get(spec.datatype, np.float32),
             ).reshape(rows, *shape)
             for spec, shape in self._outputs
         }
+        if not sound:
+            for value in made.values():
+                if value.dtype == np.float32:
+                    value.fill(np.nan)
+        return made
 
     def close(self) -> None:
         """See ``Runner.close``."""
         self._loaded = False
+        self._pace.close()
 
 
 def _hash(tensors: Tensors, row: int) -> int:

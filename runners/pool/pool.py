@@ -11,6 +11,7 @@ Lives on the event loop; only loading, closing and trimming happen on threads.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from runners.pool.eviction import Order, by_worth, victims
+from runners.pool.leaks import Leaks
 from runners.pool.memory import Memory, ProcessMemory
 from runners.pool.slot import CPU, Footprint, Slot, State
 from runners.pool.windows import any_holds
@@ -34,6 +36,7 @@ from turnout.errors import (
 logger = logging.getLogger("turnout.pool")
 
 _TICK_S = 0.2
+_LEAK_TICKS = 10
 _RETRY_S, _MAX_RETRY_S = 10.0, 600.0
 _UNBOUNDED_LANES = 8
 _MEASURED_LOADS = 2
@@ -102,6 +105,8 @@ class Pool:
         self._ticking: asyncio.Task[None] | None = None
         self._count = 0
         self._own = 0
+        self._leaks = Leaks()
+        self._seen: tuple[int, dict[str, int]] | None = None
         self.loader: Executor = ThreadPoolExecutor(
             self._lanes + 1, thread_name_prefix="model-loader"
         )
@@ -122,8 +127,8 @@ class Pool:
         await self._close(slot)
 
     def start(self) -> None:
-        """Begin to watch the budget."""
-        if self.budgets and self._ticking is None:
+        """Begin to watch the budget and what grows."""
+        if self._ticking is None:
             self._ticking = asyncio.get_running_loop().create_task(self._tick())
 
     async def stop(self) -> None:
@@ -149,13 +154,14 @@ class Pool:
             OverMemoryBudget: it can never fit.
         """
         slot = self.slots[name]
-        slot.retry_s = 0.0
+        slot.retry_s, slot.parked = 0.0, False
         if slot.inner is None:
             await asyncio.shield(self._job(slot, priority, wanted=True).done)
 
     async def unload(self, name: str) -> None:
-        """Free a model once what it has accepted is finished; the next request loads it again."""
+        """Free a model once what it has accepted is finished, and leave it so until ``load``."""
         slot = self.slots[name]
+        slot.parked = True
         loading = next((job for job in self._running if job.slot is slot), None)
         if loading is not None:
             await asyncio.wait([loading.done])
@@ -461,10 +467,12 @@ class Pool:
             _fail(job, error)
 
     async def _tick(self) -> None:
-        while True:
+        for ticks in itertools.count(1):
             await asyncio.sleep(_TICK_S)
             try:
                 await self.watch()
+                if ticks % _LEAK_TICKS == 0:
+                    await self.look_for_leaks()
             except Exception:
                 logger.exception("the memory budget could not be looked after")
 
@@ -489,12 +497,37 @@ class Pool:
         if not (self._running or self._jobs):
             await self._prefetch()
 
+    async def look_for_leaks(self) -> None:
+        """Load a model afresh whose runs make the process grow."""
+        unexplained = self._memory.resident_bytes() - sum(
+            slot.footprint.resident_bytes
+            for slot in self.slots.values()
+            if slot.device == CPU and slot.state is not State.COLD
+        )
+        used = {name: slot.hits + slot.misses for name, slot in self.slots.items()}
+        before, self._seen = self._seen, (unexplained, used)
+        if before is None or self._running:
+            return
+        runs = {name: count - before[1].get(name, 0) for name, count in used.items()}
+        self._leaks.observe(
+            {name: count for name, count in runs.items() if count > 0}, unexplained - before[0]
+        )
+        for name, slot in list(self.slots.items()):
+            a_run = self._leaks.leaking(name, slot.footprint.resident_bytes)
+            if a_run is None or slot.inner is None:
+                continue
+            slot.trouble = f"grew by about {a_run / _MIB:.2g} MiB a run; was loaded afresh"
+            logger.error("model %s %s", name, slot.trouble)
+            self._leaks.forget(name)
+            self._seen = None
+            await self._close(slot)
+
     async def _prefetch(self) -> None:
         """Load the cold model that is due, or worth most where that is a gain."""
         cold = [
             (slot.warm, self.worth(slot), slot)
             for slot in self.slots.values()
-            if slot.state is State.COLD and slot.why_not is None
+            if slot.state is State.COLD and slot.why_not is None and not slot.parked
         ]
         due, worth, slot = max(cold, key=lambda one: one[:2], default=(False, 0.0, None))
         if slot is None or not (due or worth > 0.0):

@@ -59,6 +59,8 @@ class Slot:
         load_s: seconds its last load took; None before the first.
         why_not: why it cannot be loaded; kept until a load succeeds.
         retry_s: monotonic instant before which a failed load is not tried again.
+        parked: unloaded by an operator: not loaded again before somebody says so.
+        trouble: what was done about it last, for people.
     """
 
     name: str
@@ -81,6 +83,8 @@ class Slot:
     why_not: str | None = None
     retry_s: float = 0.0
     failures: int = 0
+    parked: bool = False
+    trouble: str | None = None
     hits: int = 0
     misses: int = 0
     loads: int = 0
@@ -93,6 +97,8 @@ class Slot:
 
     def broken(self, now_s: float) -> str | None:
         """Why no request may go to it now; None when one may."""
+        if self.parked:
+            return "was unloaded by an operator; load it to use it again"
         return self.why_not if now_s < self.retry_s else None
 
     @property

@@ -16,6 +16,7 @@ from services.http import Http, Reply, json_reply
 from services.plane import Plane
 from services.protocols import options
 from services.protocols.answer import decision_headers
+from services.status import status
 from turnout.errors import InvalidRequest, UnknownModel
 from turnout.types import Generation, Message, Signature, Task, Tensors, TensorSpec
 
@@ -160,21 +161,7 @@ class OpenInference:
         route = self._plane.catalog.routes.get(name)
         if route is not None:
             return {"candidates": list(route.candidates), "latency_class": route.latency_class}
-        member = self._plane.fleet.members[name]
-        active = member.backend.active
-        if active is None:
-            return {"state": member.broken or "loading"}
-        return {
-            "state": "ready",
-            "engine": active.engine,
-            "requested": active.requested,
-            "provider": active.provider,
-            "precision": active.precision,
-            "reason": active.reason,
-            "latency_prior": member.prior,
-            "load_s": round(active.load_s, 3),
-            "memory_bytes": active.memory_bytes,
-        }
+        return status(self._plane.fleet, name)
 
 
 def check(signature: Signature, tensors: Tensors) -> Tensors:

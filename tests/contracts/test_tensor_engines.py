@@ -1,9 +1,12 @@
 """What every tensor engine keeps, whichever it is."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from runners.engines import make
+from runners.engines.fake import make as make_fake
 from turnout.catalog import Model
 from turnout.errors import LoadFailed, RunFailed
 
@@ -161,3 +164,38 @@ def test_an_engine_without_files_or_that_runs_elsewhere_is_refused():
     model = {"task": "tabular", "runner": remote, "placement": "remote"}
     with pytest.raises(LoadFailed, match="does not run here"):
         make("r", Model.model_validate(model), None)
+
+
+def fake(sleep=lambda s: None, **options):
+    model = {"task": "tabular", "runner": {"engine": "fake", **options}}
+    runner = make_fake("f", Model.model_validate(model), sleep=sleep)
+    runner.load()
+    return runner
+
+
+def test_the_fake_becomes_slow_sick_or_may_hang_after_runs_that_go_well():
+    slept = []
+    slow = fake(slept.append, fail="slow", latency_ms=5, after_runs=1)
+    sick = fake(fail="nan", after_runs=1)
+    answers = []
+    for _ in range(2):
+        slow.run({"x": rows(1)})
+        answers.append(np.isfinite(sick.run({"x": rows(1)})["probability"]).all())
+    assert slept == [0.005, 0.05]
+    assert answers == [True, False]
+    assert fake(fail="hang").may_block
+    assert not sick.may_block
+
+
+def test_what_the_fake_leaks_is_gone_once_it_is_closed():
+    leaky = fake(fail="leak", leak_bytes=1024**2)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(4):
+        leaky.run({"x": rows(1)})
+    kept = tracemalloc.get_traced_memory()[0] - before
+    leaky.close()
+    left = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert kept > 4 * 1024**2
+    assert left < 1024**2

@@ -112,13 +112,19 @@ class Fake(Engine):
     """Deterministic stand-in for tests: waits ``latency_ms`` and echoes.
 
     Attributes:
-        fail: fail at load, at every run, or never.
+        fail: what goes wrong: nothing; the load; every run (``run``); answers that are no numbers
+            (``nan``); a run that never comes back (``hang``); ``leak_bytes`` kept by every run
+            (``leak``); ten times the latency (``slow``).
+        after_runs: runs that go well before it does.
+        leak_bytes: what a leaking run keeps.
     """
 
     engine: Literal["fake"]
     latency_ms: Annotated[float, Field(ge=0)] = 0.0
     per_row_ms: Annotated[float, Field(ge=0)] = 0.0
-    fail: Literal["never", "load", "run"] = "never"
+    fail: Literal["never", "load", "run", "nan", "hang", "leak", "slow"] = "never"
+    after_runs: Annotated[int, Field(ge=0)] = 0
+    leak_bytes: Annotated[int, Field(ge=0)] = 1024**2
     max_sequences: PositiveInt = 4
 
 

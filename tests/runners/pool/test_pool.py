@@ -156,11 +156,15 @@ async def test_urgent_loads_pass_what_waits_and_have_a_lane_of_their_own() -> No
     await rig.pool.stop()
 
 
-async def test_unloading_lets_work_finish_and_the_next_request_loads_again() -> None:
+async def test_what_an_operator_unloads_stays_so_until_it_is_loaded() -> None:
     rig = make_rig({"a": 10}, None)
     await rig.ask("a")
     await rig.pool.unload("a")
+    await rig.pool.watch()
     assert rig.resident() == set()
+    with pytest.raises(LoadFailed, match="operator"):
+        await rig.ask("a")
+    await rig.pool.load("a")
     await rig.ask("a")
     assert rig.models["a"].starts == 2
     await rig.pool.remove("a")
@@ -204,4 +208,24 @@ async def test_a_model_that_hangs_is_left_and_loaded_afresh_after_a_longer_rest_
             await rig.ask("a")
         rig.machine.now_s += 0.2
         await rig.ask("a")
+    await rig.pool.stop()
+
+
+async def test_a_model_that_leaks_is_loaded_afresh() -> None:
+    mib = 1024**2
+    rig = make_rig({"leaky": mib, "sound": mib}, None)
+    for name in ("leaky", "sound"):
+        await rig.ask(name)
+    loads = 0
+    for step in range(60):
+        for _ in range(4):
+            await rig.ask("leaky")
+            await rig.ask("sound" if step % 2 else "leaky")
+            rig.machine.loaded["leak"] = rig.machine.loaded.get("leak", 0) + mib
+        await rig.pool.look_for_leaks()
+        if rig.pool.slots["leaky"].trouble and not loads:
+            loads = rig.models["leaky"].starts
+    assert "a run" in (rig.pool.slots["leaky"].trouble or "")
+    assert rig.models["leaky"].starts > 1
+    assert rig.models["sound"].starts == 1
     await rig.pool.stop()
