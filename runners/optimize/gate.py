@@ -71,6 +71,11 @@ def checks(gate: Gate, inputs: int, judged: Judgement, measured: Measured) -> li
             speedup >= gate.min_speedup,
         ),
     ]  # fmt: skip
+    if gate.min_agreement is not None:
+        same = judged.agreement.value
+        what = f"agreement on {judged.agreeing_on}"
+        passed = same >= gate.min_agreement
+        found.append(Check(what, same, f"at least {gate.min_agreement:g}", passed))
     if gate.max_memory_ratio is not None:
         ratio = measured.memory_bytes / max(measured.reference_memory_bytes, 1)
         found.append(_most("memory by the reference's", ratio, gate.max_memory_ratio))

@@ -72,6 +72,8 @@ class Gate(_Strict):
             average precision; embed: 1 - cosine similarity. Without labels the share of other
             answers stands for it, which is never smaller.
         max_loss_at_worst: the same for the bad end of the confidence interval.
+        min_agreement: least share of inputs that both answer alike (images: top-1; embed: nearest
+            neighbour; tabular: the riskiest hundredth); None doesn't ask.
         confidence: of that interval.
         min_inputs: on fewer, nothing may serve.
         min_speedup: reference's time by the candidate's, one row a run; a little under 1 allows for
@@ -82,6 +84,7 @@ class Gate(_Strict):
 
     max_loss: Share = 0.01
     max_loss_at_worst: Share = 0.04
+    min_agreement: Share | None = None
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     min_inputs: PositiveInt = 200
     min_speedup: PositiveFloat = 0.95

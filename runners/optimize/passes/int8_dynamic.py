@@ -5,6 +5,7 @@ For transformers. Convolutions stay in float32: ONNX Runtime has no fast dynamic
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,15 +34,21 @@ def run(given: Path, out: Path, setting: Setting) -> Mapping[str, Any]:
     check_names(model, options["exclude"], "pass 'int8-dynamic': exclude")
     reduce_range = overflows() if options["reduce_range"] is None else options["reduce_range"]
     setting.report(f"quantising the weights of {len(nodes)} nodes")
-    quantize_dynamic(
-        str(given),
-        str(out),
-        op_types_to_quantize=list(_KINDS),
-        per_channel=options["per_channel"],
-        reduce_range=reduce_range,
-        weight_type=QuantType.QInt8,
-        nodes_to_exclude=list(options["exclude"]),
-    )
+    # It warns of a model that was not pre-processed, which is what pass `graph` does.
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        quantize_dynamic(
+            str(given),
+            str(out),
+            op_types_to_quantize=list(_KINDS),
+            per_channel=options["per_channel"],
+            reduce_range=reduce_range,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=list(options["exclude"]),
+        )
+    finally:
+        logging.disable(before)
     return {"weighted_nodes": len(nodes), "reduce_range": reduce_range}
 
 

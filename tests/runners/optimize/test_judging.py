@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -115,6 +117,12 @@ def judged(loss: float, high: float) -> Judgement:
     return Judgement("top-1 accuracy", Interval(loss, loss, high), 0.9, 0.9, same, "top-1", 0.1, 0)
 
 
+def test_agreement_is_asked_for_where_the_catalog_says_so() -> None:
+    apart = replace(judged(0.0, 0.0), agreement=Interval(0.87, 0.8, 0.9))
+    said = verdict(checks(Gate(min_agreement=0.95), 300, apart, MEASURED))
+    assert said["why"] == ["agreement on top-1 is 0.87, the gate wants at least 0.95"]
+
+
 @pytest.mark.parametrize(
     ("gate", "loss", "high", "inputs", "why"),
     [
@@ -123,6 +131,7 @@ def judged(loss: float, high: float) -> Judgement:
         ({}, 0.005, 0.05, 300, "loss at worst"),
         ({}, 0.0, 0.0, 30, "inputs judged is 30, the gate wants at least 200"),
         ({"min_speedup": 2.5}, 0.0, 0.0, 300, "speed-up, one row is 2, the gate wants at least"),
+        ({"min_agreement": 0.99}, 0.0, 0.0, 300, None),
         ({"max_memory_ratio": 0.4}, 0.0, 0.0, 300, "memory by the reference's is 0.5"),
         ({"max_start_ratio": 0.4}, 0.0, 0.0, 300, "start by the reference's is 0.5"),
         ({"max_memory_ratio": 0.6, "max_start_ratio": 0.6}, -0.01, 0.0, 300, None),
