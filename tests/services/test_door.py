@@ -60,7 +60,7 @@ def test_the_bound_falls_while_answers_take_too_long_and_rises_again() -> None:
     door = Door(SHARES, 0.03, clock)
     before = door.limit
     for _ in range(20):
-        entered = filled(door, 100)
+        entered = filled(door, int(door.limit))
         clock.now_s += 0.15
         for each in entered:
             door.leave(each)
@@ -73,6 +73,18 @@ def test_the_bound_falls_while_answers_take_too_long_and_rises_again() -> None:
         for _ in entered:
             door.leave(clock.now_s - 0.001)
     assert door.limit > 2 * low
+
+
+def test_a_slow_moment_without_a_crowd_does_not_lower_the_bound() -> None:
+    clock = Clock()
+    door = Door(SHARES, 0.03, clock)
+    before = door.limit
+    for _ in range(20):
+        entered = filled(door, 5)
+        clock.now_s += 0.15
+        for each in entered:
+            door.leave(each)
+    assert door.limit >= before
 
 
 def test_a_bound_that_is_never_met_stays() -> None:
