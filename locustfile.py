@@ -1,20 +1,23 @@
-"""Traffic mixes for a person to watch: `locust --host http://127.0.0.1:3000`.
+"""Traffic mixes for a person to watch: ``locust --host http://127.0.0.1:3000``.
 
-Pick a mix by user class (``locust Fraud Chat``) or take them all, and a load shape with
-``TURNOUT_SHAPE=waves|spike`` (none by default: the page's own controls). Every run is bounded by
-``--run-time``. For numbers, use the open-loop benchmarks instead: a closed loop hides tails.
+Pick mixes by user class (``locust Fraud Bulk``) or take them all. ``TURNOUT_SHAPE`` (``ramp``,
+``spike`` or ``diurnal``) drives the number of users (none: the page's own controls),
+``TURNOUT_SHAPE_S`` says for how long (600 by default, 3600 at most) and ``TURNOUT_SHAPE_USERS`` how
+many there are at the top (50). Without a shape, bound a run with ``--run-time``. For numbers use the
+open-loop benchmarks: a closed loop waits for answers before it sends more, and hides tails.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import json
 import math
 import os
 import random
 from typing import Any
 
-from locust import HttpUser, LoadTestShape, between, constant_throughput, task
+from locust import HttpUser, LoadTestShape, between, constant, constant_throughput, task
 from PIL import Image
 
 _EASY = ("What is the capital of France?", "Say hello.", "What color is the sky?")
@@ -105,69 +108,132 @@ class Images(HttpUser):
 
 
 class Bulk(HttpUser):
-    """Large fraud batches in the bulk class: work for whatever is left over."""
+    """Batches through the OpenAI Batch API, one after another: work for whatever is left over."""
 
     weight = 1
-    wait_time = constant_throughput(2)
+    wait_time = constant(1)
+    fixed_count = 2
 
     @task
-    def score_many(self) -> None:
-        """Score 200 transactions, in no hurry."""
+    def batch(self) -> None:
+        """Score 2,000 transactions in a batch and follow it to its end."""
         rng = random.Random()
-        rows = [value for _ in range(200) for value in fraud_row(rng)]
-        body = tensor("features", "FP32", [200, 15], rows)
-        headers = {"x-latency-class": "bulk"}
-        self.client.post("/v2/models/fraud/infer", json=body, headers=headers, name="bulk")
+        lines = "".join(self._line(rng, number) for number in range(2000))
+        file = self.client.post(
+            "/v1/files", files={"file": ("rows.jsonl", lines)}, data={"purpose": "batch"},
+            name="bulk upload",
+        )  # fmt: skip
+        if file.status_code != 200:
+            return
+        wanted = {
+            "input_file_id": file.json()["id"],
+            "endpoint": "/v2/models/fraud/infer",
+            "completion_window": "24h",
+        }
+        made = self.client.post("/v1/batches", json=wanted, name="bulk submit")
+        for _ in range(120 if made.status_code == 200 else 0):
+            seen = self.client.get(f"/v1/batches/{made.json()['id']}", name="bulk look").json()
+            if seen.get("status") not in ("validating", "in_progress", "finalizing"):
+                return
+            self.wait()
+
+    def _line(self, rng: random.Random, number: int) -> str:
+        row = {
+            "custom_id": f"row-{number}",
+            "method": "POST",
+            "url": "/v2/models/fraud/infer",
+            "body": tensor("features", "FP32", [1, 15], fraud_row(rng)),
+        }
+        return json.dumps(row) + "\n"
 
 
 class Fleet(HttpUser):
-    """Every route of whatever catalog is served, popular ones more often."""
+    """Every model and route of whatever catalog is served, popular ones more often."""
 
-    weight = 1
-    wait_time = between(0.1, 0.5)
+    weight = 2
+    wait_time = between(0.05, 0.3)
 
     def on_start(self) -> None:
-        """Ask the gateway what it serves."""
-        self.names = [model["id"] for model in self.client.get("/v1/models").json()["data"]]
+        """Ask the gateway what it serves, and what each takes."""
+        rng = random.Random(7)
+        listed = self.client.get("/v1/models").json()["data"]
+        names = [model["id"] for model in listed if model["id"] != "auto"]
+        rng.shuffle(names)
+        found = [(name, self.client.get(f"/v2/models/{name}", name="metadata")) for name in names]
+        self.takes = [
+            (name, reply.json()["inputs"]) for name, reply in found if reply.status_code == 200
+        ]
+        self.popularity = [1 / (rank + 1) for rank in range(len(self.takes))]
 
     @task
-    def decide(self) -> None:
-        """Ask for a decision on a small image request, which costs no run."""
+    def ask(self) -> None:
+        """Ask one of them; popularity falls as 1 / rank (Zipf)."""
+        if not self.takes:
+            return
+        ((name, inputs),) = random.choices(self.takes, self.popularity)
+        body = {"inputs": [made_up(spec) for spec in inputs]}
+        self.client.post(f"/v2/models/{name}/infer", json=body, name="fleet")
+
+
+def made_up(spec: dict[str, Any]) -> dict[str, Any]:
+    """One row of input for a tensor that a model says it takes."""
+    name, datatype = spec["name"], spec["datatype"]
+    shape = [1 if size == -1 else size for size in spec["shape"]]
+    count = math.prod(shape)
+    made: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape}
+    if name == "image":
         picture = base64.b64encode(jpeg(random.Random())).decode()
-        body = {"route": "image", "inputs": {"image": [picture]}}
-        self.client.post("/v1/route", json=body, name="decide")
+        return made | {"parameters": {"content_type": "base64"}, "data": [picture] * count}
+    if datatype == "BYTES":
+        return made | {"data": [random.choice(_EASY)] * count}
+    if datatype.startswith("FP"):
+        return made | {"data": [round(random.uniform(0, 50), 3) for _ in range(count)]}
+    return made | {"data": [random.randint(0, 50) for _ in range(count)]}
 
 
 class _Shape(LoadTestShape):
-    """Bounded: it ends after ten minutes whatever its form."""
+    """A number of users over time, bounded."""
 
     abstract = True
-    limit_s = 600
+    limit_s = min(float(os.environ.get("TURNOUT_SHAPE_S", "600")), 3600.0)
+    top = int(os.environ.get("TURNOUT_SHAPE_USERS", "50"))
 
-    def users(self, now_s: float) -> int:
-        """How many users at this instant."""
+    def share(self, part: float) -> float:
+        """Users as a share of the top, when ``part`` of the time has passed; both in [0, 1]."""
         raise NotImplementedError
 
     def tick(self) -> tuple[int, float] | None:
         """Locust asks for (users, spawn rate); None ends the run."""
-        now_s = self.get_run_time()
-        return None if now_s > self.limit_s else (self.users(now_s), 20.0)
+        part = self.get_run_time() / self.limit_s
+        return None if part >= 1 else (max(round(self.top * self.share(part)), 1), 20.0)
 
 
-if os.environ.get("TURNOUT_SHAPE") == "waves":
+if os.environ.get("TURNOUT_SHAPE") == "ramp":
 
-    class Waves(_Shape):
-        """A day in four minutes: between 5 and 45 users."""
+    class Ramp(_Shape):
+        """From nothing to the top, in a straight line."""
 
-        def users(self, now_s: float) -> int:
-            """A sine."""
-            return int(25 + 20 * math.sin(now_s * 2 * math.pi / 240))
+        def share(self, part: float) -> float:
+            """See ``_Shape.share``."""
+            return part
 
 elif os.environ.get("TURNOUT_SHAPE") == "spike":
 
     class Spike(_Shape):
-        """Quiet, a minute of ten times the load, quiet again."""
+        """Quiet, a fifth of the time at ten times that, quiet again."""
 
-        def users(self, now_s: float) -> int:
-            """A step up and down."""
-            return 60 if 60 <= now_s % 180 < 120 else 6
+        def share(self, part: float) -> float:
+            """See ``_Shape.share``."""
+            return 1.0 if 0.4 <= part < 0.6 else 0.1
+
+elif os.environ.get("TURNOUT_SHAPE") == "diurnal":
+
+    class Diurnal(_Shape):
+        """Two days: low at night, high in the afternoon."""
+
+        def share(self, part: float) -> float:
+            """See ``_Shape.share``."""
+            return 0.55 - 0.45 * math.cos(part * 4 * math.pi)
+
+elif os.environ.get("TURNOUT_SHAPE"):
+    raise SystemExit("TURNOUT_SHAPE must be ramp, spike or diurnal")
