@@ -1,9 +1,10 @@
 """The local backend of a tensor model: queue, micro-batch, run, hand back.
 
-A request that finds the model idle runs at once; those that arrive while a run is in progress, or
-later within the same turn of the event loop, share the next one. Runs expected to take
-less than ``_ON_LOOP_S`` happen on the event loop itself (a thread hop costs more than they do);
-longer ones, and those of a runner that may block, on a thread, so that the loop stays responsive.
+A request that finds the model idle runs at once. Those that arrive while a run is in progress, or
+within ``_COMPANY_S`` of one, are company: they wait for the next turn of the event loop and share a
+run. Runs expected to take less than ``_ON_LOOP_S`` happen on the event loop itself (a thread hop
+costs more than they do); longer ones, and those of a runner that may block, on a thread, so that the
+loop stays responsive.
 
 A model runs one batch at a time. A run that takes longer than ``max_run_s`` is given up: its
 requests fail, its thread is written off, and whoever owns the model is told.
@@ -35,6 +36,7 @@ from turnout.errors import (
 from turnout.types import Tensors
 
 _ON_LOOP_S = 0.0008
+_COMPANY_S = 0.0003
 _LEAST_RETRY_S = 0.05
 
 
@@ -116,6 +118,7 @@ class LocalTensors:
         self._preparing_rows = 0
         self._accepted = 0
         self._drain_due = False
+        self._ran_s = float("-inf")
         self._stopping = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -207,22 +210,23 @@ class LocalTensors:
             self._preparing_rows -= rows
 
     def _may_run_at_once(self, rows: int) -> bool:
-        """Whether the model is idle, nobody came before in this turn, and the run is short."""
+        """Whether the model was idle for a moment, and the run is short."""
         return (
             not (self._drain_due or self._running or len(self._queue) or self._may_block)
+            and self._clock() - self._ran_s >= _COMPANY_S
             and self._times.run_s(rows) < _ON_LOOP_S
         )
 
     def _run_at_once(self, prepared: Tensors, rows: int, ticket: Ticket) -> Ran:
-        """Run one request here and now; what else arrives in this turn shares the next run."""
-        self._wake(asyncio.get_running_loop())
+        """Run one request here and now; what arrives just after it shares the next run."""
         start_s = self._clock()
         if ticket.deadline_s < start_s:
             raise self._too_late(0.0)
         result = self._run_alone(prepared)
         if isinstance(result, TurnoutError):
             raise result
-        run_s = self._clock() - start_s
+        self._ran_s = self._clock()
+        run_s = self._ran_s - start_s
         self._times.observe_run(rows, run_s)
         return Ran(result, 0.0, run_s, rows)
 
@@ -271,8 +275,6 @@ class LocalTensors:
 
     def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
         self._drain_due = False
-        if not len(self._queue):
-            return
         now_s = self._clock()
         taken = self._queue.take(now_s, self._max_rows, self._times.run_s)
         for late in taken.expired:
@@ -384,6 +386,7 @@ class LocalTensors:
         run_s: float,
     ) -> None:
         self._running = 0
+        self._ran_s = self._clock()
         failed = False
         for waiting, result in zip(batch, results, strict=True):
             answer = waiting.item.answer

@@ -99,6 +99,8 @@ class FrontDoor:
             stand_before(send, door, self._short)
             await send_reply(send, route.on_error(overloaded(door.retry_after_s)))
             return
+        if not door.beginning:
+            stand_before(send, door, self._short)
         entered_s = door.enter()
         try:
             await self._answer(route, scope, receive, send)
@@ -106,7 +108,6 @@ class FrontDoor:
             return
         finally:
             door.leave(entered_s)
-            stand_before(send, door, self._short)
 
     def _short(self, path: bytes) -> tuple[str, Callable[[Exception], Reply]] | None:
         """The default class and form of errors of a short request's path; None for others."""

@@ -54,7 +54,7 @@ class Door:
         self.limit = _FIRST_LIMIT
         self.inside = 0
         self.arriving = 0
-        self._beginning = 0
+        self.beginning = 0
         self.turn_s = clock()
         self._window_s = self.turn_s
         self._spent_s = 0.0
@@ -88,14 +88,14 @@ class Door:
 
     def begin_turn(self) -> None:
         """What arrived begins now and counts itself as inside."""
-        self._beginning, self.arriving = self.arriving, 0
+        self.beginning, self.arriving = self.arriving, 0
 
     def enter(self) -> float:
         """Count a request in; returns the instant from which its time inside counts."""
         self.inside += 1
         self._fullest = max(self._fullest, self.inside)
-        if self._beginning:
-            self._beginning -= 1
+        if self.beginning:
+            self.beginning -= 1
             return self.turn_s
         return self._clock()
 
