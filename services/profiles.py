@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from routing.latency import ModelLatency
 from runners import host
@@ -32,6 +32,9 @@ _PACKAGES: Mapping[str, tuple[str, ...]] = {
     "deepspeed": ("torch", "transformers", "deepspeed"),
 }
 """Distributions whose version decides an engine's speed; engines that run elsewhere have none."""
+
+
+Describe: TypeAlias = "Callable[[tuple[str, ...]], Mapping[str, str | int]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class Profiles:
     def __init__(self, path: Path, found: Mapping[str, Profile]) -> None:
         self._path = path
         self._found = dict(found)
+        self._hosts: dict[tuple[str, ...], Mapping[str, str | int]] = {}
 
     @classmethod
     def read(cls, path: Path | None = None) -> Profiles:
@@ -80,7 +84,7 @@ class Profiles:
     def of(self, name: str, model: Model) -> Profile | None:
         """The profile of a model as it stands now; None when there is none that counts."""
         found = self._found.get(name)
-        return found if found is not None and found.key == key_of(model) else None
+        return found if found is not None and found.key == key_of(model, self._host) else None
 
     def prior(self, name: str, model: Model) -> ModelLatency | None:
         """What a fleet begins with; None where the catalog's guess must do."""
@@ -103,6 +107,12 @@ class Profiles:
             fresh.replace(self._path)
         self._found[name] = profile
 
+    def _host(self, packages: tuple[str, ...]) -> Mapping[str, str | int]:
+        """Looked up once an engine: versions are read from disk."""
+        if packages not in self._hosts:
+            self._hosts[packages] = host.described(packages)
+        return self._hosts[packages]
+
 
 def default_path() -> Path:
     """``profiles.json`` below the cache folder."""
@@ -112,7 +122,7 @@ def default_path() -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "turnout" / _FILE
 
 
-def key_of(model: Model) -> str | None:
+def key_of(model: Model, describe: Describe = host.described) -> str | None:
     """What a profile of this model depends on, as a hash; None where it has no files here."""
     packages = _PACKAGES.get(model.runner.engine)
     if packages is None or model.artifact is None:
@@ -121,7 +131,7 @@ def key_of(model: Model) -> str | None:
         version = resolve(model.artifact).name
     except ArtifactInvalid:
         return None
-    shaping = [host.described(packages), version, model.runner.model_dump(mode="json")]
+    shaping = [describe(packages), version, model.runner.model_dump(mode="json")]
     return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:32]
 
 

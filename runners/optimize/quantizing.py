@@ -9,8 +9,10 @@ Integer-Arithmetic-Only Inference (CVPR 2018); ONNX Runtime documentation, "Quan
 
 from __future__ import annotations
 
+import io
 import tempfile
 from collections.abc import Collection, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +64,8 @@ def ranges(
         "entropy": CalibrationMethod.Entropy,
     }
     extra = {"percentile": percentile} if method == "percentile" else {}
-    with tempfile.TemporaryDirectory() as scratch:
+    # The calibrator prints its progress on standard output, which is the report's.
+    with tempfile.TemporaryDirectory() as scratch, redirect_stdout(io.StringIO()):
         calibrator = create_calibrator(
             str(model),
             list(operators),

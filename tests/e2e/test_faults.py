@@ -18,6 +18,7 @@ import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
+from runners.engines.onnx import CUDA, unavailable
 from tests.e2e.conftest import PROJECT, serving
 
 pytestmark = pytest.mark.e2e
@@ -51,6 +52,12 @@ CONTENTS = {
     "pickled": pickle.dumps({"w": [1.0]}),
     "narrow": scorer(columns=10),
     "exotic": scorer(operator="Frobnicate", domain="example.org"),
+    "wants-cuda": scorer(),
+    "strict-cuda": scorer(),
+}
+RUNNERS = {
+    "wants-cuda": {"engine": "onnx", "provider": "cuda"},
+    "strict-cuda": {"engine": "onnx", "provider": "cuda", "strict": True},
 }
 BUILD_SAYS = {
     "other-hash": "has sha256",
@@ -76,7 +83,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         sha256 = "0" * 64 if name == "other-hash" else hashlib.sha256(content).hexdigest()
         models[name] = {
             "task": "tabular",
-            "runner": {"engine": "onnx"},
+            "runner": RUNNERS.get(name, {"engine": "onnx"}),
             "artifact": {"tag": name, "source": f"file:{path}", "sha256": sha256},
         }
     catalog = {
@@ -155,6 +162,25 @@ def test_the_list_says_what_runs_and_why_the_others_do_not(address: str) -> None
     assert rows.keys() == CONTENTS.keys()
     assert rows["good"]["provider"] == rows["good"]["requested"] == "CPUExecutionProvider"
     assert "Frobnicate" in rows["exotic"]["state"]
+
+
+def test_what_was_asked_for_and_what_runs_are_both_shown(address: str) -> None:
+    if unavailable(CUDA) is None:
+        pytest.skip("this machine has the provider")
+    shown = httpx.get(f"{address}/v2/models/wants-cuda").json()["parameters"]
+    assert (shown["requested"], shown["provider"]) == (CUDA, "CPUExecutionProvider")
+    assert "has no CUDAExecutionProvider" in shown["reason"]
+    assert httpx.post(f"{address}/v2/models/wants-cuda/infer", json=ROW).status_code == 200
+    strict = httpx.get(f"{address}/v2/models/strict-cuda").json()["parameters"]
+    assert "strict forbids a fallback" in strict["state"]
+    lines = [
+        line
+        for line in httpx.get(f"{address}/metrics").text.splitlines()
+        if line.startswith("turnout_model_fallback{") and line.endswith(" 1.0")
+    ]
+    assert len(lines) == 1
+    assert 'model="wants-cuda"' in lines[0]
+    assert f'requested="{CUDA}"' in lines[0]
 
 
 def test_the_gateway_is_ready(address: str) -> None:

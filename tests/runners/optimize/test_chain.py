@@ -52,8 +52,11 @@ def test_graph_names_every_node_and_changes_no_answer(classifier: Path) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"method": "percentile"}, {"method": "entropy"},
                                      {"activations": "s8"}, {"keep_ends": True}])  # fmt: skip
-def test_int8_answers_nearly_the_same(classifier: Path, options: dict[str, Any]) -> None:
+def test_int8_answers_nearly_the_same(
+    classifier: Path, options: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     _, stage = run(classifier, [("graph", {}), ("int8", options)])
+    assert capsys.readouterr().out == ""  # it belongs to the report
     expected = answers(classifier / "model.onnx")
     error = np.linalg.norm(answers(stage.path) - expected) / np.linalg.norm(expected)
     assert 0 < error < 0.2
