@@ -3,8 +3,8 @@
 Pick mixes by user class (``locust Fraud Bulk``) or take them all. ``TURNOUT_SHAPE`` (``ramp``,
 ``spike`` or ``diurnal``) drives the number of users (none: the page's own controls),
 ``TURNOUT_SHAPE_S`` says for how long (600 by default, 3600 at most) and ``TURNOUT_SHAPE_USERS`` how
-many there are at the top (50). Without a shape, bound a run with ``--run-time``. For numbers use the
-open-loop benchmarks: a closed loop waits for answers before it sends more, and hides tails.
+many there are at the top (50). Without a shape, bound a run with ``--run-time``. For numbers use
+the open-loop benchmarks: a closed loop waits for answers before it sends more, and hides tails.
 """
 
 from __future__ import annotations

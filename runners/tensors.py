@@ -3,8 +3,8 @@
 A request that finds the model idle runs at once. Those that arrive while a run is in progress, or
 within ``_COMPANY_S`` of one, are company: they wait for the next turn of the event loop and share a
 run. Runs expected to take less than ``_ON_LOOP_S`` happen on the event loop itself (a thread hop
-costs more than they do); longer ones, and those of a runner that may block, on a thread, so that the
-loop stays responsive.
+costs more than they do); longer ones, and those of a runner that may block, on a thread, so that
+the loop stays responsive.
 
 A model runs one batch at a time. A run that takes longer than ``max_run_s`` is given up: its
 requests fail, its thread is written off, and whoever owns the model is told.

@@ -11,8 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _GOOD, _BAD, _PLAIN = "#2a7f62", "#b5413b", "#7a8794"
-_GREENS = ("#1f5f4a", "#3f9d7c", "#8ac9b1")
-_REDS = ("#8c2f2a", "#c9605a", "#e0a19d")
+_SERIES = ("#2b5f8a", "#7fa8c9", "#c3d5e3")
 
 
 def plots(said: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -42,64 +41,63 @@ def _loss(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None:
     axes.axvline(gate["max_loss_at_worst"], color=_PLAIN, ls=":", label="most for the bad end")
     axes.set_yticks(range(len(judged)), [one["name"] for one in judged])
     axes.set_ylim(len(judged) - 0.5, -0.5)
+    _colour(axes, judged)
     axes.set_xlabel(f"loss of {judged[0]['judgement']['metric']}")
-    axes.legend(frameon=False, fontsize=8)
-
-
-def _latency(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None:
-    """Milliseconds a row, reference and candidates, a group for each batch; all timed in turn."""
-    del gate
-    latencies = [one["measured"]["latency"] for one in judged]
-    batches = list(latencies[0])
-    series = [("reference", [latencies[0][b]["reference_ms"] / int(b) for b in batches])] + [
-        (one["name"], [latency[b]["candidate_ms"] / int(b) for b in batches])
-        for one, latency in zip(judged, latencies, strict=True)
-    ]
-    labels = [f"{b} row{'s' if int(b) > 1 else ''} a run" for b in batches]
-    _bars(axes, series, labels, _colours(judged, reference=True), "{:.3g}")
-    axes.set_ylabel("ms a row (median)")
-
-
-def _costs(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None:
-    """Ratios to the reference; under the line is better."""
-    del gate
-    kinds = (("memory", "memory_bytes"), ("start", "start_ms"), ("file", "file_bytes"))
-    series = [
-        (
-            one["name"],
-            [one["measured"][k] / max(one["measured"][f"reference_{k}"], 1e-9) for _, k in kinds],
-        )
-        for one in judged
-    ]
-    labels = [label for label, _ in kinds]
-    _bars(axes, series, labels, _colours(judged, reference=False), "{:.2f}")
-    axes.axhline(1.0, color=_PLAIN, ls="--", lw=1)
-    axes.set_ylabel("by the reference's")
-
-
-def _bars(
-    axes: Axes,
-    series: Sequence[tuple[str, Sequence[float]]],
-    labels: Sequence[str],
-    colours: Sequence[str],
-    shown: str,
-) -> None:
-    width = 0.8 / len(series)
-    for index, (name, heights) in enumerate(series):
-        at = [group + index * width for group in range(len(labels))]
-        bars = axes.bar(at, heights, width * 0.9, color=colours[index], label=name)
-        axes.bar_label(bars, [shown.format(height) for height in heights], fontsize=8)
-    middle = width * (len(series) - 1) / 2
-    axes.set_xticks([group + middle for group in range(len(labels))], labels)
-    axes.margins(y=0.15)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
-def _colours(judged: Sequence[Any], *, reference: bool) -> list[str]:
-    """Green for what may serve, red for what may not, in shades; grey for the reference."""
-    shades = {True: iter(_GREENS * 3), False: iter(_REDS * 3)}
-    own = [next(shades[one["may_serve"]]) for one in judged]
-    return [_PLAIN, *own] if reference else own
+def _latency(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None:
+    """Milliseconds a row, the reference first, a bar for each batch; all timed in turn."""
+    del gate
+    latencies = [one["measured"]["latency"] for one in judged]
+    series = {
+        f"{batch} row{'s' if int(batch) > 1 else ''} a run": [
+            latencies[0][batch]["reference_ms"] / int(batch),
+            *(latency[batch]["candidate_ms"] / int(batch) for latency in latencies),
+        ]
+        for batch in latencies[0]
+    }
+    _bars(axes, ["reference", *(one["name"] for one in judged)], series, "{:.3g}")
+    _colour(axes, [None, *judged])
+    axes.set_xlabel("ms a row (median)")
+
+
+def _costs(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None:
+    """Ratios to the reference; left of the line is better."""
+    del gate
+    kinds = {"memory": "memory_bytes", "start": "start_ms", "file": "file_bytes"}
+    series = {
+        shown: [
+            one["measured"][key] / max(one["measured"][f"reference_{key}"], 1e-9) for one in judged
+        ]
+        for shown, key in kinds.items()
+    }
+    _bars(axes, [one["name"] for one in judged], series, "{:.2f}")
+    _colour(axes, judged)
+    axes.axvline(1.0, color=_PLAIN, ls="--", lw=1)
+    axes.set_xlabel("by the reference's")
+
+
+def _bars(
+    axes: Axes, rows: Sequence[str], series: Mapping[str, Sequence[float]], shown: str
+) -> None:
+    """Horizontal bars: a group for each row, in it one for each series."""
+    height = 0.8 / len(series)
+    for index, (name, values) in enumerate(series.items()):
+        at = [row + (index - (len(series) - 1) / 2) * height for row in range(len(rows))]
+        bars = axes.barh(at, values, height * 0.9, color=_SERIES[index], label=name)
+        axes.bar_label(bars, [shown.format(value) for value in values], fontsize=8, padding=2)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.margins(x=0.12)
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def _colour(axes: Axes, judged: Sequence[Any]) -> None:
+    """Names in green where the candidate may serve, in red where not."""
+    for label, one in zip(axes.get_yticklabels(), judged, strict=True):
+        if one is not None:
+            label.set_color(_GOOD if one["may_serve"] else _BAD)
 
 
 def _nodes(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None:
@@ -127,8 +125,8 @@ def _svg(draw: Any, judged: Sequence[Any], gate: Mapping[str, Any]) -> str:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    rows = len(_sensitivity(judged[0])) if draw is _nodes else len(judged)
-    figure: Figure = Figure(figsize=(7.2, max(2.6, 1.2 + 0.28 * rows)), layout="constrained")
+    rows = len(_sensitivity(judged[0])) if draw is _nodes else 1.8 * (len(judged) + 1)
+    figure: Figure = Figure(figsize=(8.4, max(2.4, 1.0 + 0.26 * rows)), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)

@@ -17,7 +17,7 @@ from runners.optimize.optimization import Report
 from runners.optimize.trial import Candidate, Made, Trial
 from runners.tasks import load_task
 from turnout.catalog import Gate, Model
-from turnout.errors import ArtifactInvalid
+from turnout.errors import ArtifactInvalid, DataError
 
 _MAX_JUDGED = 20_000
 
@@ -77,7 +77,11 @@ def study(
     if not source.is_file():
         raise ArtifactInvalid(f"{folder} has no {FILE}; only ONNX models can be optimised")
     task = load_task(entry.task, folder)
-    samples = one_by_one(task.prepare(to_calibrate.tensors)) if _calibrated(chains) else []
+    samples = (
+        [task.prepare(one) for one in one_by_one(to_calibrate.tensors)]
+        if _calibrated(chains)
+        else []
+    )
     calibrating = Calibrating(samples, to_calibrate.digest())
     runner = entry.runner.model_dump(mode="json")
     report(f"reference on {len(to_judge)} inputs")
@@ -116,7 +120,15 @@ def study(
 
 
 def part(inputs: Inputs, rows: int) -> tuple[Inputs, Inputs]:
-    """Inputs to calibrate on, at most ``rows``, and inputs to judge on."""
+    """Inputs to calibrate on, at most ``rows``, and inputs to judge on.
+
+    Raises:
+        DataError: there are too few to part.
+    """
+    if inputs.independent < 2:
+        raise DataError(
+            f"{inputs.origin}: two inputs are the least, one to calibrate on and one to judge on"
+        )
     return halves(inputs, rows, _MAX_JUDGED)
 
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from services import building, store
 from services.model_commands import app as models_app
 from services.optimize_command import app
+from tests.runners.optimize.conftest import picture
 from tests.services.small_catalog import EASY
 from turnout.catalog import load
 from turnout.errors import ArtifactInvalid, ConfigError, DataError, TurnoutError, UnknownModel
@@ -154,6 +155,23 @@ def test_a_chain_that_cannot_be_read_is_refused(write: Any, text: str) -> None:
     done = optimize(write(), "--passes", text)
     assert isinstance(done.exception, ConfigError)
     assert "NAME:OPTION=VALUE" in str(done.exception)
+
+
+def test_one_picture_is_too_few_and_three_hundred_are_not_too_many(
+    write: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "some"
+    folder.mkdir()
+    (folder / "0.png").write_bytes(picture(0))
+    done = optimize(write(), "--inputs", folder, "--passes", "graph")
+    assert isinstance(done.exception, DataError)
+    assert "two inputs are the least" in str(done.exception)
+    for index in range(1, 600):
+        (folder / f"{index}.png").write_bytes(picture(index % 50))
+    passes = {"passes": ["graph", "int8"], "calibration": {"rows": 300}, "gate": EASY}
+    done = optimize(write(optimize=passes), "--inputs", folder, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["calibrated_on"]["inputs"] == 300
 
 
 def test_the_passes_are_listed() -> None:
