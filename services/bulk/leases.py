@@ -99,10 +99,11 @@ def claim(
         return None
     lost = row.lost + (row.state == "leased")
     portion = Portion(batch_id, row.first_row, row.rows, bytes(row.input), lost)
+    changed: dict[str, object] = {}
     if suspect(portion) and portion.rows > 1:
-        first, *others = cut(portion)
+        portion, *others = cut(portion)
         add(connection, others)
-        portion = first
+        changed = {"rows": portion.rows, "input": portion.input}
     connection.execute(
         update(portions)
         .where(portions.c.batch_id == batch_id, portions.c.first_row == row.first_row)
@@ -111,8 +112,7 @@ def claim(
             owner=owner,
             lease_until=now_s + lease_s,
             lost=lost,
-            rows=portion.rows,
-            input=portion.input,
+            **changed,
         )
     )
     return portion

@@ -180,3 +180,14 @@ def test_a_gateway_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None
     assert done.returncode == 2
     assert "no answer" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_model_that_cannot_load_is_said_before_anything_runs(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(FAKES.read_text().replace(
+        "scorer: {task: tabular, runner: {engine: fake}",
+        "scorer: {task: tabular, runner: {engine: fake, fail: load}"))  # fmt: skip
+    done = run(job(tmp_path, FRAUD, 10), tmp_path / "out.jsonl", "--catalog", str(broken))
+    assert done.returncode == 2
+    assert "the catalog says fail: load" in done.stderr
+    assert "Traceback" not in done.stderr

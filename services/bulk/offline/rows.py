@@ -58,9 +58,9 @@ class Rows:
         """
         self._plane.fleet.start()
         await self._plane.fleet.settled()
-        members = self._plane.fleet.members.values()
-        if all(member.broken is not None for member in members):
-            why = "; ".join(f"{member.name}: {member.broken}" for member in members)
+        fleet = self._plane.fleet
+        if not any(fleet.serves(name) for name in fleet.members):
+            why = "; ".join(f"{name}: {fleet.state(name).broken}" for name in fleet.members)
             raise ConfigError(f"no model for {self._endpoint} could be loaded: {why}")
 
     async def stop(self) -> None:
