@@ -31,7 +31,7 @@ def check_fit(name: str, runner: TensorRunner, task: TensorTask) -> None:
         why = error.problem
     except KeyError as error:
         why = f"it has no output named {error}"
-    except (ValueError, IndexError, TypeError) as error:
+    except (ValueError, IndexError, TypeError, AttributeError) as error:
         why = f"its outputs cannot be read: {type(error).__name__}: {error}"
     else:
         return
