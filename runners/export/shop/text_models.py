@@ -36,6 +36,8 @@ def train_embedder(
     left, right = (torch.from_numpy(grams.read(texts)["grams"]) for texts in pairs)
     table = torch.nn.Embedding(buckets + 1, width, padding_idx=0)
     torch.nn.init.normal_(table.weight, 0.0, 0.1)
+    with torch.no_grad():
+        table.weight[0] = 0.0  # padding never learns, so it must begin as nothing
     optimiser = torch.optim.Adam(table.parameters(), lr=_LEARNING_RATE)
     same = torch.arange(_BATCH)
     with _one_thread():
