@@ -247,6 +247,35 @@ class RouteApi:
         return calls.route(self.plane, ctx, body)
 
 
+class PipelineApi:
+    """``pipeline``: several routes behind one name."""
+
+    plane: "Plane"
+
+    @bentoml.api
+    async def pipeline(
+        self,
+        ctx: bentoml.Context,
+        name: str,
+        inputs: dict[str, Any],
+        parameters: Optional[dict[str, str]] = None,  # noqa: UP045
+        limit: Optional[int] = None,  # noqa: UP045
+        latency_class: Optional[str] = None,  # noqa: UP045
+        deadline_ms: Optional[float] = None,  # noqa: UP045
+    ) -> dict[str, Any]:
+        """Answer: the same body and answer as ``POST /v1/pipelines/NAME``."""
+        from services import calls
+
+        body = {
+            "inputs": inputs,
+            "parameters": parameters,
+            "limit": limit,
+            "latency_class": latency_class,
+            "deadline_ms": deadline_ms,
+        }
+        return await calls.pipeline(self.plane, ctx, name, body)
+
+
 API_OF: Mapping[Task, type] = {
     Task.CHAT: ChatApi,
     Task.IMAGE: ImageApi,

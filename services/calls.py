@@ -16,7 +16,7 @@ from services.protocols.chat_schema import chat_body
 from services.protocols.errors import status_of
 from services.protocols.native import Native
 from services.protocols.open_inference import check
-from turnout.errors import InvalidRequest, TurnoutError
+from turnout.errors import InvalidRequest, TurnoutError, UnknownRoute
 from turnout.types import Task, Tensors
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ async def score(
     try:
         rows = np.atleast_2d(np.asarray(features, dtype=np.float32))
     except (TypeError, ValueError) as error:
-        message = f"features must be n rows of 15 numbers: {error}"
+        message = f"features must be n rows of numbers: {error}"
         raise _Failed(InvalidRequest(message)) from None
     answer = await _infer(plane, ctx, Task.TABULAR, model, {"features": rows}, said)
     return {"probability": answer.tensors["probability"].tolist()}
@@ -121,6 +121,21 @@ def route(plane: Plane, ctx: bentoml.Context, body: dict[str, Any]) -> dict[str,
         return Native(plane).decide(body, _headers(ctx))
     except TurnoutError as error:
         raise _Failed(error) from None
+
+
+async def pipeline(
+    plane: Plane, ctx: bentoml.Context, name: str, body: dict[str, Any]
+) -> dict[str, Any]:
+    """See ``PipelineApi.pipeline``."""
+    from services.pipelines.endpoints import Endpoints, native_json
+
+    try:
+        if name not in plane.catalog.pipelines:
+            raise UnknownRoute(name, tuple(plane.catalog.pipelines))
+        composed = await Endpoints(plane).answer(name, body, _headers(ctx))
+    except TurnoutError as error:
+        raise _Failed(error) from None
+    return native_json(name, composed)
 
 
 def _numbers(name: str, value: object, dtype: type, axes: int) -> np.ndarray[Any, Any]:

@@ -14,7 +14,7 @@ from typing import Any, cast  # noqa: E402
 
 import bentoml  # noqa: E402
 
-from services.apis import API_OF, RouteApi  # noqa: E402
+from services.apis import API_OF, PipelineApi, RouteApi  # noqa: E402
 from services.base import Endpoint, TurnoutService, listening  # noqa: E402
 from services.bento_models import bento_models  # noqa: E402
 from services.models import make_service  # noqa: E402
@@ -38,7 +38,8 @@ def make_gateway(catalog: Catalog) -> TurnoutService:
         if model.placement == "process":
             body[f"process_{index}"] = bentoml.depends(make_service(catalog, name))
     tasks = dict.fromkeys(model.task for model in catalog.models.values())
-    inner = type("Gateway", (Endpoint, RouteApi, *(API_OF[task] for task in tasks)), body)
+    apis = [RouteApi, *([PipelineApi] if catalog.pipelines else ()), *(API_OF[t] for t in tasks)]
+    inner = type("Gateway", (Endpoint, *apis), body)
     decorate = bentoml.service(
         name=GATEWAY,
         service_class=TurnoutService,
