@@ -9,6 +9,15 @@ from typing import Annotated, Any
 import typer
 import yaml
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from runners.optimize.chain import Chain
@@ -54,14 +63,18 @@ def run(
         raise ConfigError("name a model of the catalog: turnout optimize MODEL")
     console = Console(stderr=True, highlight=False)
     chosen = [read_chain(text) for text in passes or ()]
-    with console.status(f"optimising {model}") as status:
+    with _progress(console) as progress:
+        bar = progress.add_task(f"optimising {model}", total=None)
 
         def report(line: str) -> None:
-            status.update(line)
+            progress.update(bar, description=escape(line))
             if not console.is_terminal:
                 console.print(line, soft_wrap=True, markup=False)
 
-        result = optimize(load(catalog), model, report, inputs, chosen)
+        def stepped(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        result = optimize(load(catalog), model, report, inputs, chosen, stepped)
     if as_json:
         said = dict(result.report) | {"path": str(result.path), "may_serve": result.may_serve}
         typer.echo(json.dumps(said, indent=1, default=list))
@@ -69,6 +82,19 @@ def run(
         _show(result, Console(highlight=False))
     if not result.may_serve:
         raise typer.Exit(1)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
 
 
 def read_chain(text: str) -> Chain:

@@ -57,6 +57,7 @@ def optimize(
     report: Report,
     inputs: Path | None = None,
     passes: Sequence[Chain] = (),
+    stepped: Callable[[int, int], None] = lambda done, total: None,
 ) -> Result:
     """Optimise one model of a catalog and store what came of it.
 
@@ -70,6 +71,7 @@ def optimize(
         report: told what happens, one line each.
         inputs: folder or file to calibrate and judge on, one half each; the entry's own if None.
         passes: chains to try instead of what the catalog says.
+        stepped: told how many steps are done, of how many.
 
     Raises:
         UnknownModel, ConfigError, DataError, ArtifactInvalid: each with the way out.
@@ -86,7 +88,7 @@ def optimize(
     try:
         base = building.find(artifact.base) or building.ensure_one(artifact.base, report)
         parts = part(read_inputs(entry.task, place, report), rows)
-        found = study(name, entry, base, chains, parts, gate, report)
+        found = study(name, entry, base, chains, parts, gate, report, stepped)
         return _keep(found, artifact, base, chains, parts, declared)
     except OSError as error:
         raise ArtifactInvalid(building.explain(error, "turnout optimize")) from error

@@ -6,10 +6,10 @@ The reference is the artefact as its recipe (or its address) gave it, under the 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from runners.optimize.chain import FILE, Calibrating, Chain, run_chain
 from runners.optimize.inputs import Inputs, halves, one_by_one
@@ -19,6 +19,7 @@ from runners.tasks import load_task
 from turnout.catalog import Gate, Model
 from turnout.errors import ArtifactInvalid, DataError
 
+Stepped: TypeAlias = Callable[[int, int], None]
 _MAX_JUDGED = 20_000
 
 
@@ -57,6 +58,7 @@ def study(
     parts: tuple[Inputs, Inputs],
     gate: Gate,
     report: Report,
+    stepped: Stepped = lambda done, total: None,
 ) -> Study:
     """Make and judge every candidate.
 
@@ -68,6 +70,7 @@ def study(
         parts: inputs to calibrate on and inputs to judge on, nothing in both.
         gate: the tolerance.
         report: told what happens, one line each.
+        stepped: told how many steps are done, of how many.
 
     Raises:
         ArtifactInvalid: the reference cannot run on the inputs, or a named pass can't do it.
@@ -85,7 +88,9 @@ def study(
     calibrating = Calibrating(samples, to_calibrate.digest())
     runner = entry.runner.model_dump(mode="json")
     report(f"reference on {len(to_judge)} inputs")
+    steps = _Steps(2 + sum(len(chain) + 1 for chain in chains), stepped)
     trial = Trial(name, entry, folder, task, to_judge, gate)
+    steps.take(1)
     with tempfile.TemporaryDirectory() as scratch:
         made: dict[str, Made] = {}
         for chain in chains:
@@ -99,11 +104,15 @@ def study(
                     raise
                 report(f"{shown}: {error}")
                 made[shown] = Made((), None, None, str(error))
+                steps.take(len(chain) + 1)
                 continue
+            steps.take(len(chain))
             report(f"{shown}: judging")
             made[shown] = trial.judged(stages, Path(scratch) / str(len(made)))
+            steps.take(1)
         report("timing all of them in turn")
         candidates = trial.measured(made)
+        steps.take(1)
     return Study(
         name,
         entry,
@@ -117,6 +126,20 @@ def study(
         },
         candidates,
     )
+
+
+class _Steps:
+    """Counts what is done."""
+
+    def __init__(self, total: int, stepped: Stepped) -> None:
+        self._done = 0
+        self._total = total
+        self._stepped = stepped
+        stepped(0, total)
+
+    def take(self, count: int) -> None:
+        self._done += count
+        self._stepped(self._done, self._total)
 
 
 def part(inputs: Inputs, rows: int) -> tuple[Inputs, Inputs]:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from services import building, store
 from services.model_commands import app as models_app
 from services.optimize_command import app
+from services.optimizing import optimize as run_optimize
 from tests.runners.optimize.conftest import picture
 from tests.services.small_catalog import EASY
 from turnout.catalog import load
@@ -186,3 +187,19 @@ def test_the_same_files_under_another_tag_are_not_built_twice(write: Any) -> Non
     assert artifact is not None
     built = building.ensure_one(artifact, lambda line: None)
     assert building.find(artifact.model_copy(update={"tag": "other"})) == built
+
+
+def test_progress_is_told_step_by_step(write: Any, pictures: Path) -> None:
+    steps: list[tuple[int, int]] = []
+    found = run_optimize(
+        load(write()),
+        "small",
+        lambda line: None,
+        pictures,
+        [[("graph", {})], [("graph", {}), ("int8", {})]],
+        lambda done, total: steps.append((done, total)),
+    )
+    assert [one.name for one in found.study.candidates] == ["graph", "graph + int8"]
+    assert steps[0] == (0, 7)
+    assert steps[-1] == (7, 7)
+    assert [done for done, _ in steps] == sorted({done for done, _ in steps})
