@@ -8,7 +8,7 @@ export BENTOML_DO_NOT_TRACK := True
 export TOKENIZERS_PARALLELISM := false
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup fleet serve test test-gpu check fix bench bench-fraud bench-router bench-generation bench-coldstart bench-optimize bench-bulk build clean
+.PHONY: help setup fleet serve test test-gpu check fix bench bench-fraud bench-router bench-generation bench-coldstart bench-optimize bench-bulk bench-fleet build clean
 
 help:  ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -59,7 +59,7 @@ fix: $(INSTALLED)  ## Fix what can be fixed by machine
 bench-coldstart: setup  ## Process start to first correct answer, against torch
 	$(BIN)/python -m benchmarks.coldstart --variants --json benchmarks/results/coldstart.json $(if $(IMAGE),--image $(IMAGE)) $(if $(IMAGES),--images $(IMAGES))
 
-bench: bench-fraud bench-router bench-generation bench-coldstart bench-optimize bench-bulk  ## Every benchmark
+bench: bench-fraud bench-router bench-generation bench-coldstart bench-optimize bench-bulk bench-fleet  ## Every benchmark
 
 bench-fraud: setup  ## Card transactions at 1,000/s, the knee, CPU beside a bare ASGI handler
 	$(BIN)/python -m benchmarks.fraud --knee --bare --json benchmarks/results/fraud.json
@@ -69,6 +69,9 @@ bench-bulk: setup  ## Batches: rows a second beside direct calls, and 20 times k
 
 bench-router: setup  ## Routing quality on recorded outcomes: make bench-router DATA=DIR
 	$(BIN)/python -m benchmarks.router --data $(DATA) --json benchmarks/results/router.json
+
+bench-fleet: fleet  ## The shop's models in one process under a third of their memory, beside LRU and processes
+	$(BIN)/python -m benchmarks.fleet --fault --json benchmarks/results/fleet.json
 
 bench-optimize: setup  ## Passes and their gate over the default models: IMAGES=labelled folder
 	$(BIN)/python -m benchmarks.optimize --json benchmarks/results/optimize.json $(if $(IMAGES),--images $(IMAGES))
