@@ -32,12 +32,14 @@ from services.http import (
     send_reply,
     until_gone,
 )
+from services.operator import check_operator
 from services.plane import Plane
 from services.protocols import errors, options
 from services.protocols.native import Native
 from services.protocols.open_inference import OpenInference
 from services.protocols.openai import OpenAI
-from turnout.errors import Overloaded
+from services.protocols.repository import Repository
+from turnout.errors import Forbidden, Overloaded
 from turnout.types import Task
 
 App = Callable[[Scope, Receive, Send], Any]
@@ -45,6 +47,7 @@ App = Callable[[Scope, Receive, Send], Any]
 _MODEL = re.compile(
     r"^/v2/models/(?P<name>[^/]+)(?:/versions/[^/]+)?(?:/(?P<verb>infer|ready|config))?$"
 )
+_REPOSITORY = re.compile(r"^/v2/repository/models/(?P<name>[^/]+)/(?P<verb>load|unload|pin)$")
 _DECISION = "/v1/decisions/"
 _PIPELINE = "/v1/pipelines/"
 
@@ -91,6 +94,12 @@ class FrontDoor:
             return
         door = self._door
         if route.short is None or door is None:
+            if route.operator:
+                try:
+                    check_operator(scope)
+                except Forbidden as error:
+                    await send_reply(send, route.on_error(error))
+                    return
             with suppress(ClientGone):
                 await self._answer(route, scope, receive, send)
             return
@@ -168,6 +177,10 @@ class FrontDoor:
             return Route(
                 partial(native.no_pipeline, name=path.removeprefix(_PIPELINE)), errors.native
             )
+        if method == "POST" and (asked := _REPOSITORY.match(path)):
+            handler = getattr(Repository(oip.plane), asked["verb"])
+            handler = partial(handler, name=asked["name"])
+            return Route(handler, errors.open_inference, operator=True)
         match = _MODEL.match(path)
         if match is None:
             bulk = self._bulk()
@@ -200,6 +213,8 @@ class FrontDoor:
         plane = self._plane()
         if plane is None:
             return
+        if self._open not in plane.adopted:
+            plane.adopted.append(self._open)
         openai, oip, native = OpenAI(plane), OpenInference(plane), Native(plane)
         self._oip, self._native = oip, native
         self._limit_bytes = plane.catalog.gateway.max_body
@@ -210,6 +225,10 @@ class FrontDoor:
             ("POST", "/v1/chat/completions"): Route(openai.chat, errors.openai, watch=True),
             ("POST", "/v1/embeddings"): Route(openai.embeddings, errors.openai, watch=True),
             ("GET", "/v1/models"): Route(openai.models, errors.openai),
+            ("POST", "/v2/repository/index"): Route(Repository(plane).index, errors.open_inference),
+            ("POST", "/v1/catalog/reload"): Route(
+                Repository(plane).reload, errors.native, operator=True
+            ),
             ("GET", "/v2"): Route(oip.server, errors.open_inference),
             ("GET", "/v2/health/live"): Route(oip.live, errors.open_inference),
             ("GET", "/v2/health/ready"): Route(oip.ready, errors.open_inference),

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from routing.latency import Busy, ModelLatency
 from routing.router import ModelState
@@ -26,6 +27,7 @@ from turnout.types import Task
 logger = logging.getLogger("turnout.fleet")
 
 _LOAD_GUESS_S = 5.0
+_FORGET_S = 1.0
 
 
 @dataclass(slots=True)
@@ -108,6 +110,7 @@ class Fleet:
         for name, model in catalog.models.items():
             self.members[name] = self._member(name, model)
         self._starting: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def _member(self, name: str, model: Model) -> Member:
         known = self._prior(name, model)
@@ -141,6 +144,56 @@ class Fleet:
         """The latency model of every member, by name."""
         return {name: member.latency for name, member in self.members.items()}
 
+    def adopt(self, catalog: Catalog) -> None:
+        """Take over a changed catalog: models come, change and go; the others stay as they are.
+
+        Work under way on a model that changes or goes is finished there.
+        """
+        self._catalog = catalog
+        classes = catalog.classes.values()
+        self.pool.retune(
+            catalog.gateway.budgets,
+            {entry.priority: 1e3 / entry.deadline_ms for entry in classes},
+        )
+        arriving: list[str] = []
+        for name, model in catalog.models.items():
+            old = self.members.get(name)
+            if old is not None and old.model == model:
+                continue
+            if old is not None:
+                self._leave(old)
+            member = self.members[name] = self._member(name, model)
+            if member.slot is None:
+                self._hold(self._reach(member))
+            else:
+                member.tried = True
+                arriving.append(name)
+        for name in [name for name in self.members if name not in catalog.models]:
+            self._leave(self.members[name])
+            self._hold(self._forget(name, self.members[name]))
+        self._hold(self.pool.fill(arriving))
+
+    def _leave(self, member: Member) -> None:
+        """Let a member go once what it has accepted is finished."""
+        if member.slot is None:
+            self._hold(member.backend.stop())
+        else:
+            self._hold(self.pool.retire(member.slot))
+
+    async def _forget(self, name: str, member: Member) -> None:
+        """Drop a member when nobody can still account for an answer of its."""
+        slot = member.slot
+        while slot is not None and slot.in_flight:
+            await asyncio.sleep(_FORGET_S)
+        await asyncio.sleep(_FORGET_S)
+        if self.members.get(name) is member and name not in self._catalog.models:
+            del self.members[name]
+
+    def _hold(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def start(self) -> None:
         """Begin to load every model, the most urgent first; returns at once."""
         self._starting = asyncio.get_running_loop().create_task(self._start_all())
@@ -155,6 +208,9 @@ class Fleet:
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(
             *(member.backend.stop() for member in self.members.values()), return_exceptions=True
         )

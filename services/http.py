@@ -73,6 +73,7 @@ class Route:
         streams: the handler reads the body itself, from ``Http.pieces``, and sets its limit.
         short: class of a request that names none, where answering takes well under a millisecond:
             the door counts these. None elsewhere.
+        operator: only an operator may ask for it.
     """
 
     handler: Handler
@@ -80,6 +81,7 @@ class Route:
     watch: bool = field(default=False)
     streams: bool = field(default=False)
     short: str | None = field(default=None)
+    operator: bool = field(default=False)
 
 
 def json_reply(value: object, status: int = 200, headers: Headers | None = None) -> Reply:

@@ -77,6 +77,35 @@ def list_models(
     Console().print(table)
 
 
+Url = Annotated[str, typer.Option(help="The running gateway.", envvar="TURNOUT_URL")]
+_HERE = "http://127.0.0.1:3000"
+
+
+@app.command("load")
+def load_model(model: str, url: Url = _HERE) -> None:
+    """Load a model of a running gateway now."""
+    running.operate(url, f"/v2/repository/models/{model}/load")
+    typer.echo(f"{model}: loaded")
+
+
+@app.command()
+def unload(model: str, url: Url = _HERE) -> None:
+    """Unload a model once what it has accepted is finished; it stays so until it is loaded."""
+    running.operate(url, f"/v2/repository/models/{model}/unload")
+    typer.echo(f"{model}: unloaded")
+
+
+@app.command()
+def pin(
+    model: str,
+    url: Url = _HERE,
+    off: Annotated[bool, typer.Option("--off", help="Let it be evicted again.")] = False,
+) -> None:
+    """Load a model of a running gateway and never evict it."""
+    running.operate(url, f"/v2/repository/models/{model}/pin", {"pinned": not off})
+    typer.echo(f"{model}: {'may be evicted' if off else 'pinned'}")
+
+
 @app.command()
 def verify(as_json: Json = False) -> None:
     """Check every file in the store against its recorded hash."""

@@ -88,16 +88,30 @@ class Plane:
         self.metrics = metrics
         self.log = log
         self.clock = clock
-        self.decider = Decider(catalog, fleet.latencies, judge, seed or os.urandom(16))
-        self._attempts = Attempts(catalog, fleet, clock)
-        self._ledger = Ledger(catalog, fleet, self.decider, metrics, log, clock, routers)
-        self._cascade = Cascade(catalog, self.decider, self._attempts, clock)
+        self._seed = seed or os.urandom(16)
         self.routers = routers
         self._shadow = Shadow(lambda: routers.shadow if routers else None, self._shadowed)
         self.draining = False
         self.peers: Peers | None = None
         self._id_prefix = f"req-{os.urandom(6).hex()}"
         self._id_count = itertools.count()
+        self.adopted: list[Callable[[], None]] = []
+        self.adopt(catalog, judge)
+
+    def adopt(self, catalog: Catalog, judge: Judge) -> None:
+        """Decide over this catalog from now on; requests under way end as they began.
+
+        What was learned of each model's latency stays; knobs and stickiness begin anew.
+        """
+        self.catalog = catalog
+        self.decider = Decider(catalog, self.fleet.latencies, judge, self._seed)
+        self._attempts = Attempts(catalog, self.fleet, self.clock)
+        self._ledger = Ledger(
+            catalog, self.fleet, self.decider, self.metrics, self.log, self.clock, self.routers
+        )
+        self._cascade = Cascade(catalog, self.decider, self._attempts, self.clock)
+        for told in self.adopted:
+            told()
 
     def new_id(self) -> str:
         """An id for a request: unique over processes and restarts."""

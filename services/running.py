@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import httpx
 
+from services.operator import TOKEN
 from turnout.errors import DataError
 
 _TIMEOUT_S = 10.0
@@ -31,3 +33,26 @@ def models(url: str) -> list[dict[str, Any]]:
             f"{url} does not answer as a Turnout gateway: {type(error).__name__}: {error}"
         ) from error
     return [row for row in found if "state" in row]  # routes have none
+
+
+def operate(url: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Ask a gateway to do something for its operator.
+
+    The token of ``TURNOUT_ADMIN_TOKEN``, where it is set, goes with it.
+
+    Raises:
+        DataError: nothing answers there, or it refuses; with its words.
+    """
+    token = os.environ.get(TOKEN)
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    try:
+        reply = httpx.post(url.rstrip("/") + path, json=body or {}, headers=headers, timeout=300.0)
+        said = reply.json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        raise DataError(
+            f"{url} does not answer as a Turnout gateway: {type(error).__name__}: {error}"
+        ) from error
+    if reply.status_code != 200:
+        problem = said.get("error", said) if isinstance(said, dict) else said
+        raise DataError(problem["message"] if isinstance(problem, dict) else str(problem))
+    return said

@@ -3,7 +3,7 @@
     TurnoutError
     ├─ InvalidRequest          the request itself is wrong                 (4xx)
     │  ├─ UnknownModel · UnknownRoute · UnknownClass
-    │  └─ PayloadTooLarge
+    │  └─ PayloadTooLarge · Forbidden
     ├─ CapacityError           right request, wrong moment: try again
     │  └─ QueueFull · DeadlineUnreachable · OverMemoryBudget · Overloaded · Draining
     ├─ RunnerError             a model could not load or run
@@ -86,6 +86,12 @@ class PayloadTooLarge(InvalidRequest):
     def __init__(self, limit_bytes: int) -> None:
         super().__init__(f"the request body is larger than the limit of {limit_bytes} bytes")
         self.limit_bytes = limit_bytes
+
+
+class Forbidden(InvalidRequest):
+    """Only an operator may do this."""
+
+    code = "forbidden"
 
 
 class CapacityError(TurnoutError):

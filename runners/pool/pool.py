@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -37,6 +38,7 @@ logger = logging.getLogger("turnout.pool")
 
 _TICK_S = 0.2
 _LEAK_TICKS = 10
+_CLOSING_S = 0.002
 _RETRY_S, _MAX_RETRY_S = 10.0, 600.0
 _UNBOUNDED_LANES = 8
 _MEASURED_LOADS = 2
@@ -102,6 +104,7 @@ class Pool:
         self._running: list[_Job] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._released = asyncio.Event()
+        self._retiring: set[Slot] = set()
         self._ticking: asyncio.Task[None] | None = None
         self._count = 0
         self._own = 0
@@ -120,11 +123,28 @@ class Pool:
         if slot.why_not is not None:
             slot.retry_s = float("inf")
 
-    async def remove(self, name: str) -> None:
-        """Let a model go for good, once what it has accepted is finished."""
-        slot = self.slots.pop(name)
-        self._cancel(slot, LoadFailed(name, "was removed from the catalog"))
-        await self._close(slot)
+    async def retire(self, slot: Slot) -> None:
+        """Let a model go for good; a new one of its name may come at once.
+
+        Who waits for it or runs on it is served first.
+        """
+        if self.slots.get(slot.name) is slot:
+            del self.slots[slot.name]
+        self._retiring.add(slot)
+        try:
+            while slot.in_flight:
+                self._released.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._released.wait(), _TICK_S)
+            slot.pinned, slot.parked = False, True
+            await self._close(slot)
+        finally:
+            self._retiring.discard(slot)
+
+    def retune(self, budgets: Mapping[str, int], urgency: Mapping[int, float]) -> None:
+        """Go by other budgets and deadlines from now on."""
+        self.budgets.update(budgets)
+        self._urgency = dict(urgency)
 
     def start(self) -> None:
         """Begin to watch the budget and what grows."""
@@ -140,7 +160,8 @@ class Pool:
         pending = [task for task in self._tasks if not task.done()]
         await asyncio.gather(*pending, return_exceptions=True)
         await asyncio.gather(
-            *(self._close(slot) for slot in self.slots.values()), return_exceptions=True
+            *(self._close(slot) for slot in (*self.slots.values(), *self._retiring)),
+            return_exceptions=True,
         )
         self.loader.shutdown(wait=False)
 
@@ -166,6 +187,20 @@ class Pool:
         if loading is not None:
             await asyncio.wait([loading.done])
         await self._close(slot)
+
+    async def pin(self, name: str, pinned: bool) -> None:
+        """Load a model and never evict it, or let it be evicted again.
+
+        Raises:
+            LoadFailed: it cannot be loaded.
+            OverMemoryBudget: it can never fit beside what is pinned.
+        """
+        slot = self.slots[name]
+        if pinned and (never := self._never_fits(slot)):
+            raise OverMemoryBudget(f"model {name!r} {never}", retry_after_s=60.0)
+        slot.pinned = pinned
+        if pinned:
+            await self.load(name, priority=0)
 
     async def acquire(
         self, slot: Slot, priority: int, deadline_s: float
@@ -347,6 +382,8 @@ class Pool:
     async def _run(self, job: _Job) -> None:
         slot = job.slot
         try:
+            while slot.state is State.CLOSING:
+                await asyncio.sleep(_CLOSING_S)
             await self._make_room(job)
             await self._load(slot)
         except asyncio.CancelledError:
@@ -399,10 +436,11 @@ class Pool:
         return going if self.worth(slot) > least_gain * lost else None
 
     async def _evict(self, names: Iterable[str]) -> None:
-        going = [self.slots[name] for name in names]
-        for slot in going:
+        # Taken out at once: a request that comes before they are closed must not find them.
+        going = [(self.slots[name], self._detach(self.slots[name])) for name in names]
+        for slot, _ in going:
             slot.evictions += 1
-        await asyncio.gather(*(self._close(slot) for slot in going))
+        await asyncio.gather(*(self._shut(slot, inner) for slot, inner in going))
 
     async def _load(self, slot: Slot) -> None:
         slot.state, slot.loading_since_s = State.LOADING, self.clock()
@@ -415,7 +453,7 @@ class Pool:
         slot.loads += 1
         if measures and len(self._running) == 1:
             self._measured(slot, await self._settled_bytes() - before)
-        if self.slots.get(slot.name) is not slot:
+        if self.slots.get(slot.name) is not slot and slot not in self._retiring:
             await inner.stop()
             raise LoadFailed(slot.name, "was removed from the catalog")
         slot.inner, slot.state = inner, State.RESIDENT
@@ -436,10 +474,18 @@ class Pool:
             slot.measured = True
 
     async def _close(self, slot: Slot) -> None:
+        await self._shut(slot, self._detach(slot))
+
+    def _detach(self, slot: Slot) -> TensorBackend | TextBackend | None:
         inner, slot.inner = slot.inner, None
+        if inner is not None:
+            slot.state = State.CLOSING
+        return inner
+
+    async def _shut(self, slot: Slot, inner: TensorBackend | TextBackend | None) -> None:
+        """Free what was detached, once what it has accepted is finished."""
         if inner is None:
             return
-        slot.state = State.CLOSING
         active = inner.active
         try:
             await inner.stop()

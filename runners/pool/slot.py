@@ -41,7 +41,7 @@ class Footprint:
     extra_bytes: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Slot:
     """One model of the pool.
 

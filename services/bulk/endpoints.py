@@ -66,10 +66,14 @@ class PlaneEndpoints:
     """``Endpoints`` over one plane."""
 
     def __init__(self, plane: Plane) -> None:
-        self._catalog = plane.catalog
+        self._plane = plane
         self._openai = OpenAI(plane)
         self._oip = OpenInference(plane)
         self._header = _least_urgent(plane.catalog).encode()
+
+    @property
+    def _catalog(self) -> Catalog:
+        return self._plane.catalog
 
     def check(self, url: str) -> None:
         """See ``Endpoints.check``."""

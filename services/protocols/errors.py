@@ -18,6 +18,8 @@ _STATUS = {
     "unknown_model": 404,
     "unknown_route": 404,
     "payload_too_large": 413,
+    "forbidden": 403,
+    "catalog_invalid": 422,
     "queue_full": 429,
     "deadline_unreachable": 503,
     "over_memory_budget": 503,

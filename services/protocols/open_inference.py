@@ -28,7 +28,7 @@ class OpenInference:
     """Adapter over one plane."""
 
     def __init__(self, plane: Plane) -> None:
-        self._plane = plane
+        self._plane = self.plane = plane
         self._tasks = {name: route.task for name, route in plane.catalog.routes.items()} | {
             name: model.task for name, model in plane.catalog.models.items()
         }
@@ -62,7 +62,7 @@ class OpenInference:
     async def server(self, http: Http) -> Reply:
         """``GET /v2``."""
         del http
-        extensions = ["binary_tensor_data"]
+        extensions = ["binary_tensor_data", "model_repository"]
         return json_reply(
             {"name": "turnout", "version": version("turnout"), "extensions": extensions}
         )

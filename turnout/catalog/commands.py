@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from turnout.catalog.reading import json_schema, load
-from turnout.errors import CatalogInvalid
+from turnout.errors import CatalogInvalid, DataError
 
 app = typer.Typer(no_args_is_help=True, help="Check catalogs and export their schema.")
 
@@ -48,3 +49,28 @@ def schema(out: Annotated[Path | None, typer.Option(help="Write it to this file.
     else:
         out.write_text(json_schema(), encoding="utf-8")
         typer.echo(f"wrote {out}")
+
+
+@app.command()
+def reload(
+    url: Annotated[
+        str, typer.Option(help="The running gateway.", envvar="TURNOUT_URL")
+    ] = "http://127.0.0.1:3000",
+) -> None:
+    """Let a running gateway serve what its catalog's file says now.
+
+    A catalog with problems is refused with them, and the old one stays.
+    """
+    import httpx
+
+    token = os.environ.get("TURNOUT_ADMIN_TOKEN")
+    headers = {"authorization": f"Bearer {token}"} if token else {}
+    try:
+        reply = httpx.post(url.rstrip("/") + "/v1/catalog/reload", headers=headers, timeout=60.0)
+        said = reply.json()
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        raise DataError(f"{url} does not answer as a Turnout gateway: {error}") from error
+    if reply.status_code != 200:
+        raise DataError(said["error"]["message"])
+    for what in ("added", "changed", "removed"):
+        typer.echo(f"{what}: {', '.join(said[what]) or 'none'}")

@@ -167,7 +167,7 @@ async def test_what_an_operator_unloads_stays_so_until_it_is_loaded() -> None:
     await rig.pool.load("a")
     await rig.ask("a")
     assert rig.models["a"].starts == 2
-    await rig.pool.remove("a")
+    await rig.pool.retire(rig.pool.slots["a"])
     assert not rig.machine.loaded
     await rig.pool.stop()
 
