@@ -14,7 +14,7 @@ from runners.export.shop.precision import to_int8
 from runners.export.shop.reviews import reviews
 from turnout.errors import ArtifactInvalid
 
-_LEAST_COSINE = 0.95
+_LEAST_COSINE = 0.98
 _COMPARED = 64
 
 
@@ -23,7 +23,7 @@ def build(options: Options, out: Path, report: Report) -> Origin:
 
     Raises:
         ArtifactInvalid: the mean cosine between its vectors and those of the fp32 model, over
-            reviews, is under 0.95.
+            reviews, is under 0.98.
     """
     origin = build_fp32(options, out, report)
     path = out / "model.onnx"

@@ -16,7 +16,11 @@ def to_int8(path: Path, operators: tuple[str, ...] = ("MatMul", "Gather")) -> No
     logging.root.setLevel(logging.ERROR)
     try:
         quantize_dynamic(
-            wide, path, op_types_to_quantize=list(operators), weight_type=QuantType.QInt8
+            wide,
+            path,
+            op_types_to_quantize=list(operators),
+            weight_type=QuantType.QInt8,
+            per_channel=True,  # one scale a column: MiniLM's cosine to fp32 is .99, without it .95
         )
     finally:
         logging.root.setLevel(level)
