@@ -2,9 +2,11 @@
 
     python -m benchmarks.generation --json benchmarks/results/generation.json
 
-The reference is ``transformers.generate`` on the same machine in the same run, one request after
-another, greedy, the same prompts and lengths. Models are the catalog's chat models (built by
-``make setup``), each through its backend as a service calls it.
+The reference is ``transformers.generate`` on the same machine in the same run, before and after
+everything else, one request after another, greedy. Models are the chat models of
+``benchmarks/generation.yaml``, each through its backend as a service calls it. No prompt is used
+twice with one engine, for an engine does not read a prompt twice; what all prompts begin with (the
+model's system prompt) it does have from the second one on, as in a service.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ import argparse
 import asyncio
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.provenance import save
+from benchmarks.servers import PROJECT
 from runners.engines import make
 from runners.engines.threads import sleep_when_idle
 from runners.generation import LocalText
@@ -26,16 +30,38 @@ from services.store import resolve
 from turnout.catalog import Model, load
 from turnout.types import Generation, Message, Task
 
-_STREAMS = (1, 4, 8)
+TARGETS = {"speedup_of_8": 2.5, "speedup_of_1": 1.8, "realtime_ratio": 2.0}
 _FAR_S = 1e9
-_SUBJECTS = ("the sea", "bees", "iron", "Rome", "chess", "the moon", "salt", "trains")
-PROMPTS = [f"Tell me three facts about {subject}." for subject in _SUBJECTS]
+_TOPICS = """
+the sea, bees, iron, Rome, chess, the moon, salt, trains; glass, rivers, tea, Mars; owls, bread,
+copper, wind; snow, horses, paper, Kyoto, ants; silk, whales, clocks, maize, Peru; cats
+"""
+_GROUPS = [
+    [f"Tell me three facts about {topic.strip()}." for topic in group.split(",")]
+    for group in _TOPICS.split(";")
+]
+EIGHT, FOUR, ONE, ALONE, BESIDE, FIRST = _GROUPS
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One answer.
+
+    Attributes:
+        tokens: what was written.
+        first_s: seconds to the first of them.
+        last_s: seconds to the last.
+    """
+
+    tokens: list[int]
+    first_s: float
+    last_s: float
 
 
 def main() -> None:
     """Measure and print."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--catalog", type=Path, default=Path("catalog/default.yaml"))
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    arguments.add_argument("--catalog", type=Path, default=PROJECT / "benchmarks/generation.yaml")
     arguments.add_argument("--tokens", type=int, default=48, help="written by each request")
     arguments.add_argument("--threads", type=int, default=2)
     arguments.add_argument("--json", type=Path)
@@ -45,20 +71,28 @@ def main() -> None:
         for name, model in load(given.catalog).models.items()
         if model.task is Task.CHAT and model.artifact is not None
     }
-    transformers = next(f for m, f in models.values() if m.runner.engine == "deepspeed")
-    result: dict[str, Any] = {"tokens": given.tokens, "threads": given.threads}
-    result["transformers"] = reference(transformers, given.tokens, given.threads)
-    print("transformers, one after another:", result["transformers"])
-    for name, (model, folder) in models.items():
-        result[name] = asyncio.run(measure(name, model, folder, given.tokens, given.threads))
-        rate = result["transformers"]["tokens_per_s"]
-        result[name]["speedup_of_8"] = round(result[name]["8"]["tokens_per_s"] / rate, 2)
-        print(f"{name} ({model.runner.engine}):", result[name])
+    folder = next(f for m, f in models.values() if m.runner.engine == "deepspeed")
+    before = reference(folder, given.tokens, given.threads)
+    print("transformers, one after another:", _said(before))
+    measured = {
+        name: asyncio.run(measure(name, model, folder, given.tokens, given.threads))
+        for name, (model, folder) in models.items()
+    }
+    after = reference(folder, given.tokens, given.threads)
+    print("transformers, one after another:", _said(after))
+    result = {
+        "tokens": given.tokens,
+        "threads": given.threads,
+        "targets": TARGETS,
+        "transformers": {"before": _said(before), "after": _said(after)},
+    } | {name: _compared(found, before, after) for name, found in measured.items()}
+    for name in models:
+        print(name, result[name])
     save(given.json, result)
 
 
-def reference(folder: Path, tokens: int, threads: int) -> Mapping[str, float]:
-    """Plain ``transformers.generate`` over the prompts, one after another."""
+def reference(folder: Path, tokens: int, threads: int) -> list[Written]:
+    """Plain ``transformers.generate`` over the eight prompts, one after another."""
     sleep_when_idle()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -66,10 +100,8 @@ def reference(folder: Path, tokens: int, threads: int) -> Mapping[str, float]:
     torch.set_num_threads(threads)
     model: Any = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    written, began_s, firsts_s = 0, 0.0, []
-    for index, prompt in enumerate([PROMPTS[0], *PROMPTS]):
-        if index == 1:  # the first one warms up
-            written, began_s, firsts_s = 0, time.monotonic(), []
+    answers: list[Written] = []
+    for prompt in [*FIRST, *EIGHT]:  # the first one warms up
         asked: Any = tokenizer.apply_chat_template(
             [{"role": "user", "content": prompt}],
             add_generation_prompt=True,
@@ -77,23 +109,21 @@ def reference(folder: Path, tokens: int, threads: int) -> Mapping[str, float]:
             return_dict=True,
         )
         size = asked["input_ids"].shape[1]
-        with torch.inference_mode():
-            answer = model.generate(**asked, max_new_tokens=tokens, do_sample=False)
-            written += answer.shape[1] - size
-    rate = written / (time.monotonic() - began_s)
-    for prompt in PROMPTS[:3]:
-        asked = tokenizer(prompt, return_tensors="pt")
         start_s = time.monotonic()
         with torch.inference_mode():
             model.generate(**asked, max_new_tokens=1, do_sample=False)
-        firsts_s.append(time.monotonic() - start_s)
-    return {"tokens_per_s": round(rate, 1), "ttft_ms": _ms(firsts_s)}
+            first_s = time.monotonic() - start_s
+            start_s = time.monotonic()
+            answer = model.generate(**asked, max_new_tokens=tokens, do_sample=False)
+        took_s = time.monotonic() - start_s
+        answers.append(Written(answer[0, size:].tolist(), first_s, took_s))
+    return answers[len(FIRST) :]
 
 
 async def measure(
     name: str, model: Model, folder: Path, tokens: int, threads: int
 ) -> dict[str, Any]:
-    """Throughput at each number of streams, and a real-time request beside bulk ones."""
+    """Answers at each number of streams, and of real-time requests alone and beside bulk ones."""
     runner = model.runner.model_copy(update={"max_sequences": 9, "threads": threads})
     wide = model.model_copy(update={"runner": runner})
 
@@ -103,49 +133,77 @@ async def measure(
     backend = LocalText(name, make_text)
     await backend.start()
     active = backend.active
-    result: dict[str, Any] = {}
+    result: dict[str, Any] = {"engine": model.runner.engine}
     if active is not None:
-        result["precision"] = active.precision
-        result["load_s"] = round(active.load_s, 2)
-    await _write(backend, PROMPTS[0], tokens, 0)
-    for streams in _STREAMS:
-        start_s = time.monotonic()
-        runs = await asyncio.gather(
-            *(_write(backend, prompt, tokens, 1) for prompt in PROMPTS[:streams])
-        )
-        took_s = time.monotonic() - start_s
-        result[str(streams)] = {
-            "tokens_per_s": round(sum(count for count, _ in runs) / took_s, 1),
-            "ttft_ms": _ms([first_s for _, first_s in runs]),
-        }
-    result["realtime_ttft_ms"] = await _beside_bulk(backend)
+        result |= {"precision": active.precision, "load_s": round(active.load_s, 2)}
+    await _write(backend, FIRST[0], tokens, 0)
+    result["1"] = [await _write(backend, prompt, tokens, 1) for prompt in ONE]
+    for prompts in (FOUR, EIGHT):
+        together = (_write(backend, prompt, tokens, 1) for prompt in prompts)
+        result[str(len(prompts))] = list(await asyncio.gather(*together))
+    result["alone"] = [await _write(backend, prompt, 1, 0) for prompt in ALONE]
+    result["beside"] = await _beside_bulk(backend)
     await backend.stop()
     return result
 
 
-async def _beside_bulk(backend: LocalText) -> Mapping[str, float]:
-    """Time to first token of a priority 0 request, alone and beside 8 running bulk streams."""
-    alone = [(await _write(backend, prompt, 1, 0))[1] for prompt in PROMPTS[:5]]
-    bulk = [asyncio.create_task(_write(backend, prompt, 400, 2)) for prompt in PROMPTS]
-    while backend.load_now().running < len(PROMPTS) and not all(task.done() for task in bulk):
+async def _beside_bulk(backend: LocalText) -> list[Written]:
+    """Real-time requests beside 8 running bulk streams."""
+    bulk = [asyncio.create_task(_write(backend, f"{prompt} Go on.", 400, 2)) for prompt in EIGHT]
+    while backend.load_now().running < len(bulk) and not all(task.done() for task in bulk):
         await asyncio.sleep(0.01)
-    beside = [(await _write(backend, prompt, 1, 0))[1] for prompt in PROMPTS[:5]]
+    beside = [await _write(backend, prompt, 1, 0) for prompt in BESIDE]
     for task in bulk:
         task.cancel()
     await asyncio.gather(*bulk, return_exceptions=True)
-    return {"alone": _ms(alone), "beside_8_bulk": _ms(beside)}
+    return beside
 
 
-async def _write(backend: LocalText, prompt: str, tokens: int, priority: int) -> tuple[int, float]:
-    """Tokens written, and seconds to the first of them."""
+async def _write(backend: LocalText, prompt: str, tokens: int, priority: int) -> Written:
     generation = Generation((Message("user", prompt),), max_tokens=tokens)
     start_s = time.monotonic()
     first_s = 0.0
-    count = 0
+    written: list[int] = []
     async for piece in backend.generate(generation, Ticket(prompt, priority, _FAR_S)):
         first_s = first_s or time.monotonic() - start_s
-        count += len(piece.token_ids)
-    return count, first_s
+        written += piece.token_ids
+    return Written(written, first_s, time.monotonic() - start_s)
+
+
+def _compared(
+    found: dict[str, Any], before: Sequence[Written], after: Sequence[Written]
+) -> dict[str, Any]:
+    """An engine's numbers, beside the reference's mean rate of before and after."""
+    plain = statistics.mean(_rate_in_turn(each) for each in (before, after))
+    result = {key: found[key] for key in ("engine", "precision", "load_s") if key in found}
+    rates = {"1": _rate_in_turn(found["1"])} | {
+        key: sum(len(one.tokens) for one in found[key]) / max(one.last_s for one in found[key])
+        for key in ("4", "8")
+    }
+    alone, beside = (_ms([one.first_s for one in found[key]]) for key in ("alone", "beside"))
+    return result | {
+        "tokens_per_s": {key: round(rate, 1) for key, rate in rates.items()},
+        "speedup_of_1": round(rates["1"] / plain, 2),
+        "speedup_of_8": round(rates["8"] / plain, 2),
+        "realtime_ttft_ms": {"alone": alone, "beside_8_bulk": beside},
+        "realtime_ratio": round(beside / alone, 2),
+        "answers_as_the_reference": sum(
+            ours.tokens == theirs.tokens[: len(ours.tokens)]
+            for ours, theirs in zip(found["8"], before, strict=True)
+        ),
+    }
+
+
+def _rate_in_turn(answers: Sequence[Written]) -> float:
+    """Tokens a second of answers written one after another."""
+    return sum(len(one.tokens) for one in answers) / sum(one.last_s for one in answers)
+
+
+def _said(answers: Sequence[Written]) -> dict[str, float]:
+    return {
+        "tokens_per_s": round(_rate_in_turn(answers), 1),
+        "ttft_ms": _ms([one.first_s for one in answers]),
+    }
 
 
 def _ms(seconds: Sequence[float]) -> float:
