@@ -6,21 +6,18 @@ a process of its own; the others run inside it or elsewhere.
 
 from __future__ import annotations
 
-from services.start_order import GATEWAY, give_way
+from typing import Any, cast
 
-give_way()
+import bentoml
 
-from typing import Any, cast  # noqa: E402
-
-import bentoml  # noqa: E402
-
-from services.apis import API_OF, PipelineApi, RouteApi  # noqa: E402
-from services.base import Endpoint, TurnoutService, listening  # noqa: E402
-from services.bento_models import bento_models  # noqa: E402
-from services.models import make_service  # noqa: E402
-from turnout.catalog import Catalog, load  # noqa: E402
-from turnout.catalog.shares import share_of_worker  # noqa: E402
-from turnout.settings import from_environment  # noqa: E402
+from services.apis import API_OF, PipelineApi, RouteApi
+from services.base import Endpoint, TurnoutService, listening
+from services.bento_models import bento_models
+from services.models import make_service
+from services.start_order import GATEWAY, after_the_gateway
+from turnout.catalog import Catalog, load
+from turnout.catalog.shares import share_of_worker
+from turnout.settings import from_environment
 
 _LONG_S = 24 * 3600
 
@@ -36,7 +33,8 @@ def make_gateway(catalog: Catalog) -> TurnoutService:
     body |= bento_models([m for m in catalog.models.values() if m.placement == "inline"])
     for index, (name, model) in enumerate(catalog.models.items()):
         if model.placement == "process":
-            body[f"process_{index}"] = bentoml.depends(make_service(catalog, name))
+            later = after_the_gateway()
+            body[f"process_{index}"] = bentoml.depends(make_service(catalog, name, later))
     tasks = dict.fromkeys(model.task for model in catalog.models.values())
     apis = [RouteApi, *([PipelineApi] if catalog.pipelines else ()), *(API_OF[t] for t in tasks)]
     inner = type("Gateway", (Endpoint, *apis), body)

@@ -6,6 +6,7 @@ the gateway; the gateway runs models of placement ``process`` through the same s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, cast
 
@@ -58,10 +59,17 @@ def narrowed(catalog: Catalog, name: str) -> Catalog:
     )  # fmt: skip
 
 
-def make_service(catalog: Catalog, name: str) -> TurnoutService:
+def make_service(
+    catalog: Catalog, name: str, environment: Mapping[str, str] | None = None
+) -> TurnoutService:
     """The Bento service of one model of a catalog.
 
     Its adaptive settings (batch and queue limits, memory, concurrency) come from the catalog.
+
+    Args:
+        catalog: the catalog.
+        name: of the model.
+        environment: further variables of its processes.
     """
     model = catalog.models[name]
     body: dict[str, Any] = {"catalog": narrowed(catalog, name), "__module__": __name__}
@@ -74,6 +82,7 @@ def make_service(catalog: Catalog, name: str) -> TurnoutService:
         workers=1,
         http=listening(),
         traffic={"timeout": _LONG_S},
+        envs=[{"name": key, "value": value} for key, value in (environment or {}).items()],
         # A dependency's client is closed after 100 requests while others are in flight
         # unless these are out of reach.
         runner_connection={"max_requests": 10**9, "max_age": 1e9},

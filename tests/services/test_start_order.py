@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
-from services.start_order import give_way
+from services.start_order import after_the_gateway, give_way
 
 MODEL = ["worker.py", ".", "--service-name", "turnout-llm", "--worker-id", "1"]
 GATEWAY = ["worker.py", ".", "--service-name", "turnout", "--worker-id", "1"]
@@ -89,6 +93,40 @@ def test_where_no_gateway_starts_beside_it_nothing_is_waited_for(
     arguments: list[str], runners: dict[str, str]
 ) -> None:
     assert not give_way(arguments, {"BENTOML_RUNNER_MAP": json.dumps(runners)})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first"),
+    [
+        (["/usr/bin/bentoml", "serve", "."], True),
+        (["/usr/bin/bentoml", "build"], False),
+        (["/usr/bin/pytest", "serve"], False),
+    ],
+)
+def test_only_a_served_model_is_told_to_give_way(arguments: list[str], first: bool) -> None:
+    told = after_the_gateway(arguments, {"PYTHONPATH": "/mine"})
+    assert bool(told) == first
+    if first:
+        folder, mine = told["PYTHONPATH"].split(os.pathsep)
+        assert (Path(folder) / "sitecustomize.py").is_file()
+        assert mine == "/mine"
+
+
+def test_the_hook_leaves_no_trace_and_lets_the_systems_own_run(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.theirs = True\n")
+    told = after_the_gateway(["bentoml", "serve"], {"PYTHONPATH": str(tmp_path)})
+    look = (
+        "import os, sys; print(sys.theirs, os.environ['PYTHONPATH'], sys.path.count(sys.argv[1]))"
+    )
+    folder = told["PYTHONPATH"].split(os.pathsep)[0]
+    said = subprocess.run(
+        [sys.executable, "-c", look, folder],
+        env=os.environ | told,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.split() == ["True", str(tmp_path), "0"]
 
 
 def test_a_gateway_that_is_gone_does_not_hold_it_up() -> None:

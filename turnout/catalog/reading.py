@@ -14,6 +14,8 @@ from turnout.catalog.schema import Catalog
 from turnout.errors import CatalogInvalid
 
 Path_ = tuple[str, ...]
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's where it is built in: a tenth of the time, at every start."""
 
 
 def load(path: Path) -> Catalog:
@@ -36,8 +38,8 @@ def parse(text: str, name: str) -> Catalog:
         CatalogInvalid: as ``load``.
     """
     try:
-        root = cast("yaml.Node | None", yaml.compose(text, Loader=yaml.SafeLoader))  # pyright: ignore[reportUnknownMemberType]
-        data = yaml.safe_load(text)
+        root = cast("yaml.Node | None", yaml.compose(text, Loader=_LOADER))  # pyright: ignore[reportUnknownMemberType]
+        data = yaml.load(text, Loader=_LOADER)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1

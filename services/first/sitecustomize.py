@@ -1,0 +1,36 @@
+"""Run by Python in a model's process before anything is imported; see ``services.start_order``.
+
+Its folder stands first in that process's PYTHONPATH. It takes itself out of the way again, for
+processes that are started from there, and for a ``sitecustomize`` that belongs to the system.
+"""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+_HERE = str(Path(__file__).parent)
+
+
+def _step_aside() -> None:
+    sys.path[:] = [path for path in sys.path if path != _HERE]
+    left = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path != _HERE]
+    os.environ["PYTHONPATH"] = os.pathsep.join(left)
+    sys.modules.pop("sitecustomize", None)
+    try:
+        importlib.import_module("sitecustomize")
+    except ModuleNotFoundError as error:
+        if error.name != "sitecustomize":
+            raise
+
+
+def _give_way() -> None:
+    sys.path.insert(0, str(Path(_HERE).parents[1]))
+    from services.start_order import give_way
+
+    sys.path.pop(0)
+    give_way(sys.orig_argv, os.environ)
+
+
+_give_way()
+_step_aside()
