@@ -73,6 +73,9 @@ def compose(catalog: Catalog, settings: Settings, metrics: Metrics | None = None
         came_up=metrics.came_up,
         prior=Profiles.read().prior,
     )
+    for name, member in fleet.members.items():
+        beside = member.model.placement == "process" and service_name(name) in addresses
+        member.measured_apart = beside
     chats = any(model.task is Task.CHAT for model in catalog.models.values())
     routers = _routers(catalog, settings) if chats else None
     return Plane(

@@ -46,6 +46,7 @@ class Member:
         broken: why it could not be reached at start; a pooled model's reason is its slot's.
         ready: set once a request need not wait for it here (the pool lets requests wait itself).
         tried: whether its first load is over, or was left for later for want of room.
+        measured_apart: whether it runs beside this process, in one that measures its own load.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Member:
     started_s: float | None = None
     prior: str = "catalog"
     tried: bool = False
+    measured_apart: bool = False
 
 
 MakeBackend = Callable[[str, Model, RunTimes], TensorBackend | TextBackend]

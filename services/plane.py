@@ -192,7 +192,8 @@ class Plane:
         """Bring the metrics up to date: what has ended, and each model's load now."""
         self.metrics.flush()
         for name, member in self.fleet.members.items():
-            self.metrics.loaded(name, member.backend.load_now())
+            if not member.measured_apart:
+                self.metrics.loaded(name, member.backend.load_now())
         if self.routers is not None:
             self.metrics.on_trial(self.routers.share)
         for name, control in self.decider.controls.items():
