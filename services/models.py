@@ -53,9 +53,13 @@ def narrowed(catalog: Catalog, name: str) -> Catalog:
         routes[f"{name}-route"] = Route(
             task=model.task, candidates=(name,), latency_class=latency_class
         )
+    gateway = catalog.gateway
+    if model.placement == "process":
+        # The budget is the gateway's own, for its inline models; this process has one model.
+        gateway = gateway.model_copy(update={"memory_budget": None})
     return catalog.model_copy(
         update={"models": {name: model.model_copy(update={"placement": placement})},
-                "routes": routes, "pipelines": {}}
+                "routes": routes, "pipelines": {}, "gateway": gateway}
     )  # fmt: skip
 
 
