@@ -60,6 +60,10 @@ def train(
         table = read_outcomes(outcomes)
         if models:
             table = table.only([name.strip() for name in models.split(",") if name.strip()])
+        if len(table.models) < 2:
+            raise DataError(
+                f"only {table.models[0]!r} was scored; a router chooses between at least two models"
+            )
         table = table.sample(limit, seed)
         encoder = load_router(DEFAULT_ROUTER).encoder
         origin = "trained on " + ", ".join(path.name for path in outcomes)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from routing.quality.cold_start import ColdStart
 from routing.quality.encoder import Encoder
+from routing.quality.factors import Factors
 from routing.quality.forest import Forest
 from routing.quality.heads import Calibration, Heads
 from routing.quality.kernel import KernelHeads, Landmarks
@@ -21,7 +22,7 @@ Arrays = dict[str, NDArray[Any]]
 
 def pack_encoder(encoder: Encoder) -> Arrays:
     """Arrays of an encoder; words joined by newlines as bytes."""
-    return {
+    arrays: Arrays = {
         "words": np.frombuffer("\n".join(encoder.index).encode(), dtype=np.uint8),
         "vectors": encoder.vectors,
         "scale": encoder.scale,
@@ -30,11 +31,48 @@ def pack_encoder(encoder: Encoder) -> Arrays:
         "mean": encoder.mean,
         "inverse_std": encoder.inverse_std,
     }
+    if (factors := encoder.factors) is not None:
+        arrays |= _pack_landmarks("factor", factors.landmarks) | {
+            "factor_mean": factors.mean,
+            "factor_inverse_std": factors.inverse_std,
+            "factor_weights": factors.weights,
+            "factor_bias": factors.bias,
+            "factor_leading": np.array(factors.leading),
+        }
+    return arrays
+
+
+def _pack_landmarks(prefix: str, landmarks: Landmarks) -> Arrays:
+    return {
+        f"{prefix}_form": landmarks.form.astype(np.float16),
+        f"{prefix}_meaning": landmarks.meaning.astype(np.float16),
+        f"{prefix}_emphasis": np.array(landmarks.emphasis, dtype=np.float32),
+        f"{prefix}_width": np.array(landmarks.width, dtype=np.float32),
+    }
+
+
+def _unpack_landmarks(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Landmarks:
+    return Landmarks.at(
+        arrays[f"{prefix}_form"].astype(np.float32),
+        arrays[f"{prefix}_meaning"].astype(np.float32),
+        arrays[f"{prefix}_emphasis"].tolist(),
+        arrays[f"{prefix}_width"].tolist(),
+    )
 
 
 def unpack_encoder(arrays: Mapping[str, NDArray[Any]]) -> Encoder:
     """The encoder of ``pack_encoder``. Raises KeyError for a missing array."""
     words = arrays["words"].tobytes().decode().split("\n")
+    factors = None
+    if "factor_bias" in arrays:
+        factors = Factors(
+            mean=arrays["factor_mean"],
+            inverse_std=arrays["factor_inverse_std"],
+            landmarks=_unpack_landmarks("factor", arrays),
+            weights=arrays["factor_weights"],
+            bias=arrays["factor_bias"],
+            leading=tuple(arrays["factor_leading"].tolist()),
+        )
     return Encoder(
         index={word: row for row, word in enumerate(words)},
         vectors=arrays["vectors"],
@@ -43,30 +81,28 @@ def unpack_encoder(arrays: Mapping[str, NDArray[Any]]) -> Encoder:
         idf=arrays["idf"].astype(np.float32),
         mean=arrays["mean"],
         inverse_std=arrays["inverse_std"],
+        factors=factors,
     )
 
 
 def pack_heads(heads: Heads, cold: ColdStart, novelty: Novelty) -> Arrays:
     """Arrays of everything that is not the encoder."""
-    kernel, half = heads.kernel, np.float16
+    kernel = heads.kernel
     arrays: Arrays = {
         "base_rate": heads.base_rate,
         "weights": np.array(heads.weights, dtype=np.float32),
         "calibration": np.stack(
             [heads.fast.slope, heads.fast.shift, heads.full.slope, heads.full.shift]
         ),
-        "kernel_form": kernel.landmarks.form.astype(half),
-        "kernel_meaning": kernel.landmarks.meaning.astype(half),
-        "kernel_emphasis": np.array(kernel.landmarks.emphasis, dtype=np.float32),
-        "kernel_width": np.array(kernel.landmarks.width, dtype=np.float32),
         "kernel_weights": kernel.weights,
+        "kernel_factors": kernel.factor_weights,
         "kernel_bias": kernel.bias,
         "cold_weights": cold.weights,
         "cold_bias": np.array(cold.bias, dtype=np.float32),
         "cold_grid_prior": cold.grid_prior,
         "cold_grid_ability": cold.grid_ability,
         "novelty_usual": np.array(novelty.usual, dtype=np.float32),
-    }
+    } | _pack_landmarks("kernel", kernel.landmarks)
     if (forest := heads.forest) is not None:
         arrays |= {f"forest_{name}": getattr(forest, name) for name in _FOREST}
         arrays["forest_depth"] = np.array(forest.depth)
@@ -90,7 +126,6 @@ _FOREST = (
 
 def unpack_heads(arrays: Mapping[str, NDArray[Any]], models: Sequence[str]) -> Heads:
     """The heads of ``pack_heads``. Raises KeyError for a missing array."""
-    single = np.float32
     forest = terms = None
     if "forest_depth" in arrays:
         trees = {name: arrays[f"forest_{name}"] for name in _FOREST}
@@ -103,13 +138,9 @@ def unpack_heads(arrays: Mapping[str, NDArray[Any]], models: Sequence[str]) -> H
         models=tuple(models),
         base_rate=arrays["base_rate"],
         kernel=KernelHeads(
-            Landmarks.at(
-                arrays["kernel_form"].astype(single),
-                arrays["kernel_meaning"].astype(single),
-                arrays["kernel_emphasis"].tolist(),
-                arrays["kernel_width"].tolist(),
-            ),
-            arrays["kernel_weights"].astype(single),
+            _unpack_landmarks("kernel", arrays),
+            arrays["kernel_weights"],
+            arrays["kernel_factors"],
             arrays["kernel_bias"],
         ),
         forest=forest,

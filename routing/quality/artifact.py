@@ -1,7 +1,7 @@
 """A router on disk: ``router.json`` beside two archives of plain arrays, hashed, never pickled.
 
     router.json   format, origin, licences, model names, feature names, SHA-256 of the archives
-    encoder.npz   words, vectors, rarity, idf, means
+    encoder.npz   words, vectors, rarity, idf, means, pretrained factors
     heads.npz     weights of every head, cold start, novelty
 
 This is the only module of ``routing.quality`` that touches files.
@@ -28,11 +28,12 @@ from routing.quality.archive import (
     unpack_encoder,
     unpack_heads,
 )
+from routing.quality.encoder import Encoder
 from routing.quality.learned import LearnedQuality
 from routing.quality.novelty import Novelty
 from turnout.errors import ArtifactInvalid
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 _WAY_OUT: Final = (
     "train it again with `turnout router train`, or point to routing/default_router, "
     "the router that ships with Turnout"
@@ -59,6 +60,20 @@ def load_router(directory: str | Path) -> LearnedQuality:
         )
     except KeyError as error:
         raise _invalid(folder, f"has no {error.args[0]!r}") from None
+
+
+def load_encoder(directory: str | Path) -> Encoder:
+    """The encoder of a router alone; its heads may be of another format.
+
+    Raises:
+        ArtifactInvalid: the archive is missing or corrupt.
+    """
+    folder = Path(directory)
+    try:
+        with np.load(folder / "encoder.npz", allow_pickle=False) as archive:
+            return unpack_encoder({key: archive[key] for key in archive.files})
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise _invalid(folder, f"encoder.npz cannot be read ({error})") from None
 
 
 def save_router(router: LearnedQuality, directory: str | Path, card: Mapping[str, Any]) -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from routing.quality.encoder import Encoded
+
 Floats = NDArray[np.float32]
 
 
@@ -21,7 +23,7 @@ class ColdStart:
     """Difficulty of a prompt, and what it means for a model of known average.
 
     Attributes:
-        weights: shape (d,), difficulty in log-odds from ``Encoded.dense``.
+        weights: shape (d + k,), difficulty in log-odds from ``Encoded.dense`` and ``factors``.
         bias: added to the difficulty.
         grid_prior: shape (g,), rising: priors for which the ability is tabled.
         grid_ability: shape (g,), the ability of each, in log-odds.
@@ -32,9 +34,13 @@ class ColdStart:
     grid_prior: Floats
     grid_ability: Floats
 
-    def difficulty(self, dense: Floats) -> float:
+    def contributions(self, encoded: Encoded) -> Floats:
+        """What each dense feature, then each factor, adds to the difficulty, shape (d + k,)."""
+        return np.concatenate((encoded.dense, encoded.factors)) * self.weights
+
+    def difficulty(self, encoded: Encoded) -> float:
         """Difficulty of an encoded prompt in log-odds; 0 is typical, higher is harder."""
-        return float(dense @ self.weights) + self.bias
+        return float(self.contributions(encoded).sum()) + self.bias
 
     def score(self, prior: float, difficulty: float) -> float:
         """Log-odds of a good answer from a model with this prior."""

@@ -6,6 +6,7 @@
                      → meaning (static word vectors of stem ┘
                        and options, averaged)
                      → terms (words and word pairs, tf-idf) ─→ term ids and values
+    form, wording, meaning → factors (k,): what the pretrained pool found easy
 
 The word vectors are a sentence encoder's vectors of single words, reduced to few dimensions
 (Model2Vec's idea, github.com/MinishLab/model2vec), averaged with weights that fall with a
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from routing.features import text
 from routing.features.text import Reading, hand_made, read
+from routing.quality.factors import Factors, standardise
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -35,6 +37,7 @@ PAIR_BUCKETS: Final = 1 << 15
 RARE: Final = 9.0
 VERY_RARE: Final = 10.0
 FREQUENT: Final = 5.0
+NEAR: Final = 48
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 _PAIR_SHIFT: Final = np.uint64(64 - 15)
 WORDING: Final = (
@@ -65,13 +68,16 @@ class Encoded:
     """One prompt in numbers.
 
     Attributes:
-        dense: shape (d,): form and wording standardised, meaning scaled as a whole.
+        dense: shape (d,): form and wording standardised, meaning scaled as a whole, the leading
+            ``NEAR`` dimensions of stem and options first: likeness looks at these alone.
+        factors: shape (k,), from ``Encoder.factors``; empty where there are none.
         term_ids: shape (t,), distinct terms; empty when terms were not asked for.
         term_values: shape (t,), their tf-idf, of Euclidean length 1.
         known_share: share of the prompt's words the encoder knows.
     """
 
     dense: Floats
+    factors: Floats
     term_ids: Ints
     term_values: Floats
     known_share: float
@@ -89,6 +95,7 @@ class Encoder:
         idf: shape (terms,).
         mean: shape (d,), of the training prompts.
         inverse_std: shape (d,).
+        factors: pretrained on a pool of models; None in an encoder that has no pool behind it.
     """
 
     index: Mapping[str, int]
@@ -98,11 +105,22 @@ class Encoder:
     idf: Floats
     mean: Floats
     inverse_std: Floats
+    factors: Factors | None = None
+
+    @property
+    def n_factors(self) -> int:
+        """How many factors the pretrained pool gives."""
+        return 0 if self.factors is None else len(self.factors.bias)
 
     @property
     def n_form(self) -> int:
         """How many of the dense features are of form and wording; the rest is meaning."""
         return len(text.NAMES) + len(WORDING)
+
+    @property
+    def n_kernel(self) -> int:
+        """How many of the leading dense features likeness looks at."""
+        return self.n_form + 2 * min(NEAR, len(self.scale))
 
     @property
     def unknown_column(self) -> int:
@@ -118,44 +136,50 @@ class Encoder:
     def dense_names(self) -> tuple[str, ...]:
         """A name for each position of ``Encoded.dense``."""
         k = range(len(self.scale))
-        stem, options = (f"stem_meaning_{i}" for i in k), (f"option_meaning_{i}" for i in k)
-        return (*text.NAMES, *WORDING, *stem, *options)
+        stem, options = [f"stem_meaning_{i}" for i in k], [f"option_meaning_{i}" for i in k]
+        meaning = (*stem[:NEAR], *options[:NEAR], *stem[NEAR:], *options[NEAR:])
+        return (*text.NAMES, *WORDING, *meaning)
 
     def encode(self, prompt: str, *, terms: bool = True) -> Encoded:
         """Encode one prompt; without ``terms`` it costs less."""
         reading = read(prompt)
         ids, known = self.word_ids(reading)
-        dense = np.subtract(self.raw(reading, ids), self.mean, dtype=np.float32) * self.inverse_std
-        np.clip(dense, -4.0, 4.0, out=dense)
+        raw = self.raw(reading, ids)
+        dense = standardise(raw, self.mean, self.inverse_std)
+        factors = self.scale[:0] if self.factors is None else self.factors.of(raw)
         term_ids, values = self.terms(ids) if terms else (ids[:0], self.scale[:0])
-        return Encoded(dense, term_ids, values, known)
+        return Encoded(dense, factors, term_ids, values, known)
 
     def raw(self, reading: Reading, ids: Ints) -> Floats:
         """Form, wording and meaning before standardisation, shape (d,)."""
-        size = len(self.index)
-        is_known = ids < size
-        known = ids[is_known]
-        n_parts = 1 + len(reading.options)
+        form = hand_made(reading)
         wording = np.zeros(len(WORDING), dtype=np.float32)
+        is_known = ids < len(self.index)
+        known = ids[is_known]
         wording[9] = 1.0 - len(known) / (len(ids) + 1.0)
         if not len(known):
-            nothing = np.zeros(2 * len(self.scale), dtype=np.float32)
-            return np.concatenate((hand_made(reading), wording, nothing))
-        part = np.repeat(np.arange(n_parts), (reading.stem_words, *reading.option_words))[is_known]
+            return np.concatenate((form, wording, np.zeros(2 * len(self.scale), dtype=np.float32)))
         rarity = self.rarity[known]
         in_stem = int(np.count_nonzero(is_known[: reading.stem_words]))
         _rarity_features(rarity, in_stem, known, wording)
         weight = _weight_of(rarity)
-        by_part = np.zeros((n_parts, len(known)), dtype=np.float32)
-        by_part[part, np.arange(len(known))] = weight
-        sums = (by_part @ self.vectors[known].astype(np.float32)) * self.scale
-        totals = by_part.sum(axis=1) + 1e-6
-        stem = sums[0] / totals[0]
-        options = sums[1:].sum(axis=0) / max(float(totals[1:].sum()), 1e-6)
-        if n_parts > 1:
+        vectors = self.vectors[known].astype(np.float32)
+        if not reading.options:
+            stem = (weight @ vectors) * self.scale / (weight.sum() + 1e-6)
+            options = np.zeros_like(stem)
+        else:
+            n_parts = 1 + len(reading.options)
+            part = np.repeat(np.arange(n_parts), (reading.stem_words, *reading.option_words))
+            by_part = np.zeros((n_parts, len(known)), dtype=np.float32)
+            by_part[part[is_known], np.arange(len(known))] = weight
+            sums = (by_part @ vectors) * self.scale
+            totals = by_part.sum(axis=1)
+            stem = sums[0] / (totals[0] + 1e-6)
+            options = sums[1:].sum(axis=0) / max(float(totals[1:].sum()), 1e-6)
             _likeness_features(sums[1:], stem, wording)
         wording[18] = math.sqrt(stem @ stem)
-        return np.concatenate((hand_made(reading), wording, stem, options))
+        near = (stem[:NEAR], options[:NEAR])
+        return np.concatenate((form, wording, *near, stem[NEAR:], options[NEAR:]))
 
     def word_ids(self, reading: Reading) -> tuple[Ints, float]:
         """Rows of known words; unknown words get a bucket behind the vocabulary."""

@@ -49,17 +49,18 @@ def explain(router: LearnedQuality, prompt: str, models: Sequence[ModelPrior]) -
     """
     encoded = router.encoder.encode(prompt)
     cold, split = router.cold_start, router.encoder.n_form
-    parts = encoded.dense * cold.weights
+    parts, meaning = cold.contributions(encoded), slice(split, len(encoded.dense))
     named = [
         Contribution(name, float(part))
         for name, part in zip(router.encoder.dense_names[:split], parts[:split], strict=True)
     ]
-    named.append(Contribution("subject_matter", float(parts[split:].sum())))
+    named.append(Contribution("subject_matter", float(parts[meaning].sum())))
+    named.append(Contribution("like_what_the_pool_failed", float(parts[meaning.stop :].sum())))
     named.sort(key=lambda item: -abs(item.difficulty))
     p_good = router.predict(prompt, models, fast=False)
     rows = router.heads.rows()
     return Explanation(
-        difficulty=cold.difficulty(encoded.dense),
+        difficulty=cold.difficulty(encoded),
         contributions=tuple(named),
         trust=router.novelty.trust(encoded),
         p_good={model.name: float(p) for model, p in zip(models, p_good, strict=True)},

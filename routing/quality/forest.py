@@ -19,7 +19,7 @@ class Forest:
     of steps.
 
     Attributes:
-        feature: shape (nodes,), the dense feature a node looks at.
+        feature: shape (nodes,), the feature a node looks at: dense ones, then factors.
         threshold: shape (nodes,); values up to it go left.
         left: shape (nodes,), row of the left child.
         right: shape (nodes,), row of the right child.
@@ -42,11 +42,11 @@ class Forest:
     loadings: Floats
     bias: Floats
 
-    def estimate(self, dense: Floats) -> Floats:
+    def estimate(self, features: Floats) -> Floats:
         """P(good) of every model before calibration, shape (m,)."""
         node = self.roots
         for _ in range(self.depth):
-            goes_left = dense[self.feature[node]] <= self.threshold[node]
+            goes_left = features[self.feature[node]] <= self.threshold[node]
             node = np.where(goes_left, self.left[node], self.right[node])
         sums = np.bincount(self.factor, self.value[node], minlength=len(self.loadings))
         return sums.astype(np.float32) @ self.loadings + self.bias

@@ -46,9 +46,9 @@ class Heads:
         kernel: used by both tiers.
         forest: only the fuller tier; None where there were too few outcomes.
         terms: only the fuller tier; None where there were too few outcomes.
-        weights: of kernel, forest and terms in the fuller tier. They may add up to more than 1:
-            an average of estimates varies too little, and what is missing is taken from the base
-            rate. One stretch for all models keeps the order of their differences, the gains.
+        weights: of the deviations of kernel, forest and terms from the base rate in the fuller
+            tier. They may add up to more than 1: an average of estimates varies too little. They
+            are the same for all models, which keeps the order of their differences, the gains.
         fast: calibration of the real-time tier.
         full: calibration of the fuller tier.
     """
@@ -68,13 +68,14 @@ class Heads:
 
     def scores(self, encoded: Encoded, *, fast: bool) -> Floats:
         """Calibrated log-odds of a good answer from every head, shape (m,), float32."""
-        estimate = self.kernel.estimate(encoded.dense)
+        estimate = self.kernel.estimate(encoded.dense, encoded.factors)
         if fast:
             return self.fast.scores(estimate)
         rest = np.float32(1.0 - sum(self.weights))
         estimate = self.base_rate * rest + estimate * np.float32(self.weights[0])
         if self.forest is not None:
-            estimate += self.weights[1] * self.forest.estimate(encoded.dense)
+            known = np.concatenate((encoded.dense, encoded.factors))
+            estimate += self.weights[1] * self.forest.estimate(known)
         if self.terms is not None:
             estimate += self.weights[2] * self.terms.estimate(encoded)
         return self.full.scores(estimate.astype(np.float32))

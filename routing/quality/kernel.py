@@ -57,13 +57,13 @@ class Landmarks:
         """Likeness of a prompt to every landmark under every kernel.
 
         Args:
-            dense: shape (f + g,), of one prompt.
+            dense: shape (f + g or more,), of one prompt; the rest is not looked at.
 
         Returns:
             shape (kernels * k,), float32, in (0, 1].
         """
         split = self.form.shape[1]
-        a, b = dense[:split], dense[split:]
+        a, b = dense[:split], dense[split : split + self.meaning.shape[1]]
         form = self.form_squares - 2.0 * (self.form @ a) + a @ a
         meaning = self.meaning_squares - 2.0 * (self.meaning @ b) + b @ b
         parts = [
@@ -75,18 +75,22 @@ class Landmarks:
 
 @dataclass(frozen=True, slots=True)
 class KernelHeads:
-    """One kernel regression per model.
+    """One regression per model on likeness and on the pretrained factors.
 
     Attributes:
         landmarks: shared by all models.
         weights: shape (kernels * k, m).
+        factor_weights: shape (factors, m).
         bias: shape (m,), the estimate far from every landmark.
     """
 
     landmarks: Landmarks
     weights: Floats
+    factor_weights: Floats
     bias: Floats
 
-    def estimate(self, dense: Floats) -> Floats:
+    def estimate(self, dense: Floats, factors: Floats) -> Floats:
         """P(good) of every model before calibration, shape (m,)."""
-        return self.landmarks.likeness(dense) @ self.weights + self.bias
+        likeness = self.landmarks.likeness(dense)
+        linear = factors @ self.factor_weights
+        return (likeness @ self.weights + linear + self.bias).astype(np.float32, copy=False)

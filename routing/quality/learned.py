@@ -47,7 +47,7 @@ class LearnedQuality:
         rows = self.heads.rows()
         known = [_row(model, rows) for model in models]
         head_scores = self.heads.scores(encoded, fast=fast)
-        difficulty = self.cold_start.difficulty(encoded.dense)
+        difficulty = self.cold_start.difficulty(encoded)
         trust = self.novelty.trust(encoded)
         scores = np.empty(len(models), dtype=np.float32)
         for i, (model, row) in enumerate(zip(models, known, strict=True)):

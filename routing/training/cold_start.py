@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from routing.quality.cold_start import ColdStart
+from routing.training.kernel import FACTOR_SCALE
 
 Floats = NDArray[np.float32]
 MAX_OUTCOMES: Final = 60_000
@@ -19,14 +20,19 @@ RIDGE: Final = 0.02
 
 
 def fit_cold_start(
-    dense: Floats, score: NDArray[np.float64], ability_of: list[int], seed: int
+    features: Floats,
+    score: NDArray[np.float64],
+    ability_of: list[int],
+    n_factors: int,
+    seed: int,
 ) -> ColdStart:
-    """One ability per model, one difficulty per prompt, linear in the dense features.
+    """One ability per model, one difficulty per prompt, linear in features and factors.
 
     Args:
-        dense: shape (n, d).
+        features: shape (n, d + n_factors).
         score: shape (n, m), NaN where a model did not answer; good from 0.5.
         ability_of: the ability each column shares: columns of one model met under two names.
+        n_factors: how many of the last columns are factors; they cost less to use.
         seed: of the subsample of ``MAX_OUTCOMES`` outcomes.
     """
     rows, columns = np.nonzero(~np.isnan(score))
@@ -40,12 +46,15 @@ def fit_cold_start(
     )
     good = score[rows, columns] >= 0.5
     if good.all() or not good.any():
-        weights = np.zeros(dense.shape[1], dtype=np.float32)
+        weights = np.zeros(features.shape[1], dtype=np.float32)
     else:
         rasch = LogisticRegression(C=RIDGE, max_iter=300)
-        rasch.fit(sp.hstack([dummies, sp.csr_matrix(dense[rows])]).tocsr(), good)
-        weights = -rasch.coef_[0][n_abilities:].astype(np.float32)
-    typical = dense @ weights
+        scale = np.ones(features.shape[1], dtype=np.float32)
+        scale[len(scale) - n_factors :] = FACTOR_SCALE
+        seen = sp.csr_matrix(features[rows] * scale)
+        rasch.fit(sp.hstack([dummies, seen]).tocsr(), good)
+        weights = (-rasch.coef_[0][n_abilities:] * scale).astype(np.float32)
+    typical = features @ weights
     bias = -float(np.median(typical))
     priors = np.linspace(0.02, 0.98, 97)
     abilities = [_ability(float(prior), typical + bias) for prior in priors]

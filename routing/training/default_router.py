@@ -17,10 +17,12 @@ from typing import Final
 
 import numpy as np
 
-from routing.quality import load_router, save_router
+from routing.quality import save_router
+from routing.quality.artifact import load_encoder
+from routing.training.factors import pretrain
 from routing.training.features import design
 from routing.training.fit import train_router
-from routing.training.outcomes import read_outcomes
+from routing.training.outcomes import Outcomes, normalised, read_outcomes
 
 DIRECTORY: Final = Path(__file__).parent.parent / "default_router"
 TABLES: Final = (
@@ -29,6 +31,7 @@ TABLES: Final = (
     "pool9_llmrouter.parquet",
     "mmlu_pro.parquet",
 )
+POOL: Final = ("mmlu_pro.parquet", "pool9_llmrouter.parquet")
 ORIGIN: Final = (
     "coefficients fitted on recorded outcomes: MMLU and GSM8K of lm-sys/RouteLLM, "
     "the nine-model pool of ulab-uiuc/LLMRouter, MMLU-Pro evaluations of TIGER-AI-Lab/MMLU-Pro; "
@@ -53,21 +56,33 @@ def shared_abilities(models: Sequence[str]) -> list[int]:
     return [numbers.setdefault(same_model(model), len(numbers)) for model in models]
 
 
+def prompts_of(tables: Sequence[Outcomes]) -> list[str]:
+    """Normalised prompts of all tables, in order."""
+    return [normalised(prompt) for table in tables for prompt in table.prompts]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train on the tables and write ``routing/default_router``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the outcome tables")
     data: Path = parser.parse_args(arguments).data
     outcomes = read_outcomes([data / table for table in TABLES])
-    encoder = load_router(DIRECTORY).encoder
+    encoder = replace(load_encoder(DIRECTORY), factors=None)
     flat = replace(encoder, idf=np.ones_like(encoder.idf))
     seen = np.bincount(design(flat, outcomes.prompts).terms.indices, minlength=encoder.n_terms)
     idf = np.log((1.0 + len(outcomes)) / (1.0 + seen)) + 1.0
+    pool = [read_outcomes([data / table]) for table in POOL]
+    pretrained = pretrain(pool, replace(encoder, idf=idf.astype(np.float32)))
+    known = dict(zip(prompts_of(pool), np.concatenate(pretrained.crossed), strict=True))
+    crossed = design(pretrained.encoder, outcomes.prompts).factors(pretrained.encoder)
+    for row, prompt in enumerate(outcomes.prompts):
+        crossed[row] = known.get(normalised(prompt), crossed[row])
     router = train_router(
         outcomes,
-        replace(encoder, idf=idf.astype(np.float32)),
+        pretrained.encoder,
         rich=False,
         abilities=shared_abilities(outcomes.models),
+        crossed=crossed,
         origin=ORIGIN,
         progress=lambda step: print(step, file=sys.stderr),  # noqa: T201
     )

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from routing.features.text import read
 from routing.quality.encoder import Encoder
+from routing.quality.factors import standardise
+from routing.training.kernel import likeness
 
 Floats = NDArray[np.float32]
 PRIOR_PROMPTS: Final = 200
@@ -38,7 +40,15 @@ class Design:
 
     def dense(self, encoder: Encoder) -> Floats:
         """What ``Encoder.encode`` gives as dense features, shape (n, d)."""
-        return ((self.raw - encoder.mean) * encoder.inverse_std).clip(-4.0, 4.0)
+        return standardise(self.raw, encoder.mean, encoder.inverse_std)
+
+    def factors(self, encoder: Encoder) -> Floats:
+        """What ``Encoder.encode`` gives as factors, shape (n, k)."""
+        pool = encoder.factors
+        if pool is None:
+            return np.zeros((len(self.raw), 0), dtype=np.float32)
+        near = likeness(pool.landmarks, standardise(self.raw, pool.mean, pool.inverse_std))
+        return near @ pool.weights + pool.bias
 
 
 def design(encoder: Encoder, prompts: Sequence[str]) -> Design:
@@ -66,13 +76,15 @@ def standardised(encoder: Encoder, raw: Floats) -> Encoder:
     ``PRIOR_PROMPTS`` prompts, so that a feature that happens to be constant in a small table does
     not explode later. Meaning is scaled as a whole: its directions keep their relative spread.
     """
-    split, k, n = encoder.n_form, len(encoder.scale), len(raw)
+    names, n = encoder.dense_names, len(raw)
+    stem_columns = [i for i, name in enumerate(names) if name.startswith("stem_meaning")]
+    option_columns = [i for i, name in enumerate(names) if name.startswith("option_meaning")]
     mean, spread = raw.mean(axis=0), raw.std(axis=0)
     before = 1.0 / encoder.inverse_std
     pooled = np.sqrt((n * spread**2 + PRIOR_PROMPTS * before**2) / (n + PRIOR_PROMPTS)) + 1e-3
-    stem = raw[:, split : split + k]
-    pooled[split:] = np.sqrt((stem**2).sum(axis=1).mean()) / MEANING_NORM
-    mean[split + k :] = 0.0
+    stem = raw[:, stem_columns]
+    pooled[encoder.n_form :] = np.sqrt((stem**2).sum(axis=1).mean()) / MEANING_NORM
+    mean[option_columns] = 0.0
     return replace(
         encoder,
         mean=mean.astype(np.float32),

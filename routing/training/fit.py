@@ -5,49 +5,86 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from routing.quality.encoder import Encoded, Encoder
 from routing.quality.forest import Forest
 from routing.quality.heads import Calibration, Heads
-from routing.quality.kernel import KernelHeads
+from routing.quality.kernel import Landmarks
 from routing.quality.learned import LearnedQuality
 from routing.quality.novelty import Novelty
 from routing.quality.term_heads import TermHeads
 from routing.training.cold_start import fit_cold_start
-from routing.training.estimators import (
-    choose_landmarks,
-    estimate_forest,
-    fit_forest,
-    fit_kernel,
-    fit_terms,
-    likeness,
-)
-from routing.training.features import Design, design, standardised
+from routing.training.estimators import estimate_forest, fit_forest, fit_terms
+from routing.training.features import design, standardised
+from routing.training.kernel import Member, choose_landmarks, combine, fit_members, likeness
 from routing.training.outcomes import Outcomes
+from routing.training.stack import stack
 from turnout.errors import TooFewOutcomes
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
+Rows = NDArray[np.int64]
 Progress = Callable[[str], None]
 FOLDS: Final = 4
 LEAST_QUESTIONS: Final = 20
 RIDGE: Final = 20.0
-LEAST_FOR_RICH: Final = 500
-HALF_WEIGHT_AT: Final = 3_000
+LEAST_FOR_RICH: Final = 300
+FULLER_PRIOR: Final = (0.5, 0.25, 0.25)
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """What every fit reads: features of all questions, and their scores."""
+
+    dense: Floats
+    factors: Floats
+    terms: sp.csr_matrix
+    score: Doubles
+    encoder: Encoder
+    leading: tuple[int, ...]
+
+    def take(self, rows: Rows) -> _Inputs:
+        return replace(
+            self,
+            dense=self.dense[rows],
+            factors=self.factors[rows],
+            terms=self.terms[rows, :],
+            score=self.score[rows],
+        )
+
+    @property
+    def features(self) -> Floats:
+        """Dense features and factors side by side, as trees see them."""
+        return np.concatenate((self.dense, self.factors), axis=1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
     """The estimates of one fit."""
 
-    kernel: KernelHeads
+    landmarks: Landmarks
+    members: list[Member]
+    usual_factors: Floats
     forest: Forest | None
     terms: TermHeads | None
+
+    def menu(self, inputs: _Inputs) -> list[Floats]:
+        """Deviations from the base rate by each member of the kernel's menu."""
+        like, known = likeness(self.landmarks, inputs.dense), inputs.factors - self.usual_factors
+        return [member.estimate(like, known) for member in self.members]
+
+    def rest(self, inputs: _Inputs) -> list[Floats]:
+        """Deviations from the base rate by trees and terms; empty where there are none."""
+        if self.forest is None or self.terms is None:
+            return []
+        terms = inputs.terms @ self.terms.weights.astype(np.float32)
+        return [estimate_forest(self.forest, inputs.features) - self.forest.bias, terms]
 
 
 def train_router(
@@ -57,6 +94,7 @@ def train_router(
     seed: int = 0,
     rich: bool = True,
     abilities: Sequence[int] | None = None,
+    crossed: Floats | None = None,
     origin: str = "",
     progress: Progress = lambda _: None,
 ) -> LearnedQuality:
@@ -68,6 +106,8 @@ def train_router(
         seed: of landmarks, folds and trees.
         rich: fit also the estimates of the fuller tier (trees and terms).
         abilities: see ``fit_cold_start``; None gives each model its own.
+        crossed: factors of the questions, shape (n, k), where they are among those the encoder's
+            factors were fitted on (``Pretrained.crossed``); None computes them.
         origin: kept in the artifact.
         progress: told each step.
 
@@ -82,89 +122,82 @@ def train_router(
     progress(f"reading {len(outcomes)} prompts")
     table = design(encoder, outcomes.prompts)
     encoder = standardised(encoder, table.raw)
-    dense = table.dense(encoder).astype(np.float32)
-    score, n = outcomes.score, len(outcomes)
-    rich = rich and n >= LEAST_FOR_RICH
-    share = n / (n + HALF_WEIGHT_AT) if rich else 0.0
-    weights = (1.0 / (1.0 + 2.0 * share), *(2 * [share / (1.0 + 2.0 * share)]))
-    fast, full = np.full(score.shape, np.nan), np.full(score.shape, np.nan)
-    fold = np.random.default_rng(seed).permutation(n) % FOLDS
-    for held in range(FOLDS):
-        progress(f"cross-fitting, part {held + 1} of {FOLDS}")
-        rows, test = np.flatnonzero(fold != held), np.flatnonzero(fold == held)
-        parts = _fit(table, dense, score, rows, encoder.n_form, seed, rich=rich)
-        fast[test], full[test] = _estimate(parts, table, dense, test, weights)
-    base = np.nanmean(score, axis=0)
+    inputs = _Inputs(
+        dense=table.dense(encoder),
+        factors=table.factors(encoder) if crossed is None else crossed,
+        terms=table.terms,
+        score=outcomes.score,
+        encoder=encoder,
+        leading=() if encoder.factors is None else encoder.factors.leading,
+    )
+    rich = rich and len(outcomes) >= LEAST_FOR_RICH
+    menu, rest = _cross_fit(inputs, seed, rich=rich, progress=progress)
+    base = np.nanmean(outcomes.score, axis=0)
+    deviation = outcomes.score - base
+    share = stack(menu, deviation, np.full(len(menu), 1.0 / len(menu)))
+    fast: Doubles = np.einsum("j,jnm->nm", share, np.stack(menu))
+    weights, full = np.array([1.0, 0.0, 0.0]), fast
     if rich:
-        stretch = _stretch(full - base, score - base)
-        weights = tuple(stretch * weight for weight in weights)
-        full = base + stretch * (full - base)
+        weights = stack([fast, *rest], deviation, np.array(FULLER_PRIOR))
+        full = weights[0] * fast + weights[1] * rest[0] + weights[2] * rest[1]
     progress("fitting on all questions")
-    parts = _fit(table, dense, score, np.arange(n), encoder.n_form, seed, rich=rich)
+    parts = _fit(inputs, seed, rich=rich)
     heads = Heads(
         models=outcomes.models,
         base_rate=base.astype(np.float32),
-        kernel=parts.kernel,
+        kernel=combine(parts.landmarks, parts.members, share, inputs.factors, outcomes.score),
         forest=parts.forest,
         terms=parts.terms,
-        weights=(weights[0], weights[1], weights[2]),
-        fast=calibrate(fast, score),
-        full=calibrate(full, score),
+        weights=(float(weights[0]), float(weights[1]), float(weights[2])),
+        fast=calibrate(base + fast, outcomes.score),
+        full=calibrate(base + full, outcomes.score),
     )
     progress("fitting the cold start")
-    cold = fit_cold_start(dense, score, list(abilities or range(score.shape[1])), seed)
+    columns = range(outcomes.score.shape[1])
+    cold = fit_cold_start(
+        inputs.features, outcomes.score, list(abilities or columns), inputs.factors.shape[1], seed
+    )
     empty = np.zeros(0, dtype=np.int64)
     distance = [
-        Novelty.score(Encoded(row, empty, row[:0], 1.0 - float(unknown)))
-        for row, unknown in zip(dense, table.raw[:, encoder.unknown_column], strict=True)
+        Novelty.score(Encoded(row, row[:0], empty, row[:0], 1.0 - float(unknown)))
+        for row, unknown in zip(inputs.dense, table.raw[:, encoder.unknown_column], strict=True)
     ]
     novelty = Novelty(usual=float(np.quantile(distance, 0.99)))
     return LearnedQuality(encoder, heads, cold, novelty, origin)
 
 
-def _stretch(estimate: Doubles, score: Doubles) -> float:
-    """Slope of the recorded on the cross-fitted deviations, one for all models, in [0.5, 3]."""
-    answered = ~np.isnan(score)
-    x, y = estimate[answered], score[answered]
-    return float(np.clip((x @ y) / max(float(x @ x), 1e-9), 0.5, 3.0))
+def _cross_fit(
+    inputs: _Inputs, seed: int, *, rich: bool, progress: Progress
+) -> tuple[list[Doubles], list[Doubles]]:
+    """Deviations of every question by fits that had not seen it: of the menu, and of the rest."""
+    n = len(inputs.dense)
+    fold = np.random.default_rng(seed).permutation(n) % FOLDS
+    menu: list[Doubles] = []
+    rest: list[Doubles] = []
+    for held in range(FOLDS):
+        progress(f"cross-fitting, part {held + 1} of {FOLDS}")
+        test = np.flatnonzero(fold == held)
+        parts, unseen = (
+            _fit(inputs.take(np.flatnonzero(fold != held)), seed, rich=rich),
+            inputs.take(test),
+        )
+        for store, found in ((menu, parts.menu(unseen)), (rest, parts.rest(unseen))):
+            store += [np.zeros(inputs.score.shape) for _ in found[len(store) :]]
+            for whole, part in zip(store, found, strict=True):
+                whole[test] = part
+    return menu, rest
 
 
-def _fit(
-    table: Design,
-    dense: Floats,
-    score: Doubles,
-    rows: NDArray[np.int64],
-    n_form: int,
-    seed: int,
-    *,
-    rich: bool,
-) -> _Parts:
-    landmarks = choose_landmarks(dense[rows], n_form, seed)
-    part = score[rows]
+def _fit(inputs: _Inputs, seed: int, *, rich: bool) -> _Parts:
+    marks = choose_landmarks(inputs.dense, inputs.encoder, seed)
+    like = likeness(marks, inputs.dense)
     return _Parts(
-        fit_kernel(landmarks, likeness(landmarks, dense[rows]), part),
-        fit_forest(dense[rows], part, seed) if rich else None,
-        fit_terms(table.terms[rows], part) if rich else None,
+        marks,
+        fit_members(marks, like, inputs.factors, inputs.score, inputs.leading),
+        inputs.factors.mean(axis=0),
+        fit_forest(inputs.features, inputs.score, seed) if rich else None,
+        fit_terms(inputs.terms, inputs.score) if rich else None,
     )
-
-
-def _estimate(
-    parts: _Parts,
-    table: Design,
-    dense: Floats,
-    rows: NDArray[np.int64],
-    weights: Sequence[float],
-) -> tuple[Floats, Floats]:
-    """Estimates of both tiers, each of shape (rows, m)."""
-    kernel = parts.kernel
-    fast = likeness(kernel.landmarks, dense[rows]) @ kernel.weights + kernel.bias
-    full = weights[0] * fast
-    if parts.forest is not None:
-        full = full + weights[1] * estimate_forest(parts.forest, dense[rows])
-    if parts.terms is not None:
-        terms = table.terms[rows] @ parts.terms.weights.astype(np.float32) + parts.terms.bias
-        full = full + weights[2] * terms
-    return fast, full
 
 
 def calibrate(estimate: NDArray[np.floating], score: Doubles) -> Calibration:

@@ -144,8 +144,9 @@ def read_prompts(path: Path) -> tuple[list[str], list[str]]:
     """
     frame = _load(path, columns=["query_id", "prompt"])
     _require(path, frame, ("query_id", "prompt"))
-    frame = frame.drop_duplicates("query_id")
     _check_prompts(path, frame)
+    _check_ids(path, frame)
+    frame = frame.drop_duplicates("query_id")
     return frame["query_id"].astype(str).tolist(), frame["prompt"].tolist()
 
 
@@ -162,6 +163,7 @@ def _read(path: Path) -> pd.DataFrame:
             frame[column] = np.nan
     if "group" not in frame:
         frame["group"] = ""
+    _check_ids(path, frame)
     _check_score(path, frame)
     return frame.reindex(columns=list(COLUMNS))
 
@@ -194,6 +196,16 @@ def _check_prompts(path: Path, frame: pd.DataFrame) -> None:
     wrong = [i for i, prompt in enumerate(frame["prompt"]) if not isinstance(prompt, str)]
     if wrong:
         raise DataError(f"{path}: row {wrong[0]}: column 'prompt' is not text; drop or fill it")
+
+
+def _check_ids(path: Path, frame: pd.DataFrame) -> None:
+    """One id, one prompt: predictions are told apart by id alone."""
+    distinct = frame[["query_id", "prompt"]].drop_duplicates()
+    twice = distinct["query_id"][distinct["query_id"].duplicated()]
+    if len(twice):
+        raise DataError(
+            f"{path}: query_id {twice.iloc[0]!r} stands for different prompts; give each its own"
+        )
 
 
 def _check_score(path: Path, frame: pd.DataFrame) -> None:

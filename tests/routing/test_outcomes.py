@@ -76,6 +76,15 @@ def test_a_prompt_must_be_text(tmp_path: Path):
         read_outcomes([written(tmp_path, frame)])
 
 
+def test_an_id_stands_for_one_prompt(tmp_path: Path):
+    frame = tables.frame(4)
+    frame.loc[2:, "query_id"] = "q0"
+    path = written(tmp_path, frame)
+    for reader in (lambda: read_outcomes([path]), lambda: read_prompts(path)):
+        with pytest.raises(DataError, match=r"t.parquet.*'q0'.*different prompts"):
+            reader()
+
+
 def test_files_that_are_no_tables(tmp_path: Path):
     with pytest.raises(DataError, match="no such file"):
         read_outcomes([tmp_path / "absent.parquet"])

@@ -122,6 +122,14 @@ def test_a_model_without_head_cannot_be_evaluated(world: tuple[Path, Path, Path]
         )  # fmt: skip
 
 
+def test_one_model_alone_makes_no_router(tmp_path: Path):
+    frame = tables.frame(60)
+    path = tmp_path / "one.parquet"
+    frame[frame["model"] == "small"].to_parquet(path, index=False)
+    with pytest.raises(DataError, match="at least two models"):
+        run("train", "--outcomes", path, "--out", tmp_path / "router")
+
+
 def test_the_same_seed_gives_the_same_router(tmp_path: Path):
     table = tables.outcomes(tmp_path, 120)
     encoder = load_router(Path(tables.__file__).parents[2] / "routing" / "default_router").encoder

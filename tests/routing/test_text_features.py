@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.features.text import MAX_CHARS, NAMES, hand_made, read, words_of
+from routing.features.text import MAX_CHARS, NAMES, hand_made, read
 
 QUESTION = "Which is NOT a prime?\nA. 2\nB. 3\nC. 1,000\nD. 7.5\nAnswer:"
 
@@ -22,7 +22,7 @@ def test_any_text_gives_finite_features_of_one_length(prompt: str):
 
 @given(st.text(max_size=200))
 def test_words_are_lower_case_letters(text: str):
-    assert all(word.isascii() and word.isalpha() and word.islower() for word in words_of(text))
+    assert all(word.isascii() and word.isalpha() and word.islower() for word in read(text).words)
 
 
 def test_options_are_told_from_the_stem():
@@ -44,7 +44,7 @@ def test_negation_and_code_are_seen():
     assert feature("def f(): return 1", "code_block") > 0
 
 
-def test_a_long_document_costs_what_a_page_costs():
+def test_a_long_document_costs_what_a_paragraph_costs():
     reading = read("word " * 100_000 + "the end")
     assert len(reading.text) <= MAX_CHARS + 1
     assert reading.words[-2:] == ["the", "end"]

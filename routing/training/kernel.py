@@ -1,0 +1,206 @@
+"""Regressions on likeness and pretrained factors: a menu of them, from which a stack chooses.
+
+Targets are scores in [0, 1], not log-odds: so the difference of two models' estimates is itself
+the regression of their gain. How much to smooth, and how far to lean on the pretrained pool,
+differs between tables (few labels and much noise want more of both), so several members are
+fitted and ``stack`` weighs them by what they predicted of questions they had not seen.
+"""
+
+# pyright: basic
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routing.quality.encoder import Encoder
+from routing.quality.kernel import KernelHeads, Landmarks
+
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+LANDMARKS: Final = 768
+KERNELS: Final = ((1.0 / 81.0, 1.0), (0.3, 1.0))
+NOISES: Final = (2.0, 15.0, 100.0)
+FACTOR_SCALE: Final = 3.0
+FACTOR_RIDGE: Final = 10.0
+POOL_SLOPE: Final = 0.5
+JITTER: Final = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One regression of the menu: deviations from the base rate.
+
+    Attributes:
+        weights: shape (kernels * landmarks, m).
+        factor_weights: shape (factors, m).
+    """
+
+    weights: Floats
+    factor_weights: Floats
+
+    def estimate(self, like: Floats, factors: Floats) -> Floats:
+        """Deviations from the base rate, shape (n, m)."""
+        found = like @ self.weights + factors @ self.factor_weights
+        return found.astype(np.float32, copy=False)
+
+
+def choose_landmarks(
+    dense: Floats,
+    encoder: Encoder,
+    seed: int,
+    *,
+    count: int = LANDMARKS,
+    kernels: Sequence[tuple[float, float]] = KERNELS,
+) -> Landmarks:
+    """Landmarks at random among the training prompts.
+
+    The widths are multiples of what each part contributes: about one unit of squared distance
+    for each standardised feature, ``MEANING_NORM`` squared (81) for meaning.
+    """
+    n_form, n_kernel = encoder.n_form, encoder.n_kernel
+    rows = np.random.default_rng(seed).permutation(len(dense))[:count]
+    half = dense[rows].astype(np.float16).astype(np.float32)
+    return Landmarks.at(
+        form=half[:, :n_form].copy(),
+        meaning=half[:, n_form:n_kernel].copy(),
+        emphasis=[emphasis for emphasis, _ in kernels],
+        width=[factor * (n_form + 81.0 * emphasis) for emphasis, factor in kernels],
+    )
+
+
+def likeness(landmarks: Landmarks, dense: Floats) -> Floats:
+    """``Landmarks.likeness`` of many prompts, shape (n, kernels * k)."""
+    split = landmarks.form.shape[1]
+    form = _distances(dense[:, :split], landmarks.form)
+    meaning = _distances(dense[:, split : split + landmarks.meaning.shape[1]], landmarks.meaning)
+    parts = [
+        np.exp((form + emphasis * meaning) * (-1.0 / width))
+        for emphasis, width in zip(landmarks.emphasis, landmarks.width, strict=True)
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def _distances(a: Floats, b: Floats) -> Floats:
+    squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None]
+    return np.maximum(squares - 2.0 * a @ b.T, 0.0)
+
+
+def between(landmarks: Landmarks) -> Floats:
+    """Likeness of the landmarks to each other, shape (k, kernels * k)."""
+    return likeness(landmarks, np.concatenate((landmarks.form, landmarks.meaning), axis=1))
+
+
+def blocks(score: Doubles) -> list[tuple[Rows, Rows]]:
+    """Models that answered the same questions, with those questions: one solve for each block."""
+    found: dict[bytes, list[int]] = {}
+    answered = ~np.isnan(score)
+    for column in range(score.shape[1]):
+        found.setdefault(answered[:, column].tobytes(), []).append(column)
+    return [(np.flatnonzero(answered[:, c[0]]), np.array(c)) for c in found.values()]
+
+
+def ridge_on_landmarks(
+    seen: Doubles, own: Doubles, extra: Doubles, target: Doubles, noise: float
+) -> tuple[Doubles, Doubles]:
+    """Weights of one kernel, and of extra linear features, by one ridge regression.
+
+    Args:
+        seen: shape (n, k), likeness of the training prompts to the landmarks.
+        own: shape (k, k), of the landmarks to each other.
+        extra: shape (n, e), linear features beside the kernel; e may be 0.
+        target: shape (n, m).
+        noise: variance of the outcomes in units of the kernel's.
+    """
+    k, e = seen.shape[1], extra.shape[1]
+    both = np.concatenate((seen, extra), axis=1)
+    system = both.T @ both
+    system[:k, :k] += noise * own
+    system[np.diag_indices(k)] += JITTER
+    system[np.arange(k, k + e), np.arange(k, k + e)] += noise / FACTOR_SCALE**2
+    solved: Doubles = np.linalg.solve(system, both.T @ target).astype(np.float64)
+    return solved[:k], solved[k:]
+
+
+def fit_members(
+    landmarks: Landmarks,
+    like: Floats,
+    factors: Floats,
+    score: Doubles,
+    leading: Sequence[int],
+) -> list[Member]:
+    """The menu: every noise with and without factors, factors alone, and the pool's word alone.
+
+    The last takes nothing from the labels but base rates: what is easy for the pool is easy here,
+    most so for a model that is right half the time (the slope of Rasch's model, p (1 - p)).
+
+    Args:
+        landmarks: shared by all models.
+        like: shape (n, kernels * k), from ``likeness``.
+        factors: shape (n, f); f may be 0.
+        score: shape (n, m), NaN where a model did not answer.
+        leading: ``Factors.leading``.
+    """
+    k, count, m = len(landmarks.form), len(landmarks.width), score.shape[1]
+    n_factors = factors.shape[1]
+    own = between(landmarks).astype(np.float64)
+    base = np.nanmean(score, axis=0)
+    settings = [(noise, used) for used in (0, n_factors) for noise in NOISES][
+        : 6 if n_factors else 3
+    ]
+    weights = np.zeros((len(settings), count * k, m))
+    linear = np.zeros((len(settings), n_factors, m))
+    alone = np.zeros((n_factors, m))
+    for rows, columns in blocks(score):
+        target = score[np.ix_(rows, columns)] - base[columns]
+        extra = (factors[rows] - factors[rows].mean(axis=0)).astype(np.float64)
+        if n_factors:
+            system = extra.T @ extra + FACTOR_RIDGE / FACTOR_SCALE**2 * np.eye(n_factors)
+            alone[:, columns] = np.linalg.solve(system, extra.T @ target)
+        for part in (slice(i * k, (i + 1) * k) for i in range(count)):
+            seen = like[rows, part].astype(np.float64)
+            for i, (noise, used) in enumerate(settings):
+                solved, rest = ridge_on_landmarks(
+                    seen, own[:, part], extra[:, :used], target, noise
+                )
+                weights[i][part, columns] = solved / count
+                linear[i][:used, columns] += rest / count
+    members = [_member(w, f) for w, f in zip(weights, linear, strict=True)]
+    if n_factors:
+        nothing, pooled = np.zeros_like(weights[0]), np.zeros_like(alone)
+        pooled[list(leading)] = POOL_SLOPE * base * (1.0 - base) / len(leading)
+        members += [_member(nothing, alone), _member(nothing, pooled)]
+    return members
+
+
+def _member(weights: Doubles, linear: Doubles) -> Member:
+    return Member(weights.astype(np.float32), linear.astype(np.float32))
+
+
+def combine(
+    landmarks: Landmarks,
+    members: Sequence[Member],
+    share: Doubles,
+    factors: Floats,
+    score: Doubles,
+) -> KernelHeads:
+    """One set of weights from a weighed menu; the mean factors go into the bias."""
+    weights = sum((w * member.weights for w, member in zip(share, members, strict=True)), start=0.0)
+    linear = sum(
+        (w * member.factor_weights for w, member in zip(share, members, strict=True)), start=0.0
+    )
+    answered = ~np.isnan(score)
+    usual = np.stack([factors[answered[:, c]].mean(axis=0) for c in range(score.shape[1])], axis=1)
+    bias = np.nanmean(score, axis=0) - (usual * linear).sum(axis=0)
+    return KernelHeads(
+        landmarks,
+        np.asarray(weights, dtype=np.float32),
+        np.asarray(linear, dtype=np.float32),
+        bias.astype(np.float32),
+    )
