@@ -2,7 +2,7 @@
 
 A request that finds the model idle runs at once. Those that arrive while a run is in progress, or
 within ``_COMPANY_S`` of one, are company: they wait for the next turn of the event loop and share a
-run. Runs expected to take less than ``_ON_LOOP_S`` happen on the event loop itself (a thread hop
+run. Runs that usually take less than ``_ON_LOOP_S`` happen on the event loop itself (a thread hop
 costs more than they do); longer ones, and those of a runner that may block, on a thread, so that
 the loop stays responsive.
 
@@ -13,6 +13,7 @@ requests fail, its thread is written off, and whoever owns the model is told.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from runners.protocol import Active, Load, Ran, TensorRunner, Ticket
 from runners.queue import Waiting, WorkQueue
 from runners.tasks import TensorTask
 from runners.tasks.fitting import check_fit
+from runners.typical import TypicalRun
 from runners.workers import Workers
 from turnout.errors import (
     DeadlineUnreachable,
@@ -119,6 +121,7 @@ class LocalTensors:
         self._accepted = 0
         self._drain_due = False
         self._ran_s = float("-inf")
+        self._typical = TypicalRun()
         self._stopping = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -214,8 +217,12 @@ class LocalTensors:
         return (
             not (self._drain_due or self._running or len(self._queue) or self._may_block)
             and self._clock() - self._ran_s >= _COMPANY_S
-            and self._times.run_s(rows) < _ON_LOOP_S
+            and self._is_short(rows)
         )
+
+    def _is_short(self, rows: int) -> bool:
+        typical_s = self._typical.run_s(rows)
+        return (self._times.run_s(rows) if typical_s is None else typical_s) < _ON_LOOP_S
 
     def _run_at_once(self, prepared: Tensors, rows: int, ticket: Ticket) -> Ran:
         """Run one request here and now; what arrives just after it shares the next run."""
@@ -227,7 +234,7 @@ class LocalTensors:
             raise result
         self._ran_s = self._clock()
         run_s = self._ran_s - start_s
-        self._times.observe_run(rows, run_s)
+        self._observe(rows, run_s)
         return Ran(result, 0.0, run_s, rows)
 
     async def _wait_turn(self, prepared: Tensors, rows: int, ticket: Ticket) -> Ran:
@@ -241,6 +248,10 @@ class LocalTensors:
         except asyncio.CancelledError:
             self._queue.drop(waiting)
             raise
+
+    def _observe(self, rows: int, run_s: float) -> None:
+        self._times.observe_run(rows, run_s)
+        self._typical.observe_run(rows, run_s)
 
     def _load(self) -> tuple[TensorRunner, TensorTask, Active]:
         runner, task = self._make()
@@ -284,7 +295,7 @@ class LocalTensors:
             return
         rows = sum(waiting.rows for waiting in batch)
         self._running = len(batch)
-        if self._times.run_s(rows) < _ON_LOOP_S and not self._may_block:
+        if self._is_short(rows) and not self._may_block:
             self._deliver(loop, batch, rows, now_s, *self._run(batch))
         else:
             self._run_on_thread(loop, batch, rows, now_s)
@@ -353,7 +364,10 @@ class LocalTensors:
         """The outputs, once they are known to be numbers."""
         if self._finite:
             for name, tensor in outputs.items():
-                if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+                # A sum of squares is finite only if every value is, and is the cheaper look.
+                if tensor.dtype.kind != "f" or math.isfinite(np.vdot(tensor, tensor)):
+                    continue
+                if not np.isfinite(tensor).all():
                     row = int(np.argwhere(~np.isfinite(tensor))[0][0])
                     problem = f"output {name!r} is not a finite number in row {row}"
                     raise RunFailed(self._name, problem)
@@ -398,7 +412,7 @@ class LocalTensors:
                 queue_s = max(start_s - waiting.arrived_s, 0.0)
                 answer.set_result(Ran(result, queue_s, run_s, rows))
         if not failed:
-            self._times.observe_run(rows, run_s)
+            self._observe(rows, run_s)
         if len(self._queue):
             self._wake(loop)
 

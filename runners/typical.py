@@ -1,0 +1,33 @@
+"""How long a run usually takes, whatever interrupted some of them. Pure.
+
+A mean follows the run that another process interrupted for ten milliseconds; on a busy machine it
+then says that a model of thirty microseconds is slow, and sends it to a thread, where waiting for the
+interpreter's lock makes it slow indeed. A median stays.
+"""
+
+from __future__ import annotations
+
+_STEP = 1.1
+
+
+class TypicalRun:
+    """Median seconds of a run, by the number of rows to the nearest power of two.
+
+    A median is tracked by a step up after a longer run and a step down after a shorter one.
+    """
+
+    def __init__(self) -> None:
+        self._median_s: dict[int, float] = {}
+
+    def run_s(self, rows: int) -> float | None:
+        """Median seconds of a run of about so many rows; None while there was none."""
+        return self._median_s.get(rows.bit_length())
+
+    def observe_run(self, rows: int, run_s: float) -> None:
+        """Learn from one run."""
+        size = rows.bit_length()
+        known_s = self._median_s.get(size)
+        if known_s is None:
+            self._median_s[size] = run_s
+        else:
+            self._median_s[size] = known_s * _STEP if run_s > known_s else known_s / _STEP
