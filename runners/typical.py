@@ -1,8 +1,8 @@
 """How long a run usually takes, whatever interrupted some of them. Pure.
 
 A mean follows the run that another process interrupted for ten milliseconds; on a busy machine it
-then says that a model of thirty microseconds is slow, and sends it to a thread, where waiting for the
-interpreter's lock makes it slow indeed. A median stays.
+then says that a model of thirty microseconds is slow, and sends it to a thread, where waiting for
+the interpreter's lock makes it slow indeed. A median stays.
 """
 
 from __future__ import annotations

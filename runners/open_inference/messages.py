@@ -63,6 +63,8 @@ class InferRequest:
 
     def binary(self, names: Mapping[str, Any]) -> frozenset[str]:
         """Which of these outputs go out as raw bytes."""
+        if not self.outputs:
+            return frozenset(names) if self.binary_output else frozenset()
         wishes = {wish.name: wish.binary for wish in self.outputs}
         return frozenset(
             name

@@ -171,6 +171,8 @@ def check(signature: Signature, tensors: Tensors) -> Tensors:
         InvalidRequest: a tensor is missing, unknown, empty, or of the wrong type or shape.
     """
     specs = signature.inputs
+    if len(specs) == len(tensors) == 1 and _plainly_fits(specs[0], tensors.get(specs[0].name)):
+        return tensors
     for spec in specs:
         tensor = tensors.get(spec.name)
         if tensor is None:
@@ -184,6 +186,18 @@ def check(signature: Signature, tensors: Tensors) -> Tensors:
             f"unknown input {unknown}; this task takes {', '.join(sorted(known))}", param=unknown
         )
     return tensors
+
+
+def _plainly_fits(spec: TensorSpec, tensor: np.ndarray[Any, Any] | None) -> bool:
+    """The answer of ``_check_one`` for rows of a fixed width, at a third of its cost."""
+    return (
+        tensor is not None
+        and _DATATYPES.get(tensor.dtype.str) == spec.datatype
+        and tensor.ndim == len(spec.shape)
+        and tensor.shape[1:] == spec.shape[1:]
+        and spec.shape[0] == -1
+        and tensor.shape[0] > 0
+    )
 
 
 def _check_one(spec: TensorSpec, tensor: np.ndarray[Any, Any]) -> None:
