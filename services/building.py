@@ -82,6 +82,7 @@ def ensure(
                 folders[artifact.tag] = _optimized(catalog, name, tell)
             else:
                 folders[artifact.tag] = ensure_one(artifact, tell, recipe_of)
+            _tell_verdict(artifact, folders[artifact.tag], tell)
         except ArtifactInvalid as error:
             problems.append(f"{artifact.tag}: {error}")
             tell(f"{artifact.tag}: failed: {error}")
@@ -94,6 +95,16 @@ def _optimized(catalog: Catalog, name: str, report: Report) -> Path:
     from services import optimizing
 
     return optimizing.optimize(catalog, name, lambda line: report(f"{name}: {line}")).path
+
+
+def _tell_verdict(artifact: Artifact, folder: Path, report: Report) -> None:
+    """A refusal is no failure: the model is built, and stays out until its gate passes it."""
+    if artifact.optimize is None:
+        return
+    try:
+        store.check_gate(Stored(folder, store.read_manifest(folder)))
+    except ArtifactInvalid as error:
+        report(f"{artifact.tag}: built, but {error}")
 
 
 def _counted(report: Report, place: int, total: int) -> Report:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from services import running, store
 from services.mapping import map_graphs
@@ -64,7 +64,8 @@ def list_models(
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
-    table = Table("model", "MB", "origin", "licence", "sha256 of its files", "gate", box=None)
+    names = Column("model", overflow="fold", min_width=24)
+    table = Table(names, "MB", "origin", "licence", "sha256 of its files", "gate", box=None)
     for row in rows:
         table.add_row(
             row["tag"],

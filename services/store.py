@@ -107,8 +107,8 @@ def check_gate(stored: Stored) -> None:
     if not gate["passed"]:
         raise ArtifactInvalid(
             f"{stored.tag} may not serve, its gate refused it: {'; '.join(gate['why'])}. "
-            f"See {stored.path / 'report.html'}; choose other passes or more inputs, or serve the "
-            "model without `optimize`"
+            f"See {stored.path / 'report.html'}; run `turnout optimize MODEL --inputs FOLDER` on "
+            "more inputs, choose other passes, or serve the model without `optimize`"
         )
 
 

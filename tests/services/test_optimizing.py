@@ -71,6 +71,10 @@ def test_what_fails_is_stored_and_refused_with_its_reason(write: Any, pictures: 
     with pytest.raises(ArtifactInvalid, match=r"may not serve.*inputs judged is 20.*report\.html"):
         store.resolve(artifact)
     assert store.resolve(artifact.base).is_dir()  # the model itself still serves
+    again = CliRunner().invoke(models_app, ["build", "--catalog", str(catalog)])
+    assert again.exit_code == 0, again.output
+    assert "built, but small:" in again.stderr
+    assert "inputs judged is 20" in again.stderr
 
 
 def test_an_entry_without_passes_tries_candidates(write: Any, pictures: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_good_catalog_is_read() -> None:
     assert catalog.routes["fraud"].target_for("realtime") == 0.95
 
 
-@pytest.mark.parametrize("name", ["default.yaml", "hybrid.yaml", "hub.yaml"])
+@pytest.mark.parametrize("name", ["default.yaml", "hybrid.yaml", "hub.yaml", "optimized.yaml"])
 def test_the_catalogs_that_ship_are_good(name: str) -> None:
     catalog = load(Path(__file__).parents[2] / "catalog" / name)
     assert set(catalog.classes) == {"realtime", "interactive", "bulk"}
