@@ -88,15 +88,17 @@ def interrupted(file: Path, out: Path, engine: str) -> None:
                "--engine", engine]  # fmt: skip
     with out.with_suffix(".log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
-        while len(list(out.parent.glob("out.jsonl.parts/*.part"))) < 2:
-            assert process.poll() is None, out.with_suffix(".log").read_text()
-            only_on_loopback(process.pid)
-        family = [*psutil.Process(process.pid).children(recursive=True)]
-        process.kill()
-        process.wait()
-        for each in family:
-            if each.is_running():
-                each.kill()
+        try:
+            while len(list(out.parent.glob("out.jsonl.parts/*.part"))) < 2:
+                assert process.poll() is None, out.with_suffix(".log").read_text()
+                only_on_loopback(process.pid)
+        finally:
+            family = psutil.Process(process.pid).children(recursive=True)
+            process.kill()
+            process.wait()
+            for each in family:
+                if each.is_running():
+                    each.kill()
 
 
 def only_on_loopback(pid: int) -> None:
