@@ -8,7 +8,7 @@ export BENTOML_DO_NOT_TRACK := True
 export TOKENIZERS_PARALLELISM := false
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup fleet serve test test-gpu check fix bench bench-fraud bench-router bench-generation bench-coldstart bench-optimize bench-bulk bench-fleet build clean
+.PHONY: help setup fleet serve test test-gpu check fix bench bench-fraud bench-router bench-generation bench-coldstart bench-gateway-start bench-optimize bench-bulk bench-fleet build clean
 
 help:  ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -59,7 +59,7 @@ fix: $(INSTALLED)  ## Fix what can be fixed by machine
 bench-coldstart: setup  ## Process start to first correct answer, against torch
 	$(BIN)/python -m benchmarks.coldstart --variants --json benchmarks/results/coldstart.json $(if $(IMAGE),--image $(IMAGE)) $(if $(IMAGES),--images $(IMAGES))
 
-bench: bench-fraud bench-router bench-generation bench-coldstart bench-optimize bench-bulk bench-fleet  ## Every benchmark
+bench: bench-fraud bench-router bench-generation bench-coldstart bench-gateway-start bench-optimize bench-bulk bench-fleet  ## Every benchmark
 
 bench-fraud: setup  ## Card transactions at 1,000/s, the knee, CPU beside a bare ASGI handler
 	$(BIN)/python -m benchmarks.fraud --knee --bare --json benchmarks/results/fraud.json
@@ -76,7 +76,11 @@ bench-fleet: fleet  ## The shop's models in one process under a third of their m
 bench-optimize: setup  ## Passes and their gate over the default models: IMAGES=labelled folder
 	$(BIN)/python -m benchmarks.optimize --json benchmarks/results/optimize.json $(if $(IMAGES),--images $(IMAGES))
 
+bench-gateway-start: setup  ## The gateway's start beside bentoml serve of a trivial service
+	$(BIN)/python -m benchmarks.gateway_start --json benchmarks/results/gateway_start.json
+
 bench-generation: setup  ## Tokens a second and time to first token, beside transformers
+	$(BIN)/turnout models build --catalog benchmarks/generation.yaml
 	$(BIN)/python -m benchmarks.generation --json benchmarks/results/generation.json
 
 build: setup  ## Build the gateway's Bento, models included
