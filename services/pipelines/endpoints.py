@@ -14,7 +14,8 @@ import numpy as np
 
 from runners.open_inference import decode_request, encode_response, header_length_of
 from services.http import Headers, Http, Reply, Route, json_object, json_reply
-from services.pipelines.pipelines import Asked, Composed, Pipelines
+from services.pipelines.asked import Asked, Composed
+from services.pipelines.pipelines import Pipelines
 from services.plane import Plane
 from services.protocols import errors, options
 from services.protocols.native import read_tensors
