@@ -173,12 +173,13 @@ def _load(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
         raise DataError(f"{path}: no such file")
     try:
         if path.suffix in (".jsonl", ".ndjson"):
-            return pd.read_json(path, lines=True, dtype={"query_id": str})
+            frame = pd.read_json(path, lines=True, dtype={"query_id": str})
+            return frame if len(frame) else pd.DataFrame(columns=list(columns or COLUMNS))
         if path.suffix == ".parquet":
             frame = pd.read_parquet(path)
             unused = [c for c in frame if columns is not None and c not in columns]
             return frame.drop(columns=unused)
-    except (ValueError, OSError) as error:
+    except (ValueError, TypeError, AttributeError, OSError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from None
     raise DataError(f"{path}: unknown kind {path.suffix!r}; give a .parquet or a .jsonl file")
 
@@ -199,7 +200,10 @@ def _check_prompts(path: Path, frame: pd.DataFrame) -> None:
 
 
 def _check_ids(path: Path, frame: pd.DataFrame) -> None:
-    """One id, one prompt: predictions are told apart by id alone."""
+    """One id, one prompt: predictions are told apart by id alone. No id or model is empty."""
+    for column in ("query_id", "model"):
+        if column in frame and (empty := np.flatnonzero(frame[column].isna())).size:
+            raise DataError(f"{path}: row {empty[0]}: column {column!r} is empty; drop or fill it")
     distinct = frame[["query_id", "prompt"]].drop_duplicates()
     twice = distinct["query_id"][distinct["query_id"].duplicated()]
     if len(twice):
@@ -214,7 +218,7 @@ def _check_score(path: Path, frame: pd.DataFrame) -> None:
     if len(wrong):
         row = int(wrong[0])
         raise DataError(
-            f"{path}: row {row}: column 'score' is {frame['score'].iloc[row]!r}; "
+            f"{path}: row {row}: column 'score' is {frame['score'].iloc[row]}; "
             "a score is a number from 0 (useless) to 1 (good)"
         )
     frame["score"] = score

@@ -76,6 +76,29 @@ def test_a_prompt_must_be_text(tmp_path: Path):
         read_outcomes([written(tmp_path, frame)])
 
 
+@pytest.mark.parametrize("column", ["query_id", "model"])
+def test_an_empty_name_is_refused(tmp_path: Path, column: str):
+    frame = tables.frame(4)
+    frame.loc[3, column] = None
+    with pytest.raises(DataError, match=f"row 3.*{column}"):
+        read_outcomes([written(tmp_path, frame)])
+
+
+@pytest.mark.parametrize("text", ["{not json", "[1, 2]\n3", '"x"'])
+def test_lines_that_are_no_rows(tmp_path: Path, text: str):
+    path = tmp_path / "t.jsonl"
+    path.write_text(text + "\n")
+    with pytest.raises(DataError, match=r"t\.jsonl"):
+        read_outcomes([path])
+
+
+def test_an_empty_file_has_no_rows(tmp_path: Path):
+    path = tmp_path / "t.jsonl"
+    path.write_text("")
+    with pytest.raises(TooFewOutcomes, match="no rows"):
+        read_outcomes([path])
+
+
 def test_an_id_stands_for_one_prompt(tmp_path: Path):
     frame = tables.frame(4)
     frame.loc[2:, "query_id"] = "q0"
