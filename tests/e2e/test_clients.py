@@ -72,7 +72,14 @@ class TestOpenAI:
         events = list(stream)
         text = "".join(e.choices[0].delta.content or "" for e in events if e.choices)
         assert text == whole.choices[0].message.content
-        assert events[-1].usage == whole.usage
+        said, first = events[-1].usage, whole.usage
+        assert said is not None
+        assert first is not None
+        # Not equal in all: the second time the prompt need not be read again.
+        assert said.completion_tokens == first.completion_tokens
+        assert said.prompt_tokens == first.prompt_tokens
+        assert said.prompt_tokens_details is not None
+        assert said.prompt_tokens_details.cached_tokens == first.prompt_tokens - 1
         finish = [e.choices[0].finish_reason for e in events if e.choices]
         assert finish[-1] == whole.choices[0].finish_reason
 
