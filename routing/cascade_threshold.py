@@ -26,6 +26,7 @@ from turnout.errors import DataError, TooFewOutcomes
 
 Floats = NDArray[np.float64]
 _STEPS = 200
+_ORDERS = 16
 _MOST_BET = 0.9
 
 
@@ -110,7 +111,7 @@ def bounded(recorded: Recorded, most_loss: float, delta: float = 0.1, seed: int 
         recorded: answers like those to come.
         most_loss: quality that may be lost against always asking the large model, in (0, 1).
         delta: probability that the bound does not hold, in (0, 1).
-        seed: of the order in which answers are tested.
+        seed: of the orders in which answers are tested.
 
     Raises:
         DataError: ``most_loss`` or ``delta`` is not in (0, 1).
@@ -118,24 +119,30 @@ def bounded(recorded: Recorded, most_loss: float, delta: float = 0.1, seed: int 
     for name, value in (("most_loss", most_loss), ("delta", delta)):
         if not 0.0 < value < 1.0:
             raise DataError(f"{name} must be between 0 and 1, got {value}")
-    order = np.random.default_rng(seed).permutation(len(recorded.confidence))
-    one = recorded.take(order)
-    steps = np.unique(np.quantile(one.confidence, np.linspace(0.0, 1.0, _STEPS)))[::-1]
+    rng = np.random.default_rng(seed)
+    orders = np.stack([rng.permutation(len(recorded.confidence)) for _ in range(_ORDERS)])
+    steps = np.unique(np.quantile(recorded.confidence, np.linspace(0.0, 1.0, _STEPS)))[::-1]
     found = float(np.nextafter(steps[0], 2.0))
     for threshold in steps.tolist():
-        loss = (one.large - one.cheap) * (one.confidence >= threshold)
-        if _p_value(loss, most_loss) > delta:
+        loss = (recorded.large - recorded.cheap) * (recorded.confidence >= threshold)
+        if _p_value(loss[orders], most_loss) > delta:
             break
         found = threshold
     return found
 
 
 def _p_value(loss: Floats, most: float) -> float:
-    """Of "the mean of ``loss`` (in [-1, 1]) is over ``most``": one over the largest wealth."""
-    n = len(loss)
-    seen = np.arange(n)
-    mean = (np.cumsum(loss) - loss) / (seen + 1)
-    spread = (0.25 + np.cumsum(loss**2) - loss**2) / (seen + 1)
-    bets = np.clip((most - mean) / (spread + (most - mean) ** 2), 0.0, _MOST_BET)
-    wealth = np.cumsum(np.log1p(bets * (most - loss)))
-    return float(np.exp(-max(wealth.max(), 0.0)))
+    """Of "the mean loss is over ``most``": one over the mean final wealth of several gamblers.
+
+    Args:
+        loss: shape (orders, n), each row the same losses in another order, in [-1, 1]. Any one
+            order would do; their mean is not at the mercy of one.
+        most: in (0, 1).
+    """
+    seen = np.arange(1.0, loss.shape[1] + 1.0)
+    before: Floats = np.cumsum(loss, axis=1) - loss
+    squares: Floats = np.cumsum(loss**2, axis=1) - loss**2
+    better = most - before / seen
+    bets = np.clip(better / ((0.25 + squares) / seen + better**2), 0.0, _MOST_BET)
+    wealth = float(np.exp(np.log1p(bets * (most - loss)).sum(axis=1)).mean())
+    return min(1.0 / wealth, 1.0)

@@ -145,7 +145,7 @@ class Control:
         self._charge(chosen.prediction.cost_usd, feasible, now_s)
         if len(feasible) < 2:
             return
-        if self._route.policy != "cascade":
+        if self._route.policy_for(latency_class) != "cascade":
             self._hold_share(int(taken), 1)
         if self._route.target_holds == "average":
             self._hold_average(latency_class, chosen, feasible, steer)

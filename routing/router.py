@@ -156,9 +156,10 @@ def settle(
         return choose_anyway(bounds, candidates)
     if route is None:
         return Choice(feasible[0], "named", "the request names this model")
+    policy = POLICIES[route.policy_for(latency_class)]
     if steer is None:
-        return POLICIES[route.policy](feasible, route.target_for(latency_class))
-    choice = POLICIES[route.policy](feasible, steer.target)
+        return policy(feasible, route.target_for(latency_class))
+    choice = policy(feasible, steer.target)
     return priced(feasible, choice, steer)
 
 

@@ -136,6 +136,8 @@ class Cascade:
         route: Route | None = self._routes.get(decision.route)
         if route is None or route.cascade is None or not decision.fallbacks:
             return None
+        if not route.cascade.covers(decision.latency_class):
+            return None
         better = max(
             (c for c in decision.candidates if c.model in decision.fallbacks),
             key=lambda candidate: candidate.prediction.quality,

@@ -101,7 +101,7 @@ class Record:
             "deadline_ms": self.deadline_ms,
             "max_cost_usd": self.limits.max_cost_usd,
             "min_quality": self.limits.min_quality,
-            "policy": None if self.decided.route is None else self.decided.route.policy,
+            "policy": self._policy(),
             "target": self._target(),
             "bounds": self._bounds(),
             "features": view.features,
@@ -133,6 +133,10 @@ class Record:
                 else chance.propensity(candidate.model)
             )
         return found
+
+    def _policy(self) -> str | None:
+        route = self.decided.route
+        return None if route is None else route.policy_for(self.decision.latency_class)
 
     def _target(self) -> float:
         """The share of the best quality that was good enough."""

@@ -82,7 +82,7 @@ routes:
     candidates: [chat-small, chat-large]
     latency_class: interactive
     policy: cascade
-    cascade: {threshold: 0.5}
+    cascade: {threshold: 0.5, classes: [realtime, interactive]}
 """
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -72,3 +73,18 @@ async def test_log_probabilities_are_shown_only_to_who_asks(rig: Rig) -> None:
     asked = await rig.client.post("/v1/chat/completions", json=ask(logprobs=True))
     assert plain.json()["choices"][0]["logprobs"] is None
     assert asked.json()["choices"][0]["logprobs"]["content"][0]["logprob"] == -0.5
+
+
+async def test_classes_that_do_not_cascade_take_the_cheapest_that_reaches_the_target(
+    make_rig: Callable[..., Rig],
+) -> None:
+    rig = make_rig()
+    await rig.plane.fleet.settled()
+    rig.backends["chat-small"].logprob = UNSURE
+    bulk = await rig.client.post(
+        "/v1/chat/completions", json=ask(routing={"latency_class": "bulk"})
+    )
+    record = await trace(rig, bulk)
+    assert (record["policy"], record["rule"]) == ("cheapest", "quality")
+    assert record["escalation"] is None
+    assert bulk.headers["x-turnout-model"] == "chat-large"

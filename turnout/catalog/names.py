@@ -53,6 +53,12 @@ def dangling(catalog: Catalog) -> list[str]:
                 for key in route.explore.classes or ()
                 if key not in catalog.classes
             ]
+        if route.cascade is not None:
+            problems += [
+                f"routes.{name}.cascade.classes: no class is named {key!r}"
+                for key in route.cascade.classes or ()
+                if key not in catalog.classes
+            ]
         if route.max_strong_share is not None and len(route.candidates) < 2:
             problems.append(f"routes.{name}.max_strong_share: needs at least two candidates")
     problems += _too_small_to_share(catalog)

@@ -257,10 +257,17 @@ class Cascade(Strict):
             probability, of a row the likelier outcome's, of a text exp(mean token log-probability).
         judged_tokens: a text is judged by so many first tokens; by all of them when none is
             given, a stream then by its first 24. Nothing is sent before.
+        classes: latency classes that cascade; all when none is given. The others take the
+            ``cheapest`` that reaches the target.
     """
 
     threshold: Share
     judged_tokens: PositiveInt | None = None
+    classes: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
+
+    def covers(self, latency_class: str) -> bool:
+        """Whether requests of this class cascade."""
+        return self.classes is None or latency_class in self.classes
 
 
 class Explore(Strict):
@@ -337,6 +344,12 @@ class Route(Strict):
             or self.target_holds == "average"
             or self.learn_from_feedback
         )
+
+    def policy_for(self, latency_class: str) -> Literal["cheapest", "best", "fastest", "cascade"]:
+        """The policy of a class."""
+        if self.cascade is not None and not self.cascade.covers(latency_class):
+            return "cheapest"
+        return self.policy
 
     def target_for(self, latency_class: str) -> float:
         """The target of a class: its own entry, else the strictest one given."""
