@@ -8,7 +8,7 @@ export BENTOML_DO_NOT_TRACK := True
 export TOKENIZERS_PARALLELISM := false
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup fleet serve test test-gpu check fix bench bench-fraud bench-router bench-generation bench-coldstart bench-gateway-start bench-optimize bench-bulk bench-fleet build clean
+.PHONY: help setup fleet serve test test-gpu check fix bench bench-fraud bench-router bench-cascade bench-decide bench-generation bench-coldstart bench-gateway-start bench-optimize bench-bulk bench-fleet build clean
 
 help:  ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -59,13 +59,19 @@ fix: $(INSTALLED)  ## Fix what can be fixed by machine
 bench-coldstart: setup  ## Process start to first correct answer, against torch
 	$(BIN)/python -m benchmarks.coldstart --variants --json benchmarks/results/coldstart.json $(if $(IMAGE),--image $(IMAGE)) $(if $(IMAGES),--images $(IMAGES))
 
-bench: bench-fraud bench-router bench-generation bench-coldstart bench-gateway-start bench-optimize bench-bulk bench-fleet  ## Every benchmark
+bench: bench-fraud bench-router bench-cascade bench-decide bench-generation bench-coldstart bench-gateway-start bench-optimize bench-bulk bench-fleet  ## Every benchmark
 
 bench-fraud: setup  ## Card transactions at 1,000/s, the knee, CPU beside a bare ASGI handler
 	$(BIN)/python -m benchmarks.fraud --knee --bare --json benchmarks/results/fraud.json
 
 bench-bulk: setup  ## Batches: rows a second beside direct calls, and 20 times kill -9
 	$(BIN)/python -m benchmarks.bulk --kills 20 --json benchmarks/results/bulk.json
+
+bench-cascade: setup  ## Accuracy of an image cascade: make bench-cascade IMAGES=DIR
+	$(BIN)/python -m benchmarks.cascade --images $(IMAGES) --json benchmarks/results/cascade.json
+
+bench-decide: $(INSTALLED)  ## CPU of one decision
+	$(BIN)/python -m benchmarks.decide --json benchmarks/results/decide.json
 
 bench-router: setup  ## Routing quality on recorded outcomes: make bench-router DATA=DIR
 	$(BIN)/python -m benchmarks.router --data $(DATA) --json benchmarks/results/router.json

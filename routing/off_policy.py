@@ -142,8 +142,9 @@ def _warning(n: int, effective: float, unsupported: float) -> str | None:
             "predicted. Give the route `explore: {share: 0.02}` and log some more"
         )
     if effective < _FEW:
+        why = "the two policies rarely agree" if effective < n / 2 else "the log is short"
         return (
-            f"the two policies rarely agree: {n} requests count like {effective:.0f}. Believe the "
-            "intervals, not the values; log more, or explore more"
+            f"{why}: {n} requests count like {effective:.0f}. Believe the intervals, not the "
+            "values; log more, or explore more"
         )
     return None

@@ -10,6 +10,7 @@ import asyncio
 import gc
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import bentoml
@@ -71,6 +72,9 @@ class Endpoint:
         from services.profiles import Profiles
 
         settings = from_environment()
+        if not self.serves_bulk:
+            # A gateway's models hear each request again; the decision is the gateway's.
+            settings = replace(settings, decision_log=None)
         self.plane = compose(self.catalog, settings)
         self.bulk: Bulk | None = None
         if self.serves_bulk:

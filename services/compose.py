@@ -76,8 +76,7 @@ def compose(catalog: Catalog, settings: Settings, metrics: Metrics | None = None
     for name, member in fleet.members.items():
         beside = member.model.placement == "process" and service_name(name) in addresses
         member.measured_apart = beside
-    chats = any(model.task is Task.CHAT for model in catalog.models.values())
-    routers = _routers(catalog, settings) if chats else None
+    routers = _routers(catalog, settings) if _chooses_chats(catalog) else None
     return Plane(
         catalog,
         fleet,
@@ -86,6 +85,12 @@ def compose(catalog: Catalog, settings: Settings, metrics: Metrics | None = None
         DecisionLog(settings.decision_log, prompts=settings.log_prompts),
         routers=routers,
     )
+
+
+def _chooses_chats(catalog: Catalog) -> bool:
+    """Whether there is a chat route with something to choose: a trained router costs to load."""
+    routes = catalog.routes.values()
+    return any(route.task is Task.CHAT and len(route.candidates) > 1 for route in routes)
 
 
 def _routers(catalog: Catalog, settings: Settings) -> Routers:

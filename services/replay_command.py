@@ -91,16 +91,20 @@ def _show(log: Path, found: Report) -> None:
     for name in dict.fromkeys([*found.logged, *found.replayed]):
         who.add_row(name, str(found.logged.get(name, 0)), str(found.replayed.get(name, 0)))
     console.print(who)
-    lines = Table("reward", "requests", "logged", "direct", "ips", "snips", "dr", "counts like")
-    for name, one in found.rewards.items():
-        shown = [_shown(one.by[kind]) for kind in ("direct", "ips", "snips", "dr")]
-        lines.add_row(name, str(one.requests), _shown(one.logged), *shown, f"{one.effective:.0f}")
-    console.print(lines)
+    lines = Table("", *found.rewards)
+    rewards = list(found.rewards.values())
+    if rewards:
+        lines.add_row("logged", *(_shown(one.logged) for one in rewards))
+        for kind in rewards[0].by:
+            lines.add_row(kind, *(_shown(one.by[kind]) for one in rewards))
+        lines.add_row("requests", *(str(one.requests) for one in rewards))
+        lines.add_row("count like", *(f"{one.effective:.0f}" for one in rewards))
+        console.print(lines)
     if "quality" not in found.rewards:
         console.print("no feedback in the log: quality is not estimated (POST /v1/feedback)")
-    for name, one in found.rewards.items():
-        if one.warning is not None:
-            console.print(f"[bold]warning[/bold] {name}: {one.warning}")
+    for warning in dict.fromkeys(one.warning for one in rewards if one.warning):
+        about = [name for name, one in found.rewards.items() if one.warning == warning]
+        console.print(f"[bold]warning[/bold] ({', '.join(about)}): {warning}")
 
 
 def _shown(one: Estimate) -> str:

@@ -36,8 +36,13 @@ class Shadow:
         self.dropped = 0
 
     def offer(self, record: Record, request: Request) -> None:
-        """Have a decision made again; dropped when too many wait."""
+        """Have a decision made again; dropped when too many wait.
+
+        A session's model is history, not this router's doing: such decisions are left out.
+        """
         if self._router() is None or not isinstance(request.inputs, Generation):
+            return
+        if record.decision.rule == "session":
             return
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="shadow-router", daemon=True)

@@ -155,3 +155,28 @@ routes: {r: {task: tabular, candidates: [pinned, large], latency_class: realtime
         "cuda:0": 1024**2,
         "cpu": 110 * 1024**2,
     }
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("explore: {share: 0.9}", "explore.share"),
+        ("explore: {share: 0.1, classes: [slow]}", "no class is named 'slow'"),
+        ("budget_usd_per_hour: 0", "budget_usd_per_hour"),
+        ("max_strong_share: 0.3", "needs at least two candidates"),
+        ("target_holds: sometimes", "target_holds"),
+    ],
+)
+def test_impossible_knobs_are_refused(line: str, what: str) -> None:
+    text = f"""version: 1
+classes: {{interactive: {{deadline_ms: 100, priority: 1}}}}
+models: {{one: {{task: tabular, runner: {{engine: fake}}}}}}
+routes:
+  score:
+    task: tabular
+    candidates: [one]
+    latency_class: interactive
+    {line}
+"""
+    with pytest.raises(CatalogInvalid, match=what):
+        parse(text, "test")
