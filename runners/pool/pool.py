@@ -42,6 +42,7 @@ _CLOSING_S = 0.002
 _RETRY_S, _MAX_RETRY_S = 10.0, 600.0
 _UNBOUNDED_LANES = 8
 _MEASURED_LOADS = 2
+_HEADROOM = 0.03  # kept free, so that a load on demand need not wait for an eviction
 _GAIN = 1.5  # how much more worth a prefetched model must be than those that go for it
 _MIB = 1024**2
 
@@ -239,7 +240,7 @@ class Pool:
         """Load these in order while there is room; pinned ones always, and the rest stays cold."""
         for name in names:
             slot = self.slots[name]
-            if slot.inner is None and (slot.pinned or self._fits(slot)):
+            if slot.inner is None and (slot.pinned or self._fits(slot, ahead=True)):
                 try:
                     await self.load(name)
                 except TurnoutError as error:
@@ -346,9 +347,11 @@ class Pool:
         )
         return budget - self.used_bytes(device) - reserved
 
-    def _fits(self, slot: Slot) -> bool:
+    def _fits(self, slot: Slot, *, ahead: bool = False) -> bool:
+        """Whether there is room for a model; loaded ahead of time it leaves some for others."""
         need = slot.footprint.resident_bytes + slot.footprint.extra_bytes
-        return need <= self._free_bytes(slot.device)
+        spare = _HEADROOM * self.budgets.get(slot.device, 0) if ahead else 0.0
+        return need + spare <= self._free_bytes(slot.device)
 
     def _job(self, slot: Slot, priority: int, *, wanted: bool = False) -> _Job:
         """The one load of this model, made more urgent if this request is."""
@@ -523,15 +526,16 @@ class Pool:
                 logger.exception("the memory budget could not be looked after")
 
     async def watch(self) -> None:
-        """Evict what is over the budget; load ahead what its time or its worth asks for."""
+        """Evict what leaves no headroom; load ahead what its time or its worth asks for."""
         minute = self._minute()
         for slot in self.slots.values():
             slot.warm = any_holds(slot.windows, minute)
         for device, budget in self.budgets.items():
-            over = self.used_bytes(device) - budget
+            limit = int((1.0 - _HEADROOM) * budget)
+            over = self.used_bytes(device) - limit
             if over > 0:
                 await self._settled_bytes()
-                over = self.used_bytes(device) - budget
+                over = self.used_bytes(device) - limit
             if over > 0:
                 residents = [
                     one.as_resident(self.worth(one))
@@ -578,7 +582,7 @@ class Pool:
         due, worth, slot = max(cold, key=lambda one: one[:2], default=(False, 0.0, None))
         if slot is None or not (due or worth > 0.0):
             return
-        if not (due or self._fits(slot)):
+        if not (due or self._fits(slot, ahead=True)):
             going = self._victims(slot, least_gain=_GAIN)
             if going is None:
                 return
