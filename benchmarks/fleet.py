@@ -4,11 +4,11 @@
         [--seconds 40] [--processes 6] [--fault]
 
 Every inline model of the catalog is asked for by name, open loop, how often by Zipf's law over a
-shuffled order, in the class of its most urgent route. The budget is what the process takes without
-models plus a third of what all of them add, both measured first. The same traffic then meets the
-same pool with least-recently-used eviction. ``--processes`` models are served by one BentoML
-process each, for their memory. ``--fault`` adds a fake model with each trouble under traffic and
-compares the attainment of the others with and without.
+shuffled order, in the class of its most urgent route. The budget is what the process takes beside
+its models under this traffic plus a third of what all models take, both measured first. The same
+traffic then meets the same pool with least-recently-used eviction. ``--processes`` models are
+served by one BentoML process each, for their memory. ``--fault`` adds a fake model with each
+trouble under traffic and compares the attainment of the others with and without.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from turnout.types import TensorSpec
 _MIB = 1024**2
 _SHARE = 1 / 3
 _ZIPF = 1.0
+_MOST_OF_ROOM = 0.4
 _READY_LIMIT_S = 120.0
 _FAULTS = {
     "crash": "run",
@@ -174,6 +175,7 @@ def pool_numbers(address: str, names: list[str]) -> dict[str, Any]:
         "loads": sum(one["loads"] for one in said),
         "evictions": sum(one["evictions"] for one in said),
         "hit_rate": round(hits / max(hits + misses, 1), 4),
+        "bytes": {n: one["memory_bytes"] for n, one in zip(names, said, strict=True)},
         "loaded": sum(one["state"] == "ready" for one in said),
         "troubled": {n: one["state"] for n, one in zip(names, said, strict=True)
                      if one["state"] not in ("ready", "cold", "loading")},
@@ -234,17 +236,28 @@ def show(name: str, found: dict[str, Any]) -> None:
               flush=True)  # fmt: skip
 
 
-def sizes(folder: Path, document: dict[str, Any], models: dict[str, str]) -> dict[str, int]:
-    """What the process takes with one small model, and with all of them, in bytes."""
-    some = next(iter(models))
-    found = {}
-    for name, kept in (("one", {some: models[some]}), ("all", models)):
-        # A budget that is never reached: scratch memory and mapped weights as in the runs.
-        gateway = document.get("gateway", {}) | {"memory_budget": "64GiB"}
-        with serve(folder, name, inline_only(document, kept) | {"gateway": gateway}) as server:
-            _all_loaded(server.address, list(kept))
-            found[name] = worker_bytes(server)
-    return found
+def sizes(
+    folder: Path,
+    document: dict[str, Any],
+    catalog: Catalog,
+    models: dict[str, str],
+    given: argparse.Namespace,
+) -> dict[str, Any]:
+    """What all models take together, and what the process takes beside them, in bytes.
+
+    Measured after some seconds of the traffic, because scratch memory and buffers come with it.
+    """
+    # A budget that is never reached: scratch memory and mapped weights as in the runs.
+    gateway = document.get("gateway", {}) | {"memory_budget": "64GiB"}
+    with serve(folder, "all", document | {"gateway": gateway}) as server:
+        names = list(models)
+        _all_loaded(server.address, names)
+        seconds = given.seconds / 3
+        requests = traffic(catalog, models, server.address, int(given.rate * seconds))
+        uvloop.run(offer(catalog, requests, server.address, seconds))
+        taken = pool_numbers(server.address, names)["bytes"]
+        total = sum(taken.values())
+        return {"process": worker_bytes(server) - total, "models": total, "each": taken}
 
 
 def _all_loaded(address: str, names: list[str]) -> None:
@@ -285,7 +298,13 @@ def with_faults(document: dict[str, Any], catalog: Catalog) -> dict[str, Any]:
     for name, fault in _FAULTS.items():
         models[f"fault-{name}"] = {
             "task": "tabular",
-            "runner": {"engine": "fake", "latency_ms": 5, "fail": fault, "after_runs": 100},
+            "runner": {
+                "engine": "fake",
+                "latency_ms": 5,
+                "fail": fault,
+                "after_runs": 50,
+                "leak_bytes": 128 * 1024,
+            },
             "profile": {"base_ms": 5},
             "limits": {"max_run_s": 2},
             "memory": "4MiB",
@@ -348,12 +367,22 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         base = inline_only(document, models)
-        size = sizes(folder, document, models)
-        budget = int(size["one"] + _SHARE * (size["all"] - size["one"]))
-        print(f"{len(models)} models: {size['one'] / _MIB:.0f} MiB with one, "
-              f"{size['all'] / _MIB:.0f} MiB with all, budget {budget / _MIB:.0f} MiB",
+        size = sizes(folder, base, catalog, models, given)
+        budget = int(size["process"] + _SHARE * size["models"])
+        print(f"{len(models)} models take {size['models'] / _MIB:.0f} MiB, the process beside them "
+              f"{size['process'] / _MIB:.0f} MiB, budget {budget / _MIB:.0f} MiB",
               flush=True)  # fmt: skip
-        result: dict[str, Any] = {"models": len(models), "sizes": size, "budget_bytes": budget}
+        room = budget - size["process"]
+        large = [name for name, taken in size["each"].items() if taken > _MOST_OF_ROOM * room]
+        if large:
+            print(f"not asked for, because it would fill the room alone: {', '.join(large)}")
+        models = {name: kept for name, kept in models.items() if name not in large}
+        result: dict[str, Any] = {
+            "not_asked": large,
+            "models": len(models),
+            "sizes": size,
+            "budget_bytes": budget,
+        }
         for order in ("worth", "lru"):
             gateway = base.get("gateway", {}) | {"memory_budget": f"{budget}B", "eviction": order}
             budgeted = base | {"gateway": gateway}
@@ -362,7 +391,7 @@ def main() -> int:
                 result["faults"] = faults(folder, budgeted, catalog, models, given)
         if given.processes:
             result["processes"] = processes(folder, document, models, given.processes)
-            small = (size["all"] - size["one"]) / max(len(models) - 1, 1)
+            small = size["models"] / len(size["each"])
             ratio = small / result["processes"]["bytes_a_model"]
             result["memory_ratio"] = round(ratio, 4)
             print(f"a model here takes {small / _MIB:.1f} MiB on average: {ratio:.3f} of a process")

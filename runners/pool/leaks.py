@@ -15,7 +15,6 @@ from collections.abc import Mapping
 _STEP = 0.1
 _MOST_A_RUN = 4 * 1024**2  # more at once is an arena that grew, not a leak
 _LEAST_RUNS = 30
-_LEAST_BYTES = 64 * 1024**2
 
 
 class Leaks:
@@ -25,7 +24,7 @@ class Leaks:
         least_bytes: what a model must have gained since its load to be called leaking.
     """
 
-    def __init__(self, least_bytes: int = _LEAST_BYTES) -> None:
+    def __init__(self, least_bytes: int) -> None:
         self._least_bytes = least_bytes
         self._a_run: dict[str, float] = {}
         self._gained: dict[str, float] = {}

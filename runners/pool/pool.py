@@ -38,6 +38,7 @@ logger = logging.getLogger("turnout.pool")
 
 _TICK_S = 0.2
 _LEAK_TICKS = 10
+_LEAK_BYTES, _LEAST_LEAK = 64 * 1024**2, 8 * 1024**2
 _CLOSING_S = 0.002
 _RETRY_S, _MAX_RETRY_S = 10.0, 600.0
 _UNBOUNDED_LANES = 8
@@ -109,7 +110,7 @@ class Pool:
         self._ticking: asyncio.Task[None] | None = None
         self._count = 0
         self._own = 0
-        self._leaks = Leaks()
+        self._leaks = Leaks(_least_leak_bytes(self.budgets.get(CPU)))
         self._seen: tuple[int, dict[str, int]] | None = None
         self.loader: Executor = ThreadPoolExecutor(
             self._lanes + 1, thread_name_prefix="model-loader"
@@ -591,6 +592,11 @@ class Pool:
             await self.load(slot.name)
         except TurnoutError as error:
             logger.warning("model %s was not loaded ahead: %s", slot.name, _why(error))
+
+
+def _least_leak_bytes(budget: int | None) -> int:
+    """What a model must gain to be called leaking; under a budget little is much."""
+    return _LEAK_BYTES if budget is None else min(_LEAK_BYTES, max(int(0.03 * budget), _LEAST_LEAK))
 
 
 def _minute_of_day(now: datetime) -> int:

@@ -19,7 +19,7 @@ def traffic(leaks: Leaks, a_run: dict[str, float], periods: int, noise: float = 
 
 
 def test_the_one_that_leaks_is_found_among_others_and_with_its_rate() -> None:
-    leaks = Leaks()
+    leaks = Leaks(64 * MIB)
     traffic(leaks, {"b": MIB}, periods=120, noise=MIB)
     assert leaks.leaking("b", 8 * MIB) == pytest.approx(MIB, rel=0.4)
     assert leaks.leaking("a", 8 * MIB) is None
@@ -29,7 +29,7 @@ def test_the_one_that_leaks_is_found_among_others_and_with_its_rate() -> None:
 
 
 def test_growth_that_ends_and_noise_are_no_leak() -> None:
-    leaks = Leaks()
+    leaks = Leaks(64 * MIB)
     leaks.observe({"a": 1}, 200 * MIB)
     traffic(leaks, {}, periods=200, noise=3 * MIB)
     assert not any(leaks.leaking(name, 8 * MIB) for name in ("a", "b", "c"))
