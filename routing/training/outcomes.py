@@ -204,12 +204,12 @@ def _check_ids(path: Path, frame: pd.DataFrame) -> None:
     for column in ("query_id", "model"):
         if column in frame and (empty := np.flatnonzero(frame[column].isna())).size:
             raise DataError(f"{path}: row {empty[0]}: column {column!r} is empty; drop or fill it")
-    distinct = frame[["query_id", "prompt"]].drop_duplicates()
-    twice = distinct["query_id"][distinct["query_id"].duplicated()]
-    if len(twice):
-        raise DataError(
-            f"{path}: query_id {twice.iloc[0]!r} stands for different prompts; give each its own"
-        )
+    prompts: dict[str, str] = {}
+    for query_id, prompt in zip(frame["query_id"].astype(str), frame["prompt"], strict=True):
+        if prompts.setdefault(query_id, prompt) != prompt:
+            raise DataError(
+                f"{path}: query_id {query_id!r} stands for different prompts; give each its own"
+            )
 
 
 def _check_score(path: Path, frame: pd.DataFrame) -> None:
