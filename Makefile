@@ -8,7 +8,7 @@ export BENTOML_DO_NOT_TRACK := True
 export TOKENIZERS_PARALLELISM := false
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup fleet serve test test-gpu check fix bench bench-fraud bench-router bench-cascade bench-decide bench-generation bench-coldstart bench-gateway-start bench-optimize bench-bulk bench-fleet build clean
+.PHONY: help setup fleet serve test test-gpu check fix bench bench-fraud bench-peers bench-router bench-cascade bench-decide bench-generation bench-coldstart bench-gateway-start bench-optimize bench-bulk bench-fleet build clean
 
 help:  ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -61,8 +61,12 @@ bench-coldstart: setup  ## Process start to first correct answer, against torch
 
 bench: bench-fraud bench-router bench-cascade bench-decide bench-generation bench-coldstart bench-gateway-start bench-optimize bench-bulk bench-fleet  ## Every benchmark
 
-bench-fraud: setup  ## Card transactions at 1,000/s, the knee, CPU beside a bare ASGI handler
-	$(BIN)/python -m benchmarks.fraud --knee --bare --json benchmarks/results/fraud.json
+bench-fraud: setup  ## Card transactions: 1,000/s, the knee, overload, CPU beside a bare handler; beside bulk
+	$(BIN)/python -m benchmarks.fraud --knee --bare --overload --json benchmarks/results/fraud.json
+	$(BIN)/python -m benchmarks.two_paths --json benchmarks/results/two_paths.json
+
+bench-peers: setup  ## The same model behind FastAPI, BentoML alone, LitServe, MLServer and Ray Serve
+	$(BIN)/python -m benchmarks.peers --json benchmarks/results/peers.json
 
 bench-bulk: setup  ## Batches: rows a second beside direct calls, and 20 times kill -9
 	$(BIN)/python -m benchmarks.bulk --kills 20 --json benchmarks/results/bulk.json
