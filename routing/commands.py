@@ -61,8 +61,9 @@ def train(
         if models:
             table = table.only([name.strip() for name in models.split(",") if name.strip()])
         if len(table.models) < 2:
+            scored = ", ".join(repr(name) for name in table.models)
             raise DataError(
-                f"only {table.models[0]!r} was scored; a router chooses between at least two models"
+                f"only {scored} was scored; a router chooses between at least two models"
             )
         table = table.sample(limit, seed)
         encoder = load_router(DEFAULT_ROUTER).encoder

@@ -124,7 +124,7 @@ class Trial:
 
 def _costs(
     name: str,
-    both: probe.Compared,
+    both: Mapping[str, Mapping[str, Mapping[str, float]]],
     alone: Mapping[str, Mapping[str, float]],
     folders: tuple[Path, Path],
 ) -> Measured:
