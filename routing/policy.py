@@ -40,8 +40,6 @@ def cheapest(feasible: Sequence[Candidate], target: float) -> Choice:
     good = [c for c in feasible if c.prediction.quality >= needed - _TIE]
     chosen = min(good, key=_by_cost)
     quality = chosen.prediction.quality
-    if len(feasible) == 1:
-        return Choice(chosen, "only", f"{chosen.model} is the only candidate that may answer")
     cheaper = [c for c in feasible if c.prediction.cost_usd < chosen.prediction.cost_usd - _TIE]
     if cheaper:
         rival = max(cheaper, key=lambda c: c.prediction.quality)

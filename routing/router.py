@@ -156,11 +156,21 @@ def settle(
         return choose_anyway(bounds, candidates)
     if route is None:
         return Choice(feasible[0], "named", "the request names this model")
+    if len(feasible) == 1:
+        return _only(feasible[0], candidates)
     policy = POLICIES[route.policy_for(latency_class)]
     if steer is None:
         return policy(feasible, route.target_for(latency_class))
     choice = policy(feasible, steer.target)
     return priced(feasible, choice, steer)
+
+
+def _only(chosen: Candidate, candidates: Sequence[Candidate]) -> Choice:
+    """The one feasible candidate, and what rules the others out."""
+    others = "; ".join(f"{c.model}: {c.why_not}" for c in candidates if c is not chosen)
+    if not others:
+        return Choice(chosen, "only", f"{chosen.model} is the only candidate of this route")
+    return Choice(chosen, "only", f"only {chosen.model} may answer ({others})")
 
 
 def decision_of(

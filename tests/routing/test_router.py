@@ -69,6 +69,8 @@ def test_a_short_deadline_bends_quality_before_it_breaks() -> None:
     decision = decide(large_s=0.6)
     assert decision.model == "small"
     assert "deadline" in (decision.candidates[1].why_not or "")
+    assert decision.rule == "only"
+    assert decision.reason == f"only small may answer (large: {decision.candidates[1].why_not})"
 
 
 def test_congestion_moves_requests_to_the_cheaper_model() -> None:
