@@ -52,7 +52,7 @@ async def chat(
         pieces = [piece async for piece in stream.pieces]
     except TurnoutError as error:
         raise _Failed(error) from None
-    _say(ctx, decision_headers(stream.decision, stream.model))
+    _say(ctx, decision_headers(stream))
     last = pieces[-1]
     return {
         "text": "".join(piece.text for piece in pieces),
@@ -171,7 +171,7 @@ async def _infer(
         answer = await plane.infer(request)
     except TurnoutError as error:
         raise _Failed(error) from None
-    _say(ctx, decision_headers(answer.decision, answer.model))
+    _say(ctx, decision_headers(answer))
     return answer
 
 

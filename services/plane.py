@@ -42,20 +42,28 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Answer:
-    """Tensors that came back, who made them, and the decision behind them."""
+    """Tensors that came back, who made them, and the decision behind them.
+
+    ``escalated`` says that this model answered what the decision's was unsure of.
+    """
 
     decision: Decision
     model: str
     tensors: Tensors
+    escalated: bool = False
 
 
 @dataclass(slots=True)
 class Stream:
-    """A generated answer: the decision, who writes it, and its pieces."""
+    """A generated answer: the decision, who writes it, and its pieces.
+
+    ``escalated`` says that this model writes because the decision's was unsure.
+    """
 
     decision: Decision
     model: str
     pieces: AsyncGenerator[Piece, None]
+    escalated: bool = False
 
 
 class Plane:
@@ -151,7 +159,7 @@ class Plane:
             total_s = self.clock() - request.arrived_s
             outcome = Outcome(name, "ok", ran.queue_s, ran.run_s, total_s, total_s, ran.batch)
             self._ledger.answered(record, outcome, request)
-            return Answer(decision, name, _public(ran.tensors))
+            return Answer(decision, name, _public(ran.tensors), record.escalated)
         self._give_up(record, problem, request)
 
     async def generate(self, request: Request) -> Stream:
@@ -181,7 +189,8 @@ class Plane:
                 problem = problem or error
                 self._attempts.failed(record, name, error)
                 continue
-            return Stream(decision, opened.model, self._follow(record, request, opened))
+            pieces = self._follow(record, request, opened)
+            return Stream(decision, opened.model, pieces, record.escalated)
         self._give_up(record, problem, request)
 
     def feedback(self, decision_id: str, said: dict[str, Any]) -> bool:

@@ -88,6 +88,11 @@ class Record:
         """The decision."""
         return self.decided.decision
 
+    @property
+    def escalated(self) -> bool:
+        """Whether a cascade's second model answered what the first was unsure of."""
+        return self.escalation is not None and self.escalation.done
+
     def as_json(self) -> dict[str, Any]:
         """The record as plain values, for the log and for ``GET /v1/decisions/{id}``."""
         decision, view = self.decision, self.decided.view
@@ -190,9 +195,8 @@ class Record:
         ended = self.outcome
         if ended is not None and ended.status == "ok":
             after_ms = round(ended.total_s * 1e3, 3)
-            escalated = self.escalation is not None and self.escalation.done
-            first = self.decision.model if escalated else ended.model
-            names = (first, ended.model) if escalated else (first,)
+            first = self.decision.model if self.escalated else ended.model
+            names = (first, ended.model) if self.escalated else (first,)
             tried += [{"model": name, "status": "ok", "after_ms": after_ms} for name in names]
         return tried
 

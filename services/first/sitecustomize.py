@@ -16,12 +16,14 @@ def _step_aside() -> None:
     sys.path[:] = [path for path in sys.path if path != _HERE]
     left = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path != _HERE]
     os.environ["PYTHONPATH"] = os.pathsep.join(left)
-    sys.modules.pop("sitecustomize", None)
+    mine = sys.modules.pop("sitecustomize")
     try:
         importlib.import_module("sitecustomize")
     except ModuleNotFoundError as error:
         if error.name != "sitecustomize":
             raise
+        # The import that runs this file looks for it at its end.
+        sys.modules["sitecustomize"] = mine
 
 
 def _give_way() -> None:

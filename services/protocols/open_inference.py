@@ -125,7 +125,7 @@ class OpenInference:
             200,
             [
                 *((key.lower().encode(), value.encode()) for key, value in headers.items()),
-                *decision_headers(answer.decision, answer.model),
+                *decision_headers(answer),
             ],
             body,
         )
@@ -148,7 +148,7 @@ class OpenInference:
             200,
             [
                 *((key.lower().encode(), value.encode()) for key, value in headers.items()),
-                *decision_headers(stream.decision, stream.model),
+                *decision_headers(stream),
             ],
             body,
         )

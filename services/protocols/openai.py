@@ -56,7 +56,7 @@ class OpenAI:
             streamed=bool(body.stream),
         )
         stream = await self._plane.generate(request)
-        headers = decision_headers(stream.decision, stream.model)
+        headers = decision_headers(stream)
         if body.stream:
             return Reply(200, [*_SSE, *headers], _events(stream, body))
         pieces = [piece async for piece in stream.pieces]
@@ -91,7 +91,7 @@ class OpenAI:
                 "usage": {"prompt_tokens": words, "total_tokens": words},
             },
             200,
-            decision_headers(answer.decision, answer.model),
+            decision_headers(answer),
         )
 
     def _model(self, name: str) -> dict[str, Any]:
