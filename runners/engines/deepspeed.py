@@ -148,11 +148,13 @@ def _open(name: str, folder: Path, options: DeepSpeed, device: Any, dtype: Any) 
         try:
             import deepspeed
             from transformers import AutoModelForCausalLM
+            from transformers.utils.logging import disable_progress_bar
         except ImportError as error:
             raise LoadFailed(
                 name, f"{error}; install the extras: pip install 'turnout[llm,deepspeed]'"
             ) from error
         deepspeed.utils.logger.setLevel("WARNING")
+        disable_progress_bar()
         try:
             model = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=dtype, local_files_only=True, use_safetensors=True
