@@ -71,7 +71,7 @@ def choose_anyway(bounds: Bounds, candidates: Sequence[Candidate]) -> Choice:
     if not able:
         first = candidates[0]
         raise LoadFailed(first.model, first.why_not or "out of service")
-    within = [c for c in able if _keeps_limits(c, bounds)]
+    within = [c for c in able if keeps_limits(c, bounds)]
     if not within:
         why = "; ".join(f"{c.model}: {c.why_not}" for c in able)
         raise DeadlineUnreachable(
@@ -97,7 +97,8 @@ def choose_anyway(bounds: Bounds, candidates: Sequence[Candidate]) -> Choice:
     return Choice(choice.candidate, "fastest_infeasible", why)
 
 
-def _keeps_limits(candidate: Candidate, bounds: Bounds) -> bool:
+def keeps_limits(candidate: Candidate, bounds: Bounds) -> bool:
+    """Whether a candidate keeps what the caller asked of cost and quality."""
     prediction = candidate.prediction
     cheap = bounds.max_cost_usd is None or prediction.cost_usd <= bounds.max_cost_usd
     good = bounds.min_quality is None or prediction.quality >= bounds.min_quality

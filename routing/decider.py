@@ -197,6 +197,7 @@ def _instead(decision: Decision, choice: Choice, propensity: float = 1.0) -> Dec
         decision.latency_class,
         decision.candidates,
         choice,
+        (decision.model, *decision.fallbacks),
         propensity,
     )
 

@@ -6,10 +6,10 @@ for this request) comes in as arguments, and one call gives one ``Decision``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from routing.constraints import Bounds, choose_anyway, why_not
+from routing.constraints import Bounds, choose_anyway, keeps_limits, why_not
 from routing.control import Steer
 from routing.latency import Busy, Demand, ModelLatency
 from routing.policy import POLICIES, Choice, priced
@@ -101,7 +101,8 @@ class Router:
         bounds = bounds_of(route, latency_class, request.deadline_in_s, request.limits)
         candidates = tuple([self._judge(m, question, state[m], bounds) for m in models])
         choice = settle(route, request.latency_class, bounds, candidates, steer)
-        return decision_of(request.id, name, request.latency_class, candidates, choice)
+        within = [c.model for c in candidates if keeps_limits(c, bounds)]
+        return decision_of(request.id, name, request.latency_class, candidates, choice, within)
 
     def _judge(self, name: str, question: Question, state: ModelState, bounds: Bounds) -> Candidate:
         model = self._catalog.models[name]
@@ -179,15 +180,16 @@ def decision_of(
     latency_class: str,
     candidates: tuple[Candidate, ...],
     choice: Choice,
+    within: Collection[str],
     propensity: float = 1.0,
 ) -> Decision:
-    """A choice as a decision, with its fallbacks."""
+    """A choice as a decision, with its fallbacks: those ``within`` the caller's own limits."""
     chosen = choice.candidate.model
     return Decision(
         request_id,
         route,
         chosen,
-        _fallbacks(candidates, chosen),
+        _fallbacks(candidates, chosen, within),
         choice.reason,
         choice.rule,
         latency_class,
@@ -206,9 +208,11 @@ def cost_usd(model: Model, input_tokens: float, output_tokens: float) -> float:
     )
 
 
-def _fallbacks(candidates: Sequence[Candidate], chosen: str) -> tuple[str, ...]:
-    """The other candidates that are in service: feasible first, then by quality."""
-    others = [c for c in candidates if c.model != chosen and not c.broken]
+def _fallbacks(
+    candidates: Sequence[Candidate], chosen: str, within: Collection[str]
+) -> tuple[str, ...]:
+    """The others in service that may answer at all: feasible first, then by quality."""
+    others = [c for c in candidates if c.model != chosen and not c.broken and c.model in within]
     if len(others) > 1:
         others.sort(key=lambda c: (not c.feasible, -c.prediction.quality))
     return tuple([c.model for c in others])

@@ -136,9 +136,9 @@ class Endpoints:
         return json_reply({"name": name, "ready": ready}, 200 if ready else 503)
 
     def _serves(self, stage: Any) -> bool:
-        catalog, members = self._plane.catalog, self._plane.fleet.members
+        catalog, fleet = self._plane.catalog, self._plane.fleet
         return any(
-            members[model].ready.is_set() and not members[model].broken
+            fleet.serves(model)
             for group in (catalog.routes, catalog.models)
             for target in group
             if stage.matches(target) is not None

@@ -196,3 +196,16 @@ async def test_a_session_is_named_by_header_or_body(rig: Rig) -> None:
     )
     assert long.status_code == 400
     assert "session" in long.text
+
+
+async def test_a_callers_limit_holds_for_a_cascade_and_for_fallbacks(rig: Rig) -> None:
+    cheap = {"X-Max-Cost-Usd": "0.000001"}
+    unsure = await rig.client.post("/v2/models/image/infer", json=images(0.1), headers=cheap)
+    assert unsure.headers["x-turnout-model"] == "image-small"
+    assert rig.backends["image-large"].seen == []
+    rig.backends["image-small"].error = RunFailed("image-small", "boom")
+    failed = await rig.client.post("/v2/models/image/infer", json=images(0.9), headers=cheap)
+    assert failed.status_code == 500
+    assert rig.backends["image-large"].seen == []
+    free = await rig.client.post("/v2/models/image/infer", json=images(0.9))
+    assert free.headers["x-turnout-model"] == "image-large"

@@ -251,3 +251,15 @@ async def test_open_inference_sees_a_model_like_any_other(client: httpx.AsyncCli
     refused = await client.post("/v2/models/search/infer", json=wrong)
     assert refused.status_code == 400
     assert "must be BYTES" in refused.json()["error"]
+
+
+async def test_a_pipeline_is_not_ready_while_a_stage_has_no_model_that_serves(
+    make_client: Callable[..., httpx.AsyncClient],
+) -> None:
+    text = CATALOG.replace(
+        "lookup, runner: {engine: fake}", "lookup, runner: {engine: fake, fail: load}"
+    )
+    client = make_client(text)
+    await client.post("/v1/pipelines/search", json={"inputs": {"query": "a"}})
+    reply = await client.get("/v2/models/search/ready")
+    assert (reply.status_code, reply.json()["ready"]) == (503, False)
