@@ -12,6 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 MIN_SHARED_TOKENS = 8
 """A shorter common beginning is read as fast as it is copied."""
 
+LEFT_TO_READ = 2
+"""Tokens of a prompt that are always read. One alone would take an int8 engine's kernel for a
+single row, which rounds otherwise: a near tie then fell differently when a prompt was sent again.
+"""
+
 
 class CacheRows:
     """Keeps account of the rows and moves their contents.
@@ -33,8 +38,8 @@ class CacheRows:
         """Put what is already read of a prompt into a row; returns how many tokens that is.
 
         This row and those after it are free. What it held of an answer that has ended moves to
-        the one of them that was used longest ago. The prompt's last token is always left to be
-        read, for the logits after it.
+        the one of them that was used longest ago. The prompt's last ``LEFT_TO_READ`` tokens are
+        always left to be read, for the logits after them.
         """
         held = [self._shared(each, prompt) for each in range(len(self._tokens))]
         shared = max(held)
@@ -69,7 +74,7 @@ class CacheRows:
 
     def _shared(self, row: int, prompt: Sequence[int]) -> int:
         held = self._tokens[row]
-        most = min(len(held), len(prompt) - 1)
+        most = min(len(held), len(prompt) - LEFT_TO_READ)
         return next((i for i in range(most) if held[i] != prompt[i]), max(most, 0))
 
     def _coldest(self, rows: Iterable[int]) -> int:

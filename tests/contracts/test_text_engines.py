@@ -7,6 +7,7 @@ import re
 import pytest
 
 from runners.engines import make
+from runners.text.rows import LEFT_TO_READ
 from turnout.catalog import Model
 from turnout.errors import InvalidRequest, LoadFailed, RunFailed
 from turnout.types import Generation, JsonFormat, Message
@@ -198,7 +199,7 @@ def test_a_prompt_that_begins_like_another_is_not_read_again(runner):
     (first,) = write(runner, plain)
     again, other = write(runner, plain, saying("q" * 80 + "2"))
     assert tokens(again) == tokens(first)
-    assert again[-1].cached_tokens == again[-1].prompt_tokens - 1
+    assert again[-1].cached_tokens == again[-1].prompt_tokens - LEFT_TO_READ
     assert 80 <= other[-1].cached_tokens < other[-1].prompt_tokens
 
 

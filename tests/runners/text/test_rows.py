@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runners.text.rows import MIN_SHARED_TOKENS, CacheRows
+from runners.text.rows import LEFT_TO_READ, MIN_SHARED_TOKENS, CacheRows
 
 ROWS = 3
 LONG = list(range(20))
@@ -30,10 +30,10 @@ class Cache:
         return start
 
 
-def test_a_prompt_that_was_just_read_is_there_but_for_its_last_token():
+def test_a_prompt_that_was_just_read_is_there_but_for_its_end():
     cache = Cache()
     assert cache.read(0, LONG) == 0
-    assert cache.read(0, LONG) == len(LONG) - 1
+    assert cache.read(0, LONG) == len(LONG) - LEFT_TO_READ
     assert cache.copied == 0
 
 
@@ -50,8 +50,8 @@ def test_what_ended_moves_out_of_the_way_of_a_newcomer():
     other = [token + 100 for token in LONG]
     cache.read(0, LONG)
     cache.read(0, other)
-    assert cache.read(0, LONG) == len(LONG) - 1
-    assert cache.read(0, other) == len(other) - 1
+    assert cache.read(0, LONG) == len(LONG) - LEFT_TO_READ
+    assert cache.read(0, other) == len(other) - LEFT_TO_READ
 
 
 def test_the_row_used_longest_ago_is_given_up():
