@@ -78,7 +78,8 @@ class Attempts:
             left_s = max(self._ticket(request).deadline_s - self._clock(), 0.0)
             timeout_s = None if left_s == float("inf") else left_s
             try:
-                await asyncio.wait_for(member.ready.wait(), timeout_s)
+                async with asyncio.timeout(timeout_s):
+                    await member.ready.wait()
             except TimeoutError:
                 raise DeadlineUnreachable(
                     f"model {member.name!r} is still loading", retry_after_s=1.0

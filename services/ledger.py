@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -52,7 +53,9 @@ class Ledger:
 
     def failed(self, record: Record, name: str, error: BaseException, request: Request) -> None:
         """A request ended without an answer."""
-        code = error.code if isinstance(error, TurnoutError) else "cancelled"
+        code = "cancelled" if isinstance(error, asyncio.CancelledError) else "internal"
+        if isinstance(error, TurnoutError):
+            code = error.code
         total_s = self._clock() - request.arrived_s
         self._end(record, Outcome(name, code, 0.0, 0.0, total_s, total_s), None, None)
 

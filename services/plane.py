@@ -6,7 +6,6 @@ of them.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import os
 import time
@@ -29,7 +28,6 @@ from turnout.catalog import Catalog
 from turnout.errors import (
     CapacityError,
     Draining,
-    InvalidRequest,
     LoadFailed,
     RunnerError,
     TurnoutError,
@@ -146,14 +144,14 @@ class Plane:
         for name in (decision.model, *decision.fallbacks):
             try:
                 ran = await self._attempts.infer(name, request, tensors)
-            except (InvalidRequest, asyncio.CancelledError) as error:
-                self._ledger.failed(record, name, error, request)
-                raise
+                cascaded = await self._cascade.escalate(record, request, tensors, ran)
             except (RunnerError, CapacityError) as error:
                 problem = problem or error
                 self._attempts.failed(record, name, error)
                 continue
-            cascaded = await self._cascade.escalate(record, request, tensors, ran)
+            except BaseException as error:
+                self._ledger.failed(record, name, error, request)
+                raise
             if cascaded is not None:
                 name, ran = cascaded
             total_s = self.clock() - request.arrived_s
@@ -181,14 +179,14 @@ class Plane:
                 opened = await self._open(name, pieces, request)
                 if name == decision.model:
                     opened = await self._cascade.rewrite(record, request, opened)
-            except (InvalidRequest, asyncio.CancelledError) as error:
-                await pieces.aclose()
-                self._ledger.failed(record, name, error, request)
-                raise
             except (RunnerError, CapacityError) as error:
                 problem = problem or error
                 self._attempts.failed(record, name, error)
                 continue
+            except BaseException as error:
+                self._ledger.failed(record, name, error, request)
+                await pieces.aclose()
+                raise
             pieces = self._follow(record, request, opened)
             return Stream(decision, opened.model, pieces, record.escalated)
         self._give_up(record, problem, request)

@@ -39,9 +39,11 @@ class Pipelines:
         if made.one_row and len(one) != 1:
             raise InvalidRequest(f"pipeline {name!r} answers one row a request, got {len(one)}")
         work = Course(self.plane, name, made, asked)
-        status = "ok"
+        status = "internal"
         try:
-            return await work.answer()
+            composed = await work.answer()
+            status = "ok"
+            return composed
         except TurnoutError as error:
             status = error.code
             raise

@@ -209,3 +209,15 @@ async def test_a_callers_limit_holds_for_a_cascade_and_for_fallbacks(rig: Rig) -
     assert rig.backends["image-large"].seen == []
     free = await rig.client.post("/v2/models/image/infer", json=images(0.9))
     assert free.headers["x-turnout-model"] == "image-large"
+
+
+async def test_a_client_that_leaves_a_cascades_second_step_is_accounted_for(rig: Rig) -> None:
+    large = rig.backends["image-large"]
+    large.gate = asyncio.Event()
+    asked = asyncio.ensure_future(rig.client.post("/v2/models/image/infer", json=images(0.1)))
+    while not large.seen:
+        await asyncio.sleep(0)
+    asked.cancel()
+    await asyncio.wait([asked])
+    ended = {"route": "image", "model": "image-small", "latency_class": "interactive"}
+    assert rig.count("turnout_requests_total", status="cancelled", **ended) == 1

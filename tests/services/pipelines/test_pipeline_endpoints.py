@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -11,6 +12,7 @@ from routing.judge import Judge
 from routing.latency import ModelLatency
 from runners.engines import make
 from runners.generation import LocalText
+from runners.protocol import Ran, Ticket
 from runners.tasks.pass_through import PassThrough
 from runners.tensors import LocalTensors
 from services.asgi import FrontDoor
@@ -18,10 +20,13 @@ from services.decisions import DecisionLog
 from services.fleet import Fleet
 from services.http import Receive, Scope, Send
 from services.metrics import Metrics
+from services.pipelines.asked import Asked
+from services.pipelines.pipelines import Pipelines
 from services.plane import Plane
+from services.protocols import options
 from turnout.catalog import Model
 from turnout.catalog.reading import parse
-from turnout.types import Task
+from turnout.types import Task, Tensors
 
 CATALOG = """
 version: 1
@@ -263,3 +268,26 @@ async def test_a_pipeline_is_not_ready_while_a_stage_has_no_model_that_serves(
     await client.post("/v1/pipelines/search", json={"inputs": {"query": "a"}})
     reply = await client.get("/v2/models/search/ready")
     assert (reply.status_code, reply.json()["ready"]) == (503, False)
+
+
+async def test_an_unexpected_failure_is_not_counted_as_an_answer() -> None:
+    class Odd(LocalTensors):
+        async def infer(self, tensors: Tensors, ticket: Ticket) -> Ran:
+            raise RuntimeError("unforeseen")
+
+    def backend(name: str, model: Model, latency: ModelLatency) -> Any:
+        runner = make(name, model, None)
+        return Odd(name, lambda: (runner, PassThrough()), latency)
+
+    registry = CollectorRegistry()
+    catalog = parse(CATALOG, "test")
+    fleet = Fleet(catalog, backend)
+    plane = Plane(catalog, fleet, Judge(catalog), Metrics(registry), DecisionLog())
+    query = {"query": np.array([b"red"], object)}
+    with pytest.raises(RuntimeError, match="unforeseen"):
+        await Pipelines(plane).run(
+            "search", Asked(query, {}, options.read({}, {}), None, plane.clock())
+        )
+    await fleet.stop()
+    labels = {"pipeline": "search", "latency_class": "quick", "status": "internal"}
+    assert registry.get_sample_value("turnout_pipeline_seconds_count", labels) == 1
