@@ -79,7 +79,7 @@ class TestOpenAI:
         assert said.completion_tokens == first.completion_tokens
         assert said.prompt_tokens == first.prompt_tokens
         assert said.prompt_tokens_details is not None
-        assert said.prompt_tokens_details.cached_tokens == first.prompt_tokens - 1
+        assert said.prompt_tokens_details.cached_tokens == first.prompt_tokens - 2
         finish = [e.choices[0].finish_reason for e in events if e.choices]
         assert finish[-1] == whole.choices[0].finish_reason
 
