@@ -17,6 +17,7 @@ import bentoml
 from _bentoml_sdk import Service
 
 from services.leaving import on_sigterm
+from services.metrics_folder import count_apart
 from services.parent import end_with_parent
 from turnout.settings import from_environment
 
@@ -50,6 +51,7 @@ class TurnoutService(Service[Any]):
         from services.access_log import AccessLog
         from services.asgi import FrontDoor
 
+        count_apart()
         where = from_environment().access_log
         log = AccessLog(where) if where else None
         return FrontDoor(lambda: self.plane, super().to_asgi(is_main), log, bulk=lambda: self.bulk)

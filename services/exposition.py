@@ -8,6 +8,8 @@ from pathlib import Path
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from services.metrics_folder import lives
+
 
 def exposition() -> tuple[str, bytes]:
     """Content type and body of the Prometheus text format."""
@@ -24,15 +26,5 @@ def _forget_the_dead(folder: Path) -> None:
     """Drop the gauges of workers that were killed; what they counted stays counted."""
     for file in folder.glob("gauge_live*.db"):
         pid = file.stem.rpartition("_")[2]
-        if pid.isdecimal() and not _lives(int(pid)):
+        if pid.isdecimal() and not lives(int(pid)):
             mark_process_dead(int(pid), str(folder))
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # another user's, so it lives
-    return True

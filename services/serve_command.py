@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from rich.console import Console
 from services.building import ensure
 from services.mapping import map_graphs
 from turnout.catalog import Catalog, load
-from turnout.errors import ArtifactInvalid
+from turnout.errors import ArtifactInvalid, ConfigError
 from turnout.settings import PROJECT, from_environment
 from turnout.types import Task
 
@@ -38,6 +39,7 @@ def serve(
 ) -> None:
     """Serve a catalog until interrupted."""
     console = Console(stderr=True)
+    _check_free(host, port)
     file = catalog or from_environment().catalog
     fleet = load(file)
     if build:
@@ -77,6 +79,23 @@ def serve(
         if server.poll() is None:
             server.terminate()
             server.wait()
+
+
+def _check_free(host: str, port: int) -> None:
+    """Refuse an address that another server has, before anything is built.
+
+    Raises:
+        ConfigError: with the way out.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"{host}:{port} cannot be listened on ({error.strerror}); end what listens there, "
+                "or take another port: make serve PORT=3100"
+            ) from error
 
 
 def _wait(server: subprocess.Popen[bytes], address: str) -> bool:

@@ -1,0 +1,45 @@
+"""Each server counts in a folder of its own.
+
+BentoML keeps the metrics of all servers of one home in one folder and empties it whenever a server
+starts, so a second server takes the first one's metrics away until that restarts.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import MutableMapping
+from pathlib import Path
+
+_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_BENTOML_NAME = "prometheus_multiproc_dir"
+
+
+def count_apart(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Move this worker's metrics to a folder that it shares with its own server's workers only.
+
+    Before anything is counted. The folder is named for the supervisor's process; those of
+    supervisors that are gone are removed. A folder that the operator chose stays as it is, and
+    where nothing is shared between processes nothing changes.
+    """
+    given = Path(environment.get(_VARIABLE, ""))
+    if given.name != _BENTOML_NAME:
+        return
+    servers = given.parent / "turnout" / "metrics"
+    mine = servers / str(os.getppid())
+    mine.mkdir(parents=True, exist_ok=True)
+    for folder in servers.iterdir():
+        if folder.name.isdigit() and folder != mine and not lives(int(folder.name)):
+            shutil.rmtree(folder, ignore_errors=True)
+    environment[_VARIABLE] = str(mine)
+
+
+def lives(process: int) -> bool:
+    """Whether a process of this number runs."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's, so it lives
+    return True
