@@ -45,7 +45,7 @@ from turnout.types import Task
 App = Callable[[Scope, Receive, Send], Any]
 
 _MODEL = re.compile(
-    r"^/v2/models/(?P<name>[^/]+)(?:/versions/[^/]+)?(?:/(?P<verb>infer|ready|config))?$"
+    r"^/v2/models/(?P<name>[^/]+)(?P<version>/versions/[^/]+)?(?:/(?P<verb>infer|ready|config))?$"
 )
 _REPOSITORY = re.compile(r"^/v2/repository/models/(?P<name>[^/]+)/(?P<verb>load|unload|pin)$")
 _DECISION = "/v1/decisions/"
@@ -197,7 +197,9 @@ class FrontDoor:
         on_error = errors.open_inference
         route = Route(partial(handler, name=name), on_error, watch=verb == "infer", short=short)
         plane = self._plane()
-        if plane is not None and (name in plane.catalog.routes or name in plane.catalog.models):
+        if plane is None or match["version"]:  # any text may be a version: never remembered
+            return route
+        if name in plane.catalog.routes or name in plane.catalog.models:
             self._routes[method, path] = route
         return route
 
@@ -237,7 +239,7 @@ class FrontDoor:
             ("POST", "/v1/route"): Route(native.route, errors.native),
             ("POST", "/v1/feedback"): Route(native.feedback, errors.native),
             ("GET", "/v1/router"): Route(native.routers, errors.native),
-            ("POST", "/v1/router/reload"): Route(native.reload, errors.native),
+            ("POST", "/v1/router/reload"): Route(native.reload, errors.native, operator=True),
             ("GET", "/metrics"): Route(self._metrics, errors.native),
         }
         if plane.catalog.pipelines:

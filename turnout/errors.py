@@ -79,12 +79,12 @@ class UnknownClass(InvalidRequest):
 
 
 class PayloadTooLarge(InvalidRequest):
-    """The body is larger than the gateway accepts."""
+    """The body, or what it names, is larger than the gateway accepts."""
 
     code = "payload_too_large"
 
-    def __init__(self, limit_bytes: int) -> None:
-        super().__init__(f"the request body is larger than the limit of {limit_bytes} bytes")
+    def __init__(self, limit_bytes: int, what: str = "the request body") -> None:
+        super().__init__(f"{what} is larger than the limit of {limit_bytes} bytes")
         self.limit_bytes = limit_bytes
 
 

@@ -16,6 +16,8 @@ from turnout.errors import InvalidRequest, PayloadTooLarge
 
 MAX_FILE_BYTES = 512 * 1024 * 1024
 _MAX_FIELD_BYTES = 4096
+_MAX_BESIDE_BYTES = 64 * 1024
+_KEPT = frozenset({"purpose", "expires_after[anchor]", "expires_after[seconds]"})
 
 
 class Form:
@@ -63,11 +65,16 @@ class Form:
 
         Raises:
             InvalidRequest: it is malformed, or ends early.
-            PayloadTooLarge: the file is larger than ``MAX_FILE_BYTES``.
+            PayloadTooLarge: the file is larger than ``MAX_FILE_BYTES``, or what is beside it is
+                larger than ``_MAX_BESIDE_BYTES``.
         """
+        arrived = 0
         try:
             async for piece in pieces:
                 self._parser.write(piece)
+                arrived += len(piece)
+                if arrived - self._size > _MAX_BESIDE_BYTES:
+                    raise PayloadTooLarge(_MAX_BESIDE_BYTES, "the form beside its file")
                 if len(self._piece) >= CHUNK_BYTES:
                     await self._flush()
         except MultipartParseError as error:
@@ -107,9 +114,9 @@ class Form:
             raise InvalidRequest(f"the field {self._name!r} is too long", param=self._name)
 
     def _on_part_end(self) -> None:
-        if not self._in_file:
+        if self._name in _KEPT:
             self.fields[self._name] = self._field.decode("utf-8", "replace")
-            self._field.clear()
+        self._field.clear()
         self._in_file = False
 
     def _on_end(self) -> None:

@@ -147,8 +147,8 @@ class Worker:
             self._woken.clear()
             try:
                 more = await self.turn()
-            except SQLAlchemyError:
-                logger.exception("the bulk database failed; trying again")
+            except Exception:
+                logger.exception("the bulk worker failed; trying again")
                 more = False
             if not more:
                 # Not wait_for: until Python 3.12 it loses a cancellation that comes as it is woken.
@@ -178,9 +178,12 @@ class Worker:
     async def _drop(self, in_progress: set[str]) -> None:
         """Stop what runs of batches that were cancelled or have expired."""
         for batch_id in [each for each in self._jobs if each not in in_progress]:
+            job = self._jobs.get(batch_id)
+            if job is None:  # it ended while another one was dropped
+                continue
             keys = [key for key in self._held if key[0] == batch_id]
-            self._jobs[batch_id].cancel()
-            await asyncio.wait({self._jobs[batch_id]})
+            job.cancel()
+            await asyncio.wait({job})
             await self._give_back(keys)
 
     async def _give_back(self, keys: list[tuple[str, int]]) -> None:
@@ -251,7 +254,7 @@ class Worker:
 
             try:
                 kept = await self._database.write(work)
-            except SQLAlchemyError:
+            except Exception:
                 logger.exception("leases could not be renewed; trying again")
                 continue
             for key, task in held.items():
@@ -263,7 +266,7 @@ class Worker:
         while True:
             try:
                 removed = await self._database.write(lambda c: files.remove_stale(c, self._clock()))
-            except SQLAlchemyError:
+            except Exception:
                 logger.exception("expired files could not be deleted; trying again")
                 removed = 0
             if not removed:

@@ -129,3 +129,9 @@ async def test_only_an_operator_may_change_what_is_served(
     monkeypatch.setenv(TOKEN, "secret")
     assert (await client.post(path, headers={"authorization": "Bearer wrong"})).status_code == 403
     assert (await client.post(path, headers={"authorization": "Bearer secret"})).status_code == 200
+
+
+async def test_only_an_operator_may_reload_the_router(client: httpx.AsyncClient) -> None:
+    passed_on = {"X-Forwarded-For": "203.0.113.9"}
+    assert (await client.post("/v1/router/reload", headers=passed_on)).status_code == 403
+    assert (await client.post("/v1/router/reload")).status_code != 403

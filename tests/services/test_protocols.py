@@ -301,3 +301,13 @@ async def test_feedback_is_kept_with_its_decision(rig: Rig) -> None:
 async def test_what_is_not_ours_goes_to_bentoml(rig: Rig) -> None:
     for path in ("/", "/docs.json", "/v2/models/fraud/unload", "/v1/unknown"):
         assert (await rig.client.get(path)).status_code == 418
+
+
+async def test_no_caller_makes_the_front_door_remember_paths_without_end(rig: Rig) -> None:
+    assert (await rig.client.get("/v2/models/fraud/ready")).status_code == 200
+    known = set(rig.door._routes)
+    assert ("GET", "/v2/models/fraud/ready") in known
+    for index in range(20):
+        path = f"/v2/models/fraud/versions/{index}/ready"
+        assert (await rig.client.get(path)).status_code == 200
+    assert set(rig.door._routes) == known

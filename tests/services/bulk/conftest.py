@@ -41,11 +41,13 @@ class Squares:
     Attributes:
         problems: raised, one after the other, by runs of that ``x``.
         gate: when set, runs wait for it.
+        surprises: raised when asked how many rows may run at once.
     """
 
     rows: int = 4
     problems: dict[int, list[TurnoutError]] = field(default_factory=dict)
     gate: asyncio.Event | None = None
+    surprises: list[Exception] = field(default_factory=list)
     ran: list[int] = field(default_factory=list)
 
     def check(self, url: str) -> None:
@@ -57,6 +59,8 @@ class Squares:
 
     def most_rows(self, url: str) -> int:
         del url
+        if self.surprises:
+            raise self.surprises.pop()
         return 8
 
     async def run(self, url: str, body: dict[str, Any]) -> Answered:

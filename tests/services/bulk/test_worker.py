@@ -205,3 +205,49 @@ async def test_progress_is_measured_over_all_workers(
     await worker.hand_in(first, leases.Results(b"x\n", b"", 4, 0))
     progress = await database.read(lambda c: batches.progress(c, begun, clock()))
     assert progress == batches.Progress(rows_per_s=2.0, running=4)
+
+
+async def test_batches_that_end_while_another_is_dropped_do_not_stop_the_worker(
+    database: Database, make_worker: Make, clock: Clock, squares: Squares
+) -> None:
+    squares.gate = asyncio.Event()
+    worker = make_worker()
+    ids = []
+    for first in (0, 10):
+        ids.append((await submit(database, lines_of([first, first + 1]), clock)).id)
+        await worker.turn()
+        await until(database, ids[-1], "in_progress")
+    await worker.turn()
+    while len(worker._held) < len(ids):  # both wait in their rows
+        await asyncio.sleep(0)
+    first, second = (worker._jobs[each] for each in ids)
+
+    async def leave_together() -> None:
+        await asyncio.wait({first})
+        second.cancel()
+
+    leaving = asyncio.ensure_future(leave_together())
+    for each in ids:
+        assert await database.write(lambda c, each=each: batches.cancel(c, each, clock()))
+    await worker.turn()
+    await leaving
+    assert first.cancelled()
+    assert second.cancelled()
+    clock.now_s += LEASE_S + 1  # nobody gave the second one's leases back
+    worker.start()
+    for each in ids:
+        await until(database, each, "cancelled")
+
+
+async def test_a_surprise_does_not_end_the_worker(
+    database: Database,
+    make_worker: Make,
+    clock: Clock,
+    squares: Squares,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    squares.surprises = [RuntimeError("surprise")]
+    batch = await submit(database, lines_of([1, 2]), clock)
+    make_worker().start()
+    await until(database, batch.id, "completed")
+    assert "surprise" in caplog.text
