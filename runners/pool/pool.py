@@ -40,7 +40,7 @@ _TICK_S = 0.2
 _LEAK_TICKS = 10
 _LEAK_BYTES, _LEAST_LEAK = 64 * 1024**2, 8 * 1024**2
 _CLOSING_S = 0.002
-_RETRY_S, _MAX_RETRY_S = 10.0, 600.0
+_RETRY_S, _MAX_RETRY_S, _MAX_DOUBLINGS = 10.0, 600.0, 10
 _UNBOUNDED_LANES = 8
 _MEASURED_LOADS = 2
 _HEADROOM = 0.03  # kept free, so that a load on demand need not wait for an eviction
@@ -108,6 +108,7 @@ class Pool:
         self._released = asyncio.Event()
         self._retiring: set[Slot] = set()
         self._ticking: asyncio.Task[None] | None = None
+        self._stopping = False
         self._count = 0
         self._own = 0
         self._leaks = Leaks(_least_leak_bytes(self.budgets.get(CPU)))
@@ -137,7 +138,8 @@ class Pool:
             while slot.in_flight:
                 self._released.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._released.wait(), _TICK_S)
+                    async with asyncio.timeout(_TICK_S):
+                        await self._released.wait()
             slot.pinned, slot.parked = False, True
             await self._close(slot)
         finally:
@@ -157,6 +159,8 @@ class Pool:
         """Finish what is accepted, then free every model."""
         if self._ticking is not None:
             self._ticking.cancel()
+        self._stopping = True
+        self._released.set()
         for slot in self.slots.values():
             self._cancel(slot, LoadFailed(slot.name, "the server is stopping"))
         pending = [task for task in self._tasks if not task.done()]
@@ -185,6 +189,7 @@ class Pool:
         """Free a model once what it has accepted is finished, and leave it so until ``load``."""
         slot = self.slots[name]
         slot.parked = True
+        self._cancel(slot, LoadFailed(name, "was unloaded by an operator while it waited to load"))
         loading = next((job for job in self._running if job.slot is slot), None)
         if loading is not None:
             await asyncio.wait([loading.done])
@@ -220,9 +225,8 @@ class Pool:
             job = self._job(slot, priority)
             job.waiters += 1
             try:
-                await asyncio.wait_for(
-                    asyncio.shield(job.done), None if left_s == float("inf") else max(left_s, 0.0)
-                )
+                async with asyncio.timeout(None if left_s == float("inf") else max(left_s, 0.0)):
+                    await asyncio.shield(job.done)
             except TimeoutError:
                 raise DeadlineUnreachable(
                     f"the deadline passed while model {slot.name!r} was {slot.state.value}",
@@ -268,7 +272,9 @@ class Pool:
             slot.failures = 0
         slot.failures += 1
         slot.why_not = reason
-        slot.retry_s = now_s + min(_RETRY_S * 2 ** (slot.failures - 1), _MAX_RETRY_S)
+        slot.retry_s = now_s + min(
+            _RETRY_S * 2 ** min(slot.failures - 1, _MAX_DOUBLINGS), _MAX_RETRY_S
+        )
 
     # -- what is known -------------------------------------------------------------------
 
@@ -300,6 +306,11 @@ class Pool:
         never = self._never_fits(slot)
         if never is not None:
             raise OverMemoryBudget(f"model {slot.name!r} {never}", retry_after_s=60.0)
+        self._refuse_broken(slot)
+
+    def _refuse_broken(self, slot: Slot) -> None:
+        if self._stopping:
+            raise LoadFailed(slot.name, "the server is stopping")
         broken = slot.broken(self.clock())
         if broken is not None:
             raise LoadFailed(slot.name, broken)
@@ -395,7 +406,7 @@ class Pool:
             raise
         except Exception as error:  # noqa: BLE001 - an engine may raise anything
             problem = _as_ours(slot.name, error)
-            if isinstance(problem, RunnerError):
+            if isinstance(problem, RunnerError) and not (slot.parked or self._stopping):
                 self._quarantine(slot, problem.problem)
             slot.state = State.COLD
             _fail(job, problem)
@@ -409,6 +420,7 @@ class Pool:
     async def _make_room(self, job: _Job) -> None:
         """Evict until the model fits; wait where everything that might go is in use."""
         slot = job.slot
+        self._refuse_broken(slot)
         while not self._fits(slot):
             self._refuse(slot)
             going = self._victims(slot)
@@ -421,10 +433,10 @@ class Pool:
                 )
             else:
                 self._released.clear()
-                try:
-                    await asyncio.wait_for(self._released.wait(), _TICK_S)
-                except TimeoutError:
-                    continue
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_TICK_S):
+                        await self._released.wait()
+                self._look_at_windows()
 
     def _victims(self, slot: Slot, *, least_gain: float = 0.0) -> tuple[str, ...] | None:
         need = slot.footprint.resident_bytes + slot.footprint.extra_bytes
@@ -514,6 +526,8 @@ class Pool:
     def _cancel(self, slot: Slot, error: TurnoutError) -> None:
         for job in [job for job in self._jobs if job.slot is slot]:
             self._jobs.remove(job)
+            if slot.state is State.WAITING:
+                slot.state = State.COLD
             _fail(job, error)
 
     async def _tick(self) -> None:
@@ -528,9 +542,7 @@ class Pool:
 
     async def watch(self) -> None:
         """Evict what leaves no headroom; load ahead what its time or its worth asks for."""
-        minute = self._minute()
-        for slot in self.slots.values():
-            slot.warm = any_holds(slot.windows, minute)
+        self._look_at_windows()
         for device, budget in self.budgets.items():
             limit = int((1.0 - _HEADROOM) * budget)
             over = self.used_bytes(device) - limit
@@ -547,6 +559,11 @@ class Pool:
                 await self._evict(going or ())
         if not (self._running or self._jobs):
             await self._prefetch()
+
+    def _look_at_windows(self) -> None:
+        minute = self._minute()
+        for slot in self.slots.values():
+            slot.warm = any_holds(slot.windows, minute)
 
     async def look_for_leaks(self) -> None:
         """Load a model afresh whose runs make the process grow."""
@@ -580,16 +597,23 @@ class Pool:
             for slot in self.slots.values()
             if slot.state is State.COLD and slot.why_not is None and not slot.parked
         ]
-        due, worth, slot = max(cold, key=lambda one: one[:2], default=(False, 0.0, None))
-        if slot is None or not (due or worth > 0.0):
-            return
-        if not (due or self._fits(slot, ahead=True)):
-            going = self._victims(slot, least_gain=_GAIN)
-            if going is None:
+        for due, worth, slot in sorted(cold, key=lambda one: one[:2], reverse=True):
+            if not (due or worth > 0.0):
                 return
-            await self._evict(going)
+            going: tuple[str, ...] | None = ()
+            if not self._fits(slot, ahead=not due):
+                going = self._victims(slot, least_gain=0.0 if due else _GAIN)
+            if going is not None:
+                await self._evict(going)
+                await self._load_ahead(slot)
+                return
+            if not due:
+                return
+
+    async def _load_ahead(self, slot: Slot) -> None:
+        """Load a model that nobody waits for, unless its room is taken meanwhile."""
         try:
-            await self.load(slot.name)
+            await asyncio.shield(self._job(slot, 9).done)
         except TurnoutError as error:
             logger.warning("model %s was not loaded ahead: %s", slot.name, _why(error))
 

@@ -229,3 +229,70 @@ async def test_a_model_that_leaks_is_loaded_afresh() -> None:
     assert rig.models["leaky"].starts > 1
     assert rig.models["sound"].starts == 1
     await rig.pool.stop()
+
+
+async def test_an_operators_unload_ends_a_load_that_waits_for_a_lane() -> None:
+    rig = make_rig({"slow": 10, "a": 10}, 90)
+    gate = rig.models["slow"].gate = asyncio.Event()
+    slow, waiting = (asyncio.ensure_future(rig.ask(name, priority=2)) for name in ("slow", "a"))
+    await asyncio.sleep(0)
+    await rig.pool.unload("a")
+    gate.set()
+    await slow
+    with pytest.raises(LoadFailed, match="operator"):
+        await waiting
+    assert rig.models["a"].starts == 0
+    await rig.pool.load("a")
+    assert rig.resident() == {"slow", "a"}
+    await rig.pool.stop()
+
+
+async def test_an_operators_unload_ends_a_load_that_was_about_to_begin() -> None:
+    rig = make_rig({"a": 10}, 90)
+    waiting = asyncio.ensure_future(rig.ask("a"))
+    await asyncio.sleep(0)
+    await rig.pool.unload("a")
+    with pytest.raises(LoadFailed, match="operator"):
+        await waiting
+    assert rig.models["a"].starts == 0
+    assert rig.pool.slots["a"].failures == 0
+    await rig.pool.stop()
+
+
+async def test_a_model_that_fails_for_weeks_rests_no_longer_than_ten_minutes() -> None:
+    rig = make_rig({"a": 10}, None)
+    slot = rig.pool.slots["a"]
+    slot.failures = 5000
+    rig.models["a"].error = RunFailed("a", "model.onnx is corrupt")
+    with pytest.raises((LoadFailed, RunFailed), match="corrupt"):
+        await rig.ask("a")
+    assert slot.retry_s == rig.machine.now_s + 600.0
+    await rig.pool.stop()
+
+
+async def test_windows_that_overlap_without_room_for_both_pass_one_after_the_other() -> None:
+    windows = {"first": "01:00-03:00", "second": "02:00-04:00"}
+    rig = make_rig({"first": 30, "second": 30}, 40, windows=windows)
+    resident = []
+    for hour in (1, 2, 3):
+        rig.machine.minute = 60 * hour
+        async with asyncio.timeout(30.0):
+            await rig.pool.watch()
+        resident.append(rig.resident())
+    assert resident == [{"first"}, {"first"}, {"second"}]
+    await rig.pool.stop()
+
+
+async def test_stopping_does_not_wait_for_a_load_that_has_no_room() -> None:
+    rig = make_rig({"busy": 30, "new": 30}, 40)
+    await rig.ask("busy")
+    rig.models["busy"].busy = asyncio.Event()
+    working, waiting = (asyncio.ensure_future(rig.ask(name)) for name in ("busy", "new"))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    stopping = asyncio.ensure_future(rig.pool.stop())
+    with pytest.raises(LoadFailed, match="stopping"):
+        async with asyncio.timeout(30.0):
+            await waiting
+    rig.models["busy"].busy.set()
+    await asyncio.gather(working, stopping, return_exceptions=True)
