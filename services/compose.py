@@ -32,7 +32,7 @@ from services.metrics import Metrics
 from services.names import service_name
 from services.plane import Plane
 from services.profiles import Profiles
-from services.routers import Routers
+from services.routers import routers_for
 from services.store import resolve, verify
 from turnout.catalog import Catalog, Model
 from turnout.catalog.engines import OpenAI, OpenInference
@@ -76,7 +76,7 @@ def compose(catalog: Catalog, settings: Settings, metrics: Metrics | None = None
     for name, member in fleet.members.items():
         beside = member.model.placement == "process" and service_name(name) in addresses
         member.measured_apart = beside
-    routers = _routers(catalog, settings) if _chooses_chats(catalog) else None
+    routers = routers_for(catalog, settings)
     return Plane(
         catalog,
         fleet,
@@ -84,23 +84,6 @@ def compose(catalog: Catalog, settings: Settings, metrics: Metrics | None = None
         metrics,
         DecisionLog(settings.decision_log, prompts=settings.log_prompts),
         routers=routers,
-    )
-
-
-def _chooses_chats(catalog: Catalog) -> bool:
-    """Whether there is a chat route with something to choose: a trained router costs to load."""
-    routes = catalog.routes.values()
-    return any(route.task is Task.CHAT and len(route.candidates) > 1 for route in routes)
-
-
-def _routers(catalog: Catalog, settings: Settings) -> Routers:
-    return Routers(
-        catalog,
-        settings.router,
-        shadow=settings.shadow_router,
-        canary=settings.canary_router,
-        share=settings.canary_share,
-        seed=os.urandom(16),
     )
 
 

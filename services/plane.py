@@ -21,6 +21,7 @@ from services.decisions import DecisionLog
 from services.fleet import Fleet
 from services.ledger import Ledger
 from services.metrics import Metrics
+from services.prompts import LearnedPrompts
 from services.record import Record, record_of
 from services.routers import Routers
 from services.shadow import Shadow
@@ -96,7 +97,7 @@ class Plane:
         self.clock = clock
         self._seed = seed or os.urandom(16)
         self.routers = routers
-        self._shadow = Shadow(lambda: routers.shadow if routers else None, self._shadowed)
+        self._shadow = Shadow(self._shadow_router, self._shadowed)
         self.draining = False
         self.peers: Peers | None = None
         self._id_prefix = f"req-{os.urandom(6).hex()}"
@@ -224,6 +225,9 @@ class Plane:
         self._shadow.close()
         self.metrics.flush()
         self.log.close()
+
+    def _shadow_router(self) -> LearnedPrompts | None:
+        return None if self.routers is None else self.routers.shadow
 
     def _shadowed(self, record: Record, found: dict[str, Any]) -> None:
         """The shadow router has decided, on its own thread."""

@@ -27,6 +27,10 @@ class LearnedPrompts:
             for name, model in catalog.models.items()
         }
 
+    def over(self, catalog: Catalog) -> LearnedPrompts:
+        """The same router over another catalog."""
+        return LearnedPrompts(catalog, self._router)
+
     def quality(self, prompt: str, models: Sequence[str], *, fast: bool) -> Mapping[str, float]:
         """P(good answer) of each model, by name."""
         priors = [self._priors[name] for name in models]

@@ -13,9 +13,11 @@ from typing import Any
 from routing.judge import Judge
 from services.measured import with_measured_quality
 from services.plane import Plane
+from services.routers import routers_for
 from turnout.catalog import Catalog, load
 from turnout.catalog.shares import share_of_worker
 from turnout.errors import CatalogInvalid
+from turnout.settings import from_environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,18 @@ def reload_catalog(plane: Plane, file: Path) -> Changes:
 
     Raises:
         CatalogInvalid: it is refused; each problem by line or name. Nothing has changed.
+        ArtifactInvalid: it has the first chat route that chooses, and the trained router cannot
+            be read. Nothing has changed.
     """
     catalog = with_measured_quality(share_of_worker(load(file)))
     problems = [f"{file}: {problem}" for problem in needs_restart(plane.catalog, catalog)]
     if problems:
         raise CatalogInvalid(problems)
     changes = compare(plane.catalog, catalog)
+    if plane.routers is None:
+        plane.routers = routers_for(catalog, from_environment())
+    else:
+        plane.routers.adopt(catalog)
     plane.fleet.adopt(catalog)
     plane.adopt(catalog, Judge(catalog, plane.routers))
     return changes

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from services.canary import Canary
 from services.prompts import DEFAULT_ROUTER, LearnedPrompts, learned_prompts
 from turnout.catalog import Catalog
 from turnout.errors import ArtifactInvalid
+from turnout.settings import Settings
+from turnout.types import Task
 
 logger = logging.getLogger("turnout.routers")
 
@@ -87,6 +90,13 @@ class Routers:
         problem = self.parts["current"].problem
         if problem is not None:
             raise ArtifactInvalid(problem)
+
+    def adopt(self, catalog: Catalog) -> None:
+        """Judge the models of this catalog from now on."""
+        self._catalog = catalog
+        for part in self.parts.values():
+            if part.prompts is not None:
+                part.prompts = part.prompts.over(catalog)
 
     @property
     def shadow(self) -> LearnedPrompts | None:
@@ -160,7 +170,27 @@ class Routers:
             if name != "shadow":
                 self.canary = Canary()
             logger.info("%s router is %s from %s", name, digest, part.folder)
-        part.prompts, part.digest, part.problem = prompts, digest, None
+        # A catalog may have been adopted while the files were read.
+        part.prompts, part.digest, part.problem = prompts.over(self._catalog), digest, None
+
+
+def routers_for(catalog: Catalog, settings: Settings) -> Routers | None:
+    """The gateway's routers; None without a chat route that chooses, as they cost to load.
+
+    Raises:
+        ArtifactInvalid: the serving router cannot be read.
+    """
+    routes = catalog.routes.values()
+    if not any(route.task is Task.CHAT and len(route.candidates) > 1 for route in routes):
+        return None
+    return Routers(
+        catalog,
+        settings.router,
+        shadow=settings.shadow_router,
+        canary=settings.canary_router,
+        share=settings.canary_share,
+        seed=os.urandom(16),
+    )
 
 
 def _stamp(folder: Path) -> Stamp | None:

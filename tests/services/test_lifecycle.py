@@ -33,6 +33,19 @@ NEW = CATALOG.replace("changes: {task: tabular, runner: {engine: fake, latency_m
 ROW = {"inputs": [{"name": "features", "datatype": "FP32", "shape": [1, 15], "data": [0.5] * 15}]}
 
 
+CHATS = (
+    CATALOG.replace(
+        "routes:", "  {first}: {task: chat, runner: {engine: fake}}\n"
+        "  {second}: {task: chat, runner: {engine: fake}}\nroutes:"
+    ) + "  chat: {task: chat, candidates: [{first}, {second}], latency_class: interactive}\n"
+)  # fmt: skip
+
+
+def chats(first: str, second: str) -> str:
+    """The catalog with a chat route of two models."""
+    return CHATS.replace("{first}", first).replace("{second}", second)
+
+
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "catalog.yaml"
@@ -135,3 +148,18 @@ async def test_only_an_operator_may_reload_the_router(client: httpx.AsyncClient)
     passed_on = {"X-Forwarded-For": "203.0.113.9"}
     assert (await client.post("/v1/router/reload", headers=passed_on)).status_code == 403
     assert (await client.post("/v1/router/reload")).status_code != 403
+
+
+async def test_a_trained_router_judges_the_chat_models_that_a_reload_brings(
+    client: httpx.AsyncClient, file: Path
+) -> None:
+    """First where there was no chat route to choose over, then where there was another."""
+    body = {"model": "chat", "messages": [{"role": "user", "content": "hi"}]}
+    for names in (("one", "two"), ("two", "three")):
+        file.write_text(chats(*names))
+        assert (await client.post("/v1/catalog/reload")).status_code == 200
+        answer = await client.post("/v1/chat/completions", json=body)
+        assert answer.status_code == 200, answer.text
+        record = await client.get("/v1/decisions/" + answer.headers["x-turnout-decision"])
+        assert record.json()["router"]["part"] == "current"
+        assert {one["model"] for one in record.json()["candidates"]} == set(names)
