@@ -41,6 +41,7 @@ _LEAK_TICKS = 10
 _LEAK_BYTES, _LEAST_LEAK = 64 * 1024**2, 8 * 1024**2
 _CLOSING_S = 0.002
 _RETRY_S, _MAX_RETRY_S, _MAX_DOUBLINGS = 10.0, 600.0, 10
+_NEVER_S = float("inf")
 _UNBOUNDED_LANES = 8
 _MEASURED_LOADS = 2
 _HEADROOM = 0.03  # kept free, so that a load on demand need not wait for an eviction
@@ -120,11 +121,15 @@ class Pool:
     # -- what is in it -------------------------------------------------------------------
 
     def add(self, slot: Slot) -> None:
-        """Take a model in, cold. One that can never fit is refused now, by name."""
+        """Take a model in, cold. One that can never fit is refused now, by name.
+
+        One of its name that is there already is on its way out, and counts until it is closed.
+        """
+        old = self.slots.get(slot.name)
+        if old is not None and old is not slot:
+            self._retiring.add(old)
         self.slots[slot.name] = slot
-        slot.why_not = self._never_fits(slot)
-        if slot.why_not is not None:
-            slot.retry_s = float("inf")
+        self._judge(slot)
 
     async def retire(self, slot: Slot) -> None:
         """Let a model go for good; a new one of its name may come at once.
@@ -315,6 +320,11 @@ class Pool:
         if broken is not None:
             raise LoadFailed(slot.name, broken)
 
+    def _judge(self, slot: Slot) -> None:
+        """Put a model out of service for as long as it cannot fit at all."""
+        slot.why_not = self._never_fits(slot)
+        slot.retry_s = 0.0 if slot.why_not is None else _NEVER_S
+
     def _never_fits(self, slot: Slot) -> str | None:
         """Why a model can never be loaded; None when it may fit one day."""
         budget = self.budgets.get(slot.device)
@@ -337,7 +347,7 @@ class Pool:
 
     def _own_bytes(self) -> int:
         """What the process takes beside its models, as of the last moment nothing was moving."""
-        slots = self.slots.values()
+        slots = (*self.slots.values(), *self._retiring)
         moving = (State.LOADING, State.CLOSING)
         if not any(slot.device == CPU and slot.state in moving for slot in slots):
             loaded = sum(
@@ -543,6 +553,9 @@ class Pool:
     async def watch(self) -> None:
         """Evict what leaves no headroom; load ahead what its time or its worth asks for."""
         self._look_at_windows()
+        for slot in self.slots.values():
+            if slot.retry_s == _NEVER_S:
+                self._judge(slot)
         for device, budget in self.budgets.items():
             limit = int((1.0 - _HEADROOM) * budget)
             over = self.used_bytes(device) - limit

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runners.pool import Footprint, Slot
 from tests.runners.pool.rig import BASE, make_rig
 from turnout.errors import DeadlineUnreachable, LoadFailed, OverMemoryBudget, RunFailed
 
@@ -296,3 +297,27 @@ async def test_stopping_does_not_wait_for_a_load_that_has_no_room() -> None:
             await waiting
     rig.models["busy"].busy.set()
     await asyncio.gather(working, stopping, return_exceptions=True)
+
+
+async def test_a_model_that_takes_its_own_place_is_not_refused_for_the_memory_of_the_old_one() -> (
+    None
+):
+    rig = make_rig({"a": 60}, 90)
+    await rig.ask("a")
+    old = rig.pool.slots["a"]
+    rig.pool.add(Slot("a", lambda: rig.models["a"], Footprint(60)))
+    assert rig.pool.slots["a"].why_not is None
+    await rig.pool.retire(old)
+    await rig.pool.load("a")
+    assert rig.resident() == {"a"}
+    await rig.pool.stop()
+
+
+async def test_a_model_that_could_never_fit_is_served_once_it_can() -> None:
+    rig = make_rig({"pinned": 60, "a": 60}, 90, pinned=("pinned",))
+    assert rig.pool.slots["a"].broken(rig.machine.now_s)
+    rig.pool.retune({"cpu": BASE + 130}, {0: 10.0})
+    await rig.pool.watch()
+    assert rig.pool.slots["a"].broken(rig.machine.now_s) is None
+    await rig.ask("a")
+    await rig.pool.stop()
