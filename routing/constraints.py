@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from routing.policy import Choice, best, fastest
+from routing.wording import shown_ms
 from turnout.errors import DeadlineUnreachable, LoadFailed
 from turnout.types import Candidate, Prediction
 
@@ -49,8 +50,8 @@ def why_not(prediction: Prediction, bounds: Bounds) -> str | None:
     needed_s = seconds_at(prediction, bounds.percentile)
     if needed_s > bounds.deadline_in_s:
         return (
-            f"predicted p{bounds.percentile * 100:g} of {needed_s * 1e3:.3g} ms is over the "
-            f"deadline of {bounds.deadline_in_s * 1e3:.3g} ms"
+            f"predicted p{bounds.percentile * 100:g} of {shown_ms(needed_s)} is over the "
+            f"deadline of {shown_ms(bounds.deadline_in_s)}"
         )
     limit = bounds.max_cost_usd
     if limit is not None and prediction.cost_usd > limit:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from routing.control import Steer
+from routing.wording import shown_ms
 from turnout.types import Candidate
 
 _TIE = 1e-9
@@ -70,8 +71,7 @@ def fastest(feasible: Sequence[Candidate], target: float) -> Choice:
     """The candidate with the lowest predicted p95."""
     del target
     chosen = min(feasible, key=_by_latency)
-    p95_ms = chosen.prediction.p95_s * 1e3
-    return Choice(chosen, "fastest", f"lowest predicted p95: {p95_ms:.3g} ms")
+    return Choice(chosen, "fastest", f"lowest predicted p95: {shown_ms(chosen.prediction.p95_s)}")
 
 
 def cascade(feasible: Sequence[Candidate], target: float) -> Choice:

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from routing.policy import POLICIES, cheapest, fastest
+from routing.wording import shown_ms
 from turnout.types import Candidate, Prediction
 
 Candidates = st.lists(
@@ -55,3 +56,9 @@ def test_fastest_takes_the_lowest_p95() -> None:
     assert fastest([candidate("a", 0.9, 1, 0.2), candidate("b", 0.1, 1, 0.1)], 1).rule == "fastest"
     chosen = fastest([candidate("a", 0.9, 1, 0.2), candidate("b", 0.1, 1, 0.1)], 1).candidate
     assert chosen.model == "b"
+
+
+def test_times_are_said_without_exponents() -> None:
+    assert [shown_ms(s) for s in (0.000412, 0.00421, 0.0999, 0.1, 8.7204)] == [
+        "0.412 ms", "4.21 ms", "99.9 ms", "100 ms", "8720 ms",
+    ]  # fmt: skip
