@@ -49,6 +49,7 @@ _MODEL = re.compile(
 )
 _REPOSITORY = re.compile(r"^/v2/repository/models/(?P<name>[^/]+)/(?P<verb>load|unload|pin)$")
 _DECISION = "/v1/decisions/"
+_LISTED = "/v1/models/"
 _PIPELINE = "/v1/pipelines/"
 
 
@@ -173,6 +174,9 @@ class FrontDoor:
         if method == "GET" and path.startswith(_DECISION):
             name = path.removeprefix(_DECISION)
             return Route(partial(native.decision, name=name), errors.native)
+        if method == "GET" and path.startswith(_LISTED):
+            handler = partial(OpenAI(oip.plane).model, name=path.removeprefix(_LISTED))
+            return Route(handler, errors.openai)
         if path.startswith(_PIPELINE):
             return Route(
                 partial(native.no_pipeline, name=path.removeprefix(_PIPELINE)), errors.native

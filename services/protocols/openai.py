@@ -18,7 +18,7 @@ from services.plane import Plane, Stream
 from services.protocols import errors, options
 from services.protocols.answer import decision_headers
 from services.protocols.chat_schema import ChatBody, chat_body, embeddings_body
-from turnout.errors import TurnoutError
+from turnout.errors import TurnoutError, UnknownModel
 from turnout.types import Piece, Task, TokenChance
 
 _SSE = [
@@ -38,9 +38,18 @@ class OpenAI:
     async def models(self, http: Http) -> Reply:
         """``GET /v1/models``: ``auto``, every route, every model."""
         del http
+        return json_reply({"object": "list", "data": [self._model(name) for name in self._names()]})
+
+    async def model(self, http: Http, name: str) -> Reply:
+        """``GET /v1/models/{name}``."""
+        del http
+        if name not in self._names():
+            raise UnknownModel(name, self._names())
+        return json_reply(self._model(name))
+
+    def _names(self) -> tuple[str, ...]:
         catalog = self._plane.catalog
-        names = ["auto", *catalog.routes, *catalog.pipelines, *catalog.models]
-        return json_reply({"object": "list", "data": [self._model(name) for name in names]})
+        return ("auto", *catalog.routes, *catalog.pipelines, *catalog.models)
 
     async def chat(self, http: Http) -> Reply:
         """``POST /v1/chat/completions``."""

@@ -102,6 +102,9 @@ class TestOpenAI:
     def test_models_are_listed(self, client: openai.OpenAI) -> None:
         names = {model.id for model in client.models.list()}
         assert {"auto", "chat", "image", "fraud", "embed", "smollm2"} <= names
+        assert client.models.retrieve("smollm2").id == "smollm2"
+        with pytest.raises(openai.NotFoundError, match="nope"):
+            client.models.retrieve("nope")
 
     def test_errors_are_the_clients_own(self, client: openai.OpenAI) -> None:
         with pytest.raises(openai.NotFoundError):
