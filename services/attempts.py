@@ -35,7 +35,7 @@ class Attempts:
         Raises:
             InvalidRequest, CapacityError, RunnerError: see ``TensorBackend.infer``.
         """
-        member = self._fleet.members[name]
+        member = self._member(name)
         await self._warm(member, request)
         ran = await cast("TensorBackend", member.backend).infer(tensors, self._ticket(request))
         member.breaker.succeeded()
@@ -49,7 +49,7 @@ class Attempts:
         Raises:
             InvalidRequest, CapacityError, RunnerError: see ``TextBackend.generate``.
         """
-        member = self._fleet.members[name]
+        member = self._member(name)
         await self._warm(member, request)
         generation = cast("Generation", request.inputs)
         backend = cast("TextBackend", member.backend)
@@ -71,6 +71,12 @@ class Attempts:
         if latency_class.infeasible == "queue":
             deadline_s = float("inf")
         return Ticket(request.id, latency_class.priority, deadline_s)
+
+    def _member(self, name: str) -> Member:
+        member = self._fleet.members.get(name)
+        if member is None:
+            raise LoadFailed(name, "a reload has removed it from the catalog")
+        return member
 
     async def _warm(self, member: Member, request: Request) -> None:
         """Wait for a model that still loads, no longer than the request may."""

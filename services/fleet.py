@@ -28,6 +28,7 @@ logger = logging.getLogger("turnout.fleet")
 
 _LOAD_GUESS_S = 5.0
 _FORGET_S = 1.0
+_LOOK_S = 0.1
 
 
 @dataclass(slots=True)
@@ -64,6 +65,13 @@ class Member:
     prior: str = "catalog"
     tried: bool = False
     measured_apart: bool = False
+
+    @property
+    def at_work(self) -> bool:
+        """Whether something that it has accepted is still under way."""
+        if self.slot is not None:
+            return bool(self.slot.in_flight)
+        return bool(self.backend.load_now().running)
 
 
 MakeBackend = Callable[[str, Model, RunTimes], TensorBackend | TextBackend]
@@ -178,14 +186,21 @@ class Fleet:
     def _leave(self, member: Member) -> None:
         """Let a member go once what it has accepted is finished."""
         if member.slot is None:
-            self._hold(member.backend.stop())
+            self._hold(self._close(member))
         else:
             self._hold(self.pool.retire(member.slot))
 
+    async def _close(self, member: Member) -> None:
+        """Let go of a model that runs elsewhere once its answers are there, or the fleet stops."""
+        try:
+            while member.at_work:
+                await asyncio.sleep(_LOOK_S)
+        finally:
+            await member.backend.stop()
+
     async def _forget(self, name: str, member: Member) -> None:
         """Drop a member when nobody can still account for an answer of its."""
-        slot = member.slot
-        while slot is not None and slot.in_flight:
+        while member.at_work:
             await asyncio.sleep(_FORGET_S)
         await asyncio.sleep(_FORGET_S)
         if self.members.get(name) is member and name not in self._catalog.models:
@@ -255,13 +270,15 @@ class Fleet:
         return member.tried or (member.slot is not None and member.slot.inner is not None)
 
     def failed(self, name: str, error: TurnoutError) -> None:
-        """A run of this model failed."""
+        """A run of this model failed; one that a reload removed has no breaker any more."""
         why = error.problem if isinstance(error, RunnerError) else str(error)
-        self.members[name].breaker.failed(self._clock(), why)
+        if name in self.members:
+            self.members[name].breaker.failed(self._clock(), why)
 
     def succeeded(self, name: str) -> None:
         """A run of this model went well."""
-        self.members[name].breaker.succeeded()
+        if name in self.members:
+            self.members[name].breaker.succeeded()
 
     def _urgent(self) -> list[str]:
         first = min(self._order().values())

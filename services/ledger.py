@@ -106,12 +106,15 @@ class Ledger:
     def _learn(self, name: str, told: Prediction, actual_s: float) -> None:
         """Compare what was predicted of the chosen model with what it took."""
         spread = Spread(told.p50_s, told.p95_s, told.p99_s, told.expected_s, told.waited)
-        self._fleet.members[name].latency.observe_answer(spread, actual_s)
+        if name in self._fleet.members:
+            self._fleet.members[name].latency.observe_answer(spread, actual_s)
 
     def _learn_generation(
         self, name: str, told: Prediction, last: Piece, first_s: float, total_s: float
     ) -> None:
         self._learn(name, told, first_s)
+        if name not in self._fleet.members:
+            return
         latency = self._fleet.members[name].latency
         if not told.waited:
             latency.observe_run(float(last.prompt_tokens), first_s)

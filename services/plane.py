@@ -65,6 +65,15 @@ class Stream:
     escalated: bool = False
 
 
+@dataclass(slots=True)
+class _Terms:
+    """What runs and accounts for a request by the catalog it was decided over, to its end."""
+
+    attempts: Attempts
+    ledger: Ledger
+    cascade: Cascade
+
+
 class Plane:
     """The data plane over one fleet.
 
@@ -112,11 +121,12 @@ class Plane:
         """
         self.catalog = catalog
         self.decider = Decider(catalog, self.fleet.latencies, judge, self._seed)
-        self._attempts = Attempts(catalog, self.fleet, self.clock)
-        self._ledger = Ledger(
+        attempts = Attempts(catalog, self.fleet, self.clock)
+        ledger = Ledger(
             catalog, self.fleet, self.decider, self.metrics, self.log, self.clock, self.routers
         )
-        self._cascade = Cascade(catalog, self.decider, self._attempts, self.clock)
+        cascade = Cascade(catalog, self.decider, attempts, self.clock)
+        self._terms = _Terms(attempts, ledger, cascade)
         for told in self.adopted:
             told()
 
@@ -138,28 +148,28 @@ class Plane:
         Raises:
             TurnoutError: the last candidate's error, once all that may answer have failed.
         """
-        record = self._decide(request)
+        terms, record = self._terms, self._decide(request)
         decision = record.decision
         tensors = cast("Tensors", request.inputs)
         problem: TurnoutError | None = None
         for name in (decision.model, *decision.fallbacks):
             try:
-                ran = await self._attempts.infer(name, request, tensors)
-                cascaded = await self._cascade.escalate(record, request, tensors, ran)
+                ran = await terms.attempts.infer(name, request, tensors)
+                cascaded = await terms.cascade.escalate(record, request, tensors, ran)
             except (RunnerError, CapacityError) as error:
                 problem = problem or error
-                self._attempts.failed(record, name, error)
+                terms.attempts.failed(record, name, error)
                 continue
             except BaseException as error:
-                self._ledger.failed(record, name, error, request)
+                terms.ledger.failed(record, name, error, request)
                 raise
             if cascaded is not None:
                 name, ran = cascaded
             total_s = self.clock() - request.arrived_s
             outcome = Outcome(name, "ok", ran.queue_s, ran.run_s, total_s, total_s, ran.batch)
-            self._ledger.answered(record, outcome, request)
+            terms.ledger.answered(record, outcome, request)
             return Answer(decision, name, _public(ran.tensors), record.escalated)
-        self._give_up(record, problem, request)
+        self._give_up(terms, record, problem, request)
 
     async def generate(self, request: Request) -> Stream:
         """Begin a generated answer; returns once its first piece is there.
@@ -170,31 +180,31 @@ class Plane:
         Raises:
             TurnoutError: the first candidate's error, once all have failed.
         """
-        record = self._decide(request)
+        terms, record = self._terms, self._decide(request)
         decision = record.decision
-        watched = self._cascade.watched(record, request)
+        watched = terms.cascade.watched(record, request)
         problem: TurnoutError | None = None
         for name in (decision.model, *decision.fallbacks):
-            pieces = self._attempts.generate(name, watched)
+            pieces = terms.attempts.generate(name, watched)
             try:
                 opened = await self._open(name, pieces, request)
                 if name == decision.model:
-                    opened = await self._cascade.rewrite(record, request, opened)
+                    opened = await terms.cascade.rewrite(record, request, opened)
             except (RunnerError, CapacityError) as error:
                 problem = problem or error
-                self._attempts.failed(record, name, error)
+                terms.attempts.failed(record, name, error)
                 continue
             except BaseException as error:
-                self._ledger.failed(record, name, error, request)
+                terms.ledger.failed(record, name, error, request)
                 await pieces.aclose()
                 raise
-            pieces = self._follow(record, request, opened)
+            pieces = self._follow(terms, record, request, opened)
             return Stream(decision, opened.model, pieces, record.escalated)
-        self._give_up(record, problem, request)
+        self._give_up(terms, record, problem, request)
 
     def feedback(self, decision_id: str, said: dict[str, Any]) -> bool:
         """Attach feedback to a decision; False when it is not remembered."""
-        return self._ledger.feedback(decision_id, said)
+        return self._terms.ledger.feedback(decision_id, said)
 
     def measure(self) -> None:
         """Bring the metrics up to date: what has ended, and each model's load now."""
@@ -252,11 +262,13 @@ class Plane:
         self.log.add(record)
         return record
 
-    def _give_up(self, record: Record, problem: TurnoutError | None, request: Request) -> NoReturn:
+    def _give_up(
+        self, terms: _Terms, record: Record, problem: TurnoutError | None, request: Request
+    ) -> NoReturn:
         name = record.decision.model
         if problem is None:
             raise LoadFailed(name, "no candidate was tried")
-        self._ledger.failed(record, name, problem, request)
+        terms.ledger.failed(record, name, problem, request)
         raise problem
 
     async def _open(
@@ -269,7 +281,7 @@ class Plane:
         return Opened(name, [first], pieces, self.clock() - request.arrived_s)
 
     async def _follow(
-        self, record: Record, request: Request, opened: Opened
+        self, terms: _Terms, record: Record, request: Request, opened: Opened
     ) -> AsyncGenerator[Piece, None]:
         """Pass the pieces on and account for the answer when it ends, however it ends."""
         first_s = self.clock() - request.arrived_s
@@ -284,11 +296,11 @@ class Plane:
             status = "ok"
         except TurnoutError as error:
             status = error.code
-            self._attempts.failed(record, opened.model, error)
+            terms.attempts.failed(record, opened.model, error)
             raise
         finally:
             await opened.rest.aclose()
-            self._ledger.written(record, request, opened, status, last, first_s)
+            terms.ledger.written(record, request, opened, status, last, first_s)
 
 
 def _public(tensors: Tensors) -> Tensors:

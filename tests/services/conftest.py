@@ -108,11 +108,12 @@ class StandIn:
     asked: list[Generation] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
     cancelled: int = 0
+    running: int = 0
     stopped: bool = False
     active: Active | None = None
 
     def load_now(self) -> Load:
-        return Load()
+        return Load(running=self.running)
 
     async def start(self) -> None:
         if self.load_error is not None:
@@ -147,6 +148,7 @@ class StandIn:
     async def generate(self, generation: Generation, ticket: Ticket) -> AsyncIterator[Piece]:
         self.seen.append(ticket)
         self.asked.append(generation)
+        self.running += 1
         try:
             words = [f"{self.name} ", "says ", generation.messages[-1].content]
             for index, word in enumerate(words):
@@ -159,6 +161,8 @@ class StandIn:
         except (asyncio.CancelledError, GeneratorExit):
             self.cancelled += 1
             raise
+        finally:
+            self.running -= 1
 
     async def _wait(self) -> None:
         if self.gate is not None:

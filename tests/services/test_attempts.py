@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 
 import numpy as np
+import pytest
 
 from services.attempts import Attempts
 from services.fleet import Fleet
 from tests.services.conftest import StandIn
 from turnout.catalog.reading import parse
+from turnout.errors import LoadFailed
 from turnout.types import Request, Task
 
 CATALOG = """version: 1
@@ -21,16 +23,19 @@ models:
 routes:
   r: {task: tabular, candidates: [far], latency_class: interactive}
 """
+ROWS = {"features": np.zeros((1, 15), np.float32)}
+
+
+def begin(far: StandIn) -> tuple[Fleet, Attempts, Request]:
+    catalog = parse(CATALOG, "test")
+    fleet = Fleet(catalog, lambda name, model, latency: far)
+    request = Request("id", "far", Task.TABULAR, ROWS, "interactive", 0.0, 60.0)
+    return fleet, Attempts(catalog, fleet, lambda: 0.0), request
 
 
 async def test_a_cancel_is_kept_when_the_model_becomes_ready_in_the_same_moment() -> None:
-    catalog = parse(CATALOG, "test")
-    far = StandIn("far", Task.TABULAR, gate=asyncio.Event())
-    fleet = Fleet(catalog, lambda name, model, latency: far)
-    attempts = Attempts(catalog, fleet, lambda: 0.0)
-    rows = {"features": np.zeros((1, 15), np.float32)}
-    request = Request("id", "far", Task.TABULAR, rows, "interactive", 0.0, 60.0)
-    asked = asyncio.ensure_future(attempts.infer("far", request, rows))
+    fleet, attempts, request = begin(StandIn("far", Task.TABULAR, gate=asyncio.Event()))
+    asked = asyncio.ensure_future(attempts.infer("far", request, ROWS))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     fleet.members["far"].ready.set()
@@ -38,3 +43,10 @@ async def test_a_cancel_is_kept_when_the_model_becomes_ready_in_the_same_moment(
     asked.cancel()
     await asyncio.wait([asked], timeout=10.0)
     assert asked.cancelled()
+
+
+async def test_a_model_that_a_reload_has_removed_is_one_that_cannot_answer() -> None:
+    fleet, attempts, request = begin(StandIn("far", Task.TABULAR))
+    fleet.members.pop("far")
+    with pytest.raises(LoadFailed, match="removed it from the catalog"):
+        await attempts.infer("far", request, ROWS)
