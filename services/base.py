@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 # What serves is imported where it is made: ``bentoml serve`` imports this module in a process that
 # only starts the others, and each of them waits for that.
+
+logger = logging.getLogger("turnout")
 
 _TICK_S = 0.5
 _COLLECT = (20_000, 20, 50)
@@ -128,12 +131,19 @@ class Endpoint:
         gc.set_threshold(*_COLLECT)
         while True:
             await asyncio.sleep(_TICK_S)
+            await self._beat()
+
+    async def _beat(self) -> None:
+        """Once; what fails is done again the next time."""
+        try:
             self.plane.measure()
             if due := self.watch.due():
                 await asyncio.to_thread(self.watch.renew, due)
             routers = self.plane.routers
             if routers is not None and routers.changed():
                 await asyncio.to_thread(routers.reload)
+        except Exception:
+            logger.exception("what is done every %g s failed; trying again", _TICK_S)
 
 
 def listening(environment: Mapping[str, str] | None = None) -> Any:

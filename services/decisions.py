@@ -8,6 +8,7 @@ formatting nor disk.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict, deque
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ import orjson
 
 from services.record import Record
 from turnout.types import Outcome
+
+logger = logging.getLogger("turnout.decisions")
 
 _FLUSH_S = 0.5
 
@@ -97,14 +100,25 @@ class DecisionLog:
         with path.open("ab", buffering=0) as file:
             while True:
                 stopping = self._stopping.wait(_FLUSH_S)
-                lines: list[bytes] = []
-                while self._pending:
-                    item = self._pending.popleft()
-                    line = _line(item) if isinstance(item, Record) else item
-                    lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-                file.write(b"".join(lines))
+                lines = self._lines()
+                try:
+                    file.write(b"".join(lines))
+                except OSError as error:
+                    logger.error("%d lines of the decision log are lost: %s", len(lines), error)
                 if stopping:
                     return
+
+    def _lines(self) -> list[bytes]:
+        """What is pending, each as a line; what can't be one is left out."""
+        lines: list[bytes] = []
+        while self._pending:
+            item = self._pending.popleft()
+            try:
+                line = _line(item) if isinstance(item, Record) else item
+                lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+            except Exception:
+                logger.exception("a line of the decision log could not be made")
+        return lines
 
 
 def _line(record: Record) -> dict[str, Any]:

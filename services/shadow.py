@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from services.prompts import LearnedPrompts
 from services.record import Record
 from turnout.errors import TurnoutError
 from turnout.types import Candidate, Generation, Request
+
+logger = logging.getLogger("turnout.shadow")
 
 _WAITING = 256
 
@@ -56,16 +59,20 @@ class Shadow:
     def close(self) -> None:
         """Finish what waits and stop the thread."""
         if self._thread is not None:
-            self._queue.put(None)
+            if self._thread.is_alive():  # else nobody makes room for it
+                self._queue.put(None)
             self._thread.join()
             self._thread = None
 
     def _work(self) -> None:
         while (item := self._queue.get()) is not None:
             record, prompt, fast = item
-            router = self._router()
-            if router is not None:
-                self._told(record, again(record, router, prompt, fast=fast))
+            try:
+                router = self._router()
+                if router is not None:
+                    self._told(record, again(record, router, prompt, fast=fast))
+            except Exception:
+                logger.exception("the shadow router failed on %s", record.decision.id)
 
 
 def again(record: Record, router: LearnedPrompts, prompt: str, *, fast: bool) -> dict[str, Any]:
