@@ -25,6 +25,8 @@ class LocalText:
         max_queue: the most generations that wait.
         reserved: slots that only priority 0 may take; by default the last one, if there are more.
         clock: monotonic seconds.
+        broke: told the reason, on the event loop, when the model failed for good; it takes nothing
+            more and is freed by then.
     """
 
     def __init__(
@@ -35,12 +37,14 @@ class LocalText:
         max_queue: int = 64,
         reserved: int | None = None,
         clock: Callable[[], float] = time.monotonic,
+        broke: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._name = name
         self._make = make
         self._max_queue = max_queue
         self._reserved = reserved
         self._clock = clock
+        self._broke = broke
         self._active: Active | None = None
         self._loop: GenerationLoop | None = None
         self._answers: dict[Job, asyncio.Queue[Piece | TurnoutError]] = {}
@@ -127,9 +131,14 @@ class LocalText:
         )
         self._loop = generations
         loop.call_soon_threadsafe(_settle, loaded, active, None)
-        while generations.wait(lambda: self._stopping):
+        while generations.wait(lambda: self._stopping or generations.broken is not None):
             generations.turn()
-        runner.close()
+        try:
+            runner.close()
+        finally:
+            broken = generations.broken
+            if broken is not None and not loop.is_closed():
+                loop.call_soon_threadsafe(self._broke, broken.problem)
 
     def _send(self, loop: asyncio.AbstractEventLoop, events: list[Event]) -> None:
         if loop.is_closed():  # the process is ending without stop(): nobody listens any more

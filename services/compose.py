@@ -192,7 +192,12 @@ def _local_text(name: str, model: Model, here: Here) -> LocalText:
             raise LoadFailed(name, f"engine {model.runner.engine!r} does not generate text")
         return runner  # type: ignore[return-value]
 
-    return LocalText(name, make, max_queue=model.batching.max_queue)
+    return LocalText(
+        name,
+        make,
+        max_queue=model.batching.max_queue,
+        broke=lambda reason: here.pool.give_up(name, reason),
+    )
 
 
 def _local_tensors(

@@ -146,14 +146,22 @@ class GenerationLoop:
         with self._shared.lock:
             self._shared.lock.notify_all()
 
+    @property
+    def broken(self) -> LoadFailed | None:
+        """Why nothing is taken any more, for good; what is under way may still be finished."""
+        return self._shared.broken
+
     def turn(self) -> None:
         """Schedule, step, deliver: once."""
         events: list[Event] = []
-        self._drop_cancelled()
-        self._expire(events)
-        self._admit(events)
-        if self._running:
-            self._step(events)
+        try:
+            self._drop_cancelled()
+            self._expire(events)
+            self._admit(events)
+            if self._running:
+                self._step(events)
+        except Exception as error:  # noqa: BLE001 - an engine may raise anything
+            self._abandon(events, self._failure(error))
         if events:
             self._deliver(events)
 
@@ -248,13 +256,22 @@ class GenerationLoop:
             return error
         return RunFailed(self._name, f"{type(error).__name__}: {error}")
 
+    def _abandon(self, events: list[Event], failure: TurnoutError) -> None:
+        """The runner cannot even let a sequence go: fail all there is."""
+        events.extend((job, failure) for job in self._running.values())
+        self._running.clear()
+        self._give_up(events, f"is out of service; {failure}")
+
     def _failed(self, events: list[Event]) -> None:
         """Count a failure; too many in a row take the model out of service."""
         self._failures += 1
         if self._failures < _BROKEN_AFTER:
             return
         reason = f"failed {self._failures} times in a row and is out of service; last: "
-        broken = LoadFailed(self._name, f"{reason}{events[-1][1]}")
+        self._give_up(events, f"{reason}{events[-1][1]}")
+
+    def _give_up(self, events: list[Event], reason: str) -> None:
+        broken = LoadFailed(self._name, reason)
         with self._shared.lock:
             self._shared.broken = broken
             left = self._shared.waiting.clear()

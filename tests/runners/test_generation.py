@@ -8,9 +8,10 @@ import pytest
 
 from runners.engines.fake import make
 from runners.generation import LocalText
+from runners.pool import Footprint, OnDemandText, Pool, Slot
 from runners.protocol import Ticket
 from turnout.catalog import Model
-from turnout.errors import Draining, LoadFailed, QueueFull
+from turnout.errors import Draining, LoadFailed, QueueFull, RunFailed
 from turnout.types import Generation, Message
 
 FAR = 1e9
@@ -137,3 +138,52 @@ async def test_loading_leaves_the_event_loop_free():
     gate.set()
     await starting
     await backend.stop()
+
+
+class Wrecked:
+    """A runner whose engine is gone: no step goes, and no sequence can be let go."""
+
+    def __init__(self, runner):
+        self._runner = runner
+
+    def __getattr__(self, name):
+        return getattr(self._runner, name)
+
+    def step(self):
+        raise RuntimeError("the engine is gone")
+
+    def remove(self, number):
+        raise RuntimeError(f"cannot let go of {number}")
+
+
+async def test_an_engine_that_is_gone_fails_all_there_is_and_is_loaded_afresh():
+    class Clock:
+        now_s = 0.0
+
+    runners = [fake(), Wrecked(fake())]
+    gone = asyncio.Event()
+    pool = Pool(clock=lambda: Clock.now_s)
+
+    def broke(reason):
+        pool.give_up("m", reason)
+        gone.set()
+
+    slot = Slot("m", lambda: LocalText("m", runners.pop, broke=broke), Footprint(1))
+    pool.add(slot)
+    backend = OnDemandText(pool, slot)
+    async with asyncio.timeout(60):
+        asked = [
+            collect(backend.generate(saying(str(index)), Ticket(str(index), 1, FAR)))
+            for index in range(4)
+        ]
+        for error in await asyncio.gather(*asked, return_exceptions=True):
+            assert isinstance(error, RunFailed | LoadFailed)
+            assert "cannot let go" in str(error)
+        await gone.wait()
+        assert slot.inner is None
+        with pytest.raises(LoadFailed, match="cannot let go"):
+            await collect(backend.generate(saying("soon"), Ticket("s", 1, FAR)))
+        Clock.now_s += 11.0
+        answer = await collect(backend.generate(saying("later"), Ticket("l", 1, FAR)))
+    assert "".join(piece.text for piece in answer) == "later"
+    await pool.stop()
