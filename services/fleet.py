@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,7 @@ logger = logging.getLogger("turnout.fleet")
 
 _LOAD_GUESS_S = 5.0
 _FORGET_S = 1.0
+_AGAIN_S, _MOST_AGAIN_S = 5.0, 300.0
 _LOOK_S = 0.1
 
 
@@ -44,7 +45,7 @@ class Member:
         lanes: runs its engine does at the same time.
         prior: where its latency began: ``catalog``, or ``host`` where it was measured.
         slot: its place in the pool; None when it runs elsewhere.
-        broken: why it could not be reached at start; a pooled model's reason is its slot's.
+        broken: why it could not be reached the last time; a pooled model's reason is its slot's.
         ready: set once a request need not wait for it here (the pool lets requests wait itself).
         tried: whether its first load is over, or was left for later for want of room.
         measured_apart: whether it runs beside this process, in one that measures its own load.
@@ -94,6 +95,7 @@ class Fleet:
         pool: where inline models live; by default one without a budget.
         weigh: what a model is believed to take until it is measured.
         clock: monotonic seconds.
+        sleep: waits before a model that could not be reached is tried again.
         came_up: told of each remote model that has been reached, and what really runs.
         prior: the latency a model begins with where it was measured on this host.
     """
@@ -106,6 +108,7 @@ class Fleet:
         pool: Pool | None = None,
         weigh: Weigh = by_catalog,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         came_up: Callable[[str, Active], None] = lambda name, active: None,
         prior: Callable[[str, Model], ModelLatency | None] = lambda name, model: None,
     ) -> None:
@@ -114,6 +117,7 @@ class Fleet:
         self._weigh = weigh
         self._prior = prior
         self._clock = clock
+        self._sleep = sleep
         self._came_up = came_up
         self.pool = pool or Pool(clock=clock)
         self.members: dict[str, Member] = {}
@@ -321,16 +325,39 @@ class Fleet:
         member.tried = True
 
     async def _reach(self, member: Member) -> None:
+        """Try once to reach a model that runs elsewhere; if it is down, go on beside."""
+        await self._try(member)
+        if member.broken is not None:
+            self._hold(self._reach_again(member))
+
+    async def _reach_again(self, member: Member) -> None:
+        """Try at growing pauses until the model is reached, or is no longer of the fleet."""
+        pause_s = _AGAIN_S
+        while member.broken is not None:
+            await self._sleep(pause_s)
+            if self.members.get(member.name) is not member or (
+                member.name not in self._catalog.models
+            ):
+                return
+            await self._try(member)
+            pause_s = min(2.0 * pause_s, _MOST_AGAIN_S)
+        logger.info("model %s is reached, and in service", member.name)
+
+    async def _try(self, member: Member) -> None:
         member.started_s = self._clock()
+        before = member.broken
         try:
             await member.backend.start()
         except TurnoutError as error:
             member.broken = error.problem if isinstance(error, RunnerError) else str(error)
-            logger.error("model %s is out of service: %s", member.name, member.broken)
+            if member.broken != before:
+                logger.error("model %s is out of service: %s", member.name, member.broken)
         except Exception as error:
             member.broken = f"{type(error).__name__}: {error}"
-            logger.exception("model %s is out of service", member.name)
+            if member.broken != before:
+                logger.exception("model %s is out of service", member.name)
         else:
+            member.broken = None
             active = member.backend.active
             if active is not None:
                 self._came_up(member.name, active)

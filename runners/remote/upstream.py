@@ -97,6 +97,7 @@ class Upstream:
         """
         import aiohttp
 
+        await self.close()  # what an earlier try left open
         socket = self._address.socket
         connector = (
             aiohttp.UnixConnector(socket, limit=0) if socket else aiohttp.TCPConnector(limit=0)
