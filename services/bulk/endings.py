@@ -23,6 +23,8 @@ def due(batch: Batch, now_s: float) -> bool:
     """Whether ``step`` has something to do for a batch."""
     if batch.status == "in_progress":
         return batch.completed + batch.failed >= batch.total or now_s > batch.expires_at
+    if batch.status == "validating":
+        return now_s > batch.expires_at
     return batch.status in ("finalizing", "cancelling")
 
 
@@ -34,13 +36,17 @@ def step(connection: Connection, batch_id: str, now_s: float) -> bool:
     batch = find(connection, batch_id)
     if batch is None:
         return False
-    if batch.status == "in_progress":
+    if batch.status == "validating" and now_s > batch.expires_at:
+        # Whoever validates it finds it no longer his; its file had no rows that were checked.
+        _set(connection, batch_id, owner=None, lease_until=None)
+        _end(connection, batch, "expired", now_s)
+    elif batch.status == "in_progress":
         expired = now_s > batch.expires_at
         if _count(connection, batch_id, _NOT_DONE) and not expired:
             return False
         _set(connection, batch_id, status="finalizing", finalizing_at=now_s)
         return True
-    if batch.status == "finalizing":
+    elif batch.status == "finalizing":
         if _expire_some(connection, batch, now_s):
             return True
         ended = "completed" if batch.expired_at is None else "expired"

@@ -94,6 +94,12 @@ def validate(database: Database, batch: Batch, holder: Holder, portion_rows: int
     _conclude(database, batch, holder, cutter, problems)
 
 
+def refuse(database: Database, batch: Batch, holder: Holder, why: str) -> None:
+    """Make a claimed batch ``failed`` because nothing here answers its endpoint. Blocks."""
+    problem = Problem("invalid_endpoint", why, param="endpoint")
+    _conclude(database, batch, holder, Cutter(batch.id, 1), [problem])
+
+
 def _conclude(
     database: Database, batch: Batch, holder: Holder, cutter: Cutter, problems: list[Problem]
 ) -> None:

@@ -16,7 +16,6 @@ from contextlib import suppress
 from functools import partial
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import SQLAlchemyError
 
 from services.bulk import batches, endings, files, intake, leases
 from services.bulk.batches import Batch
@@ -194,7 +193,7 @@ class Worker:
         try:
             await self._database.apart(self._validate_now)
             self._woken.set()
-        except (SQLAlchemyError, InvalidRequest):
+        except Exception:
             logger.exception("a batch could not be validated; trying again")
         finally:
             self._validating = None
@@ -202,9 +201,14 @@ class Worker:
     def _validate_now(self) -> None:
         """In a thread."""
         batch = self._database.write_now(lambda c: intake.claim(c, self._holder))
-        if batch is not None:
+        if batch is None:
+            return
+        try:
             rows = self._endpoints.portion_rows(batch.endpoint)
-            intake.validate(self._database, batch, self._holder, rows)
+        except InvalidRequest as error:  # the catalog has changed since it was taken
+            intake.refuse(self._database, batch, self._holder, str(error))
+            return
+        intake.validate(self._database, batch, self._holder, rows)
 
     def _begin(self, batch: Batch) -> None:
         if batch.id in self._jobs:

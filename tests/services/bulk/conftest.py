@@ -19,7 +19,7 @@ from services.bulk.lines import Answered
 from services.bulk.meter import Meter
 from services.bulk.worker import Worker
 from tests.services.bulk import postgres
-from turnout.errors import TurnoutError
+from turnout.errors import InvalidRequest, TurnoutError
 
 URL = "/v2/models/square/infer"
 
@@ -41,12 +41,14 @@ class Squares:
     Attributes:
         problems: raised, one after the other, by runs of that ``x``.
         gate: when set, runs wait for it.
+        known: whether the catalog has the endpoint.
         surprises: raised when asked how many rows may run at once.
     """
 
     rows: int = 4
     problems: dict[int, list[TurnoutError]] = field(default_factory=dict)
     gate: asyncio.Event | None = None
+    known: bool = True
     surprises: list[Exception] = field(default_factory=list)
     ran: list[int] = field(default_factory=list)
 
@@ -54,7 +56,8 @@ class Squares:
         del url
 
     def portion_rows(self, url: str) -> int:
-        del url
+        if not self.known:
+            raise InvalidRequest(f"nothing answers {url}")
         return self.rows
 
     def most_rows(self, url: str) -> int:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from services.bulk import batches, leases
+from services.bulk import batches, intake, leases
 from services.bulk.database import Database
 from services.bulk.worker import LEASE_S, Worker
-from tests.services.bulk.conftest import Clock, Squares, content, lines_of, submit, until
+from tests.services.bulk.conftest import URL, Clock, Squares, content, lines_of, submit, until
 from turnout.errors import InvalidRequest, QueueFull, RunFailed
 
 Make = Callable[[], Worker]
@@ -251,3 +251,31 @@ async def test_a_surprise_does_not_end_the_worker(
     make_worker().start()
     await until(database, batch.id, "completed")
     assert "surprise" in caplog.text
+
+
+async def test_a_batch_whose_endpoint_is_gone_fails_and_says_so(
+    database: Database, make_worker: Make, clock: Clock, squares: Squares
+) -> None:
+    squares.known = False
+    batch = await submit(database, lines_of([1, 2]), clock)
+    make_worker().start()
+    failed = await until(database, batch.id, "failed")
+    assert failed.errors is not None
+    assert [(e["code"], e["param"]) for e in failed.errors] == [("invalid_endpoint", "endpoint")]
+    assert failed.errors[0]["message"] == f"nothing answers {URL}"
+
+
+async def test_a_batch_that_is_never_validated_expires(
+    database: Database, make_worker: Make, clock: Clock
+) -> None:
+    batch = await submit(database, lines_of([1, 2]), clock, window_s=60.0)
+    gone = intake.Holder("gone", clock, 1000.0)
+    claimed = await database.write(lambda c: intake.claim(c, gone))
+    assert claimed is not None
+    clock.now_s += 61
+    make_worker().start()
+    expired = await until(database, batch.id, "expired")
+    assert expired.expired_at == clock.now_s
+    assert (expired.total, expired.output_file_id, expired.error_file_id) == (0, None, None)
+    await database.apart(lambda: intake.validate(database, claimed, gone, 4))  # comes too late
+    assert (await database.read(lambda c: batches.find(c, batch.id))) == expired
