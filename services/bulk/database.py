@@ -8,6 +8,8 @@ writers wait for each other instead of one of them failing halfway.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +26,7 @@ HEAD = "0002"
 _WRITES = "turnout_writes"
 _THREADS = 4
 _BUSY_MS = 30_000
+_RETRY_S = 0.01
 _MIGRATION_LOCK = 0x7475726E  # any number no other program uses: "turn"
 _DIALECTS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 
@@ -117,13 +120,24 @@ def _engine(url: str) -> Engine:
 def _sqlite_connected(connection: Any, record: object) -> None:
     del record
     connection.isolation_level = None  # transactions begin in _sqlite_begins
-    for pragma in (
-        f"busy_timeout={_BUSY_MS}",
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-    ):
+    connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+    _switch_to_wal(connection)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _switch_to_wal(connection: Any) -> None:
+    """Where two switch a new file at once SQLite fails one without waiting; it tries again."""
+    until_s = time.monotonic() + _BUSY_MS / 1e3
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > until_s:
+                raise
+            time.sleep(_RETRY_S)
+        else:
+            return
 
 
 def _sqlite_begins(connection: Connection) -> None:
