@@ -192,12 +192,13 @@ def _local_text(name: str, model: Model, here: Here) -> LocalText:
             raise LoadFailed(name, f"engine {model.runner.engine!r} does not generate text")
         return runner  # type: ignore[return-value]
 
-    return LocalText(
+    backend = LocalText(
         name,
         make,
         max_queue=model.batching.max_queue,
-        broke=lambda reason: here.pool.give_up(name, reason),
+        broke=lambda reason: here.pool.give_up(backend, reason),
     )
+    return backend
 
 
 def _local_tensors(
@@ -214,7 +215,7 @@ def _local_tensors(
         task = PassThrough() if folder is None else load_task(model.task, folder, model.dimensions)
         return runner, task  # type: ignore[return-value]
 
-    return LocalTensors(
+    backend = LocalTensors(
         name,
         make,
         latency,
@@ -226,8 +227,9 @@ def _local_tensors(
         workers=None if model.runner.engine == "torch" else here.workers(nice),
         max_run_s=model.limits.max_run_s,
         finite=not model.limits.allow_nan,
-        hung=lambda reason: here.pool.give_up(name, reason),
+        hung=lambda reason: here.pool.give_up(backend, reason),
     )
+    return backend
 
 
 def _folder(name: str, model: Model, verified: set[Path]) -> Path | None:

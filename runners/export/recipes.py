@@ -32,7 +32,7 @@ RECIPES: Mapping[str, str] = {
 }
 
 _ROOT = Path(__file__).parents[2]
-_PACKAGES = ("runners.export", "runners.optimize")
+_PACKAGES = ("runners.export", "runners.optimize", "runners.tasks")
 
 
 def load_recipe(name: str) -> Recipe:
@@ -64,7 +64,8 @@ def fingerprint(name: str) -> str:
 def code_hash(module: str) -> str:
     """Hash of a module's code: the same text means the same result.
 
-    Covers every module of the building packages that it imports. Comments, docstrings and layout
+    Covers every module that it imports of the building packages, and of those that make a model's
+    inputs: a model fits the code that made what it was trained on. Comments, docstrings and layout
     don't count.
 
     Returns:

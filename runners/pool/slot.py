@@ -40,6 +40,11 @@ class Footprint:
     resident_bytes: int
     extra_bytes: int = 0
 
+    @property
+    def peak_bytes(self) -> int:
+        """The most it takes, which is while it loads."""
+        return self.resident_bytes + self.extra_bytes
+
 
 @dataclass(slots=True, eq=False)
 class Slot:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from runners.tasks.grams import Grams
 from runners.tasks.settings import Settings
-from runners.tasks.text import SENTENCE, Grams, TextReader, joined, texts_of
+from runners.tasks.text import SENTENCE, TextReader, joined, texts_of
 from turnout.types import Tensors
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from runners.tasks.grams import Grams
 from runners.tasks.settings import FILE, Settings
-from runners.tasks.text import SENTENCE, Grams, TextReader, WordPieces, joined, texts_of
+from runners.tasks.text import SENTENCE, TextReader, WordPieces, joined, texts_of
 from turnout.errors import ArtifactInvalid
 from turnout.types import Tensors
 

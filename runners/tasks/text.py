@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import zlib
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from runners.tasks.grams import padded
 from runners.tasks.rows import byte_rows
 from turnout.errors import InvalidRequest
 
@@ -20,15 +18,10 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 1024
 MAX_TOKENS = 256
-MAX_GRAMS = 512
 _MAX_CHARACTERS = 16_384
 """Text beyond this can't reach the first 256 tokens, save in odd cases (pages of spaces)."""
 SENTENCE = "The quick brown fox jumps over the lazy dog while the river runs slowly to the sea."
 """A text of usual length, to try a model on."""
-
-_WORD = re.compile(r"\w+")
-
-Row: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
 
 class TextReader(Protocol):
@@ -60,35 +53,9 @@ class WordPieces:
         encodings = self._tokenizer.encode_batch_fast(list(texts))
         rows = [np.array(encoding.ids, np.int64) for encoding in encodings]
         return {
-            "input_ids": _padded(rows),
-            "attention_mask": _padded([np.ones_like(row) for row in rows]),
+            "input_ids": padded(rows),
+            "attention_mask": padded([np.ones_like(row) for row in rows]),
         }
-
-
-class Grams:
-    """``grams``: hashes of words, pairs of words and trigrams; 0 is padding.
-
-    Args:
-        buckets: hashes are in 1..buckets.
-    """
-
-    inputs: tuple[str, ...] = ("grams",)
-
-    def __init__(self, buckets: int) -> None:
-        self._buckets = buckets
-
-    def read(self, texts: Sequence[str]) -> Tensors:
-        """See ``TextReader.read``; a text without a letter or digit is one padding."""
-        return {"grams": _padded([self._of(text) for text in texts])}
-
-    def _of(self, text: str) -> Row:
-        words = _WORD.findall(text.lower())
-        grams = [*words, *map(" ".join, pairwise(words))]
-        for word in words:
-            edged = f"<{word}>"
-            grams += [edged[at : at + 3] for at in range(len(edged) - 2)]
-        hashes = [zlib.crc32(gram.encode()) % self._buckets + 1 for gram in grams[:MAX_GRAMS]]
-        return np.array(hashes or [0], np.int64)
 
 
 def texts_of(tensors: Tensors, name: str = "text") -> list[str]:
@@ -120,10 +87,3 @@ def joined(requests: Sequence[Tensors], names: Sequence[str]) -> Tensors:
         )
         for name in names
     }
-
-
-def _padded(rows: Sequence[Row]) -> Row:
-    table = np.zeros((len(rows), max(len(row) for row in rows)), np.int64)
-    for index, row in enumerate(rows):
-        table[index, : len(row)] = row
-    return table

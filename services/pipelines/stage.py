@@ -58,14 +58,18 @@ class Expected:
 
 
 def expected(plane: Plane, route: str, task: Task, rows: int, stage: Stage) -> Expected:
-    """What a route would take for so many rows under the present load."""
+    """What a route would take for so many rows under the present load.
+
+    Nothing, where a reload has removed it since the request came: the stage's own call says so.
+    """
     entry = plane.catalog.routes.get(route)
     found: list[Expected] = []
     for name in entry.candidates if entry else (route,):
-        state = plane.fleet.state(name)
-        if state.broken is not None:
+        member = plane.fleet.members.get(name)
+        state = None if member is None else plane.fleet.state(name)
+        if member is None or state is None or state.broken is not None:
             continue
-        latency = plane.fleet.members[name].latency
+        latency = member.latency
         if task is Task.CHAT:
             demand = Demand(_MAX_CARD / _CHARS_PER_TOKEN / 4, float(stage.max_tokens))
             first_s = latency.predict(demand, state.busy).p95_s

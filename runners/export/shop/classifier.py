@@ -17,7 +17,7 @@ from runners.export.shop.reviews import MOODS, reviews
 from runners.export.shop.simulator import World
 from runners.export.shop.text_models import train_classifier
 from runners.export.shop.vocabulary import CATEGORIES, TOPICS
-from runners.tasks.text import Grams
+from runners.tasks.grams import Grams
 
 SIZES = {"small": (1_024, 12, 0, 6_000), "large": (16_384, 48, 32, 20_000)}
 """Hash buckets, width of a text's vector, hidden units, texts learnt from."""

@@ -15,7 +15,7 @@ from runners.export.shop.measures import mean, recall
 from runners.export.shop.options import chosen
 from runners.export.shop.precision import to_int8
 from runners.export.shop.simulator import World, products
-from runners.tasks.text import Grams
+from runners.tasks.grams import Grams
 
 
 class _Embedder(torch.nn.Module):

@@ -15,7 +15,7 @@ from runners.export.shop import recommender, search
 from runners.export.shop.measures import mean, ndcg, recall
 from runners.export.shop.simulator import World, market, products
 from runners.export.shop.vocabulary import CATEGORIES, MARKETS
-from runners.tasks.text import Grams
+from runners.tasks.grams import Grams
 
 Rows: TypeAlias = dict[str, dict[str, float]]
 Report: TypeAlias = Callable[[str], None]

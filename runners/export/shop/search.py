@@ -9,7 +9,7 @@ import numpy as np
 from runners.export.shop.queries import Queries, gains, queries
 from runners.export.shop.simulator import World, products
 from runners.export.shop.text_models import train_embedder
-from runners.tasks.text import Grams
+from runners.tasks.grams import Grams
 
 BUCKETS, WIDTH, TOP = 32_768, 64, 100
 HELD_OUT = 1

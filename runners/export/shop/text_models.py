@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from runners.tasks.text import Grams
+from runners.tasks.grams import Grams
 
 _BATCH = 512
 _TEMPERATURE = 0.08

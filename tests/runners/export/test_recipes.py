@@ -47,6 +47,19 @@ def test_code_counts_also_where_it_is_only_imported(checkout: Path) -> None:
     assert _fingerprint(checkout, "minilm") == minilm
 
 
+def test_code_that_makes_a_models_inputs_counts_and_what_only_serves_it_does_not(
+    checkout: Path,
+) -> None:
+    embedder, minilm = (_fingerprint(checkout, name) for name in ("shop-embedder", "minilm"))
+    serving = checkout / "runners/tasks/embed.py"
+    serving.write_text(serving.read_text() + "\n_UNUSED = 1\n")
+    assert _fingerprint(checkout, "shop-embedder") == embedder
+    hashing = checkout / "runners/tasks/grams.py"
+    hashing.write_text(hashing.read_text().replace("MAX_GRAMS = 512", "MAX_GRAMS = 256"))
+    assert _fingerprint(checkout, "shop-embedder") != embedder
+    assert _fingerprint(checkout, "minilm") == minilm
+
+
 def test_an_unknown_recipe_names_the_known_ones() -> None:
     with pytest.raises(ArtifactInvalid, match="known: efficientnet-lite, fraud"):
         load_recipe("magic")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runners.pool import Footprint, Slot
-from tests.runners.pool.rig import BASE, make_rig
+from tests.runners.pool.rig import BASE, Model, make_rig
 from turnout.errors import DeadlineUnreachable, LoadFailed, OverMemoryBudget, RunFailed
 
 sizes = st.lists(st.integers(1, 40), min_size=2, max_size=8)
@@ -203,12 +203,32 @@ async def test_a_model_that_hangs_is_left_and_loaded_afresh_after_a_longer_rest_
     rig = make_rig({"a": 10}, None)
     await rig.ask("a")
     for rest_s in (10.0, 20.0, 40.0):
-        rig.pool.give_up("a", "a run took over 30 s and was given up")
+        rig.pool.give_up(rig.models["a"], "a run took over 30 s and was given up")
         rig.machine.now_s += rest_s - 0.1
         with pytest.raises(LoadFailed, match="over 30 s"):
             await rig.ask("a")
         rig.machine.now_s += 0.2
         await rig.ask("a")
+    await rig.pool.stop()
+
+
+async def test_what_hangs_in_a_model_that_was_replaced_is_not_laid_to_the_new_one() -> None:
+    rig = make_rig({"a": 10}, None)
+    old, new = rig.models["a"], Model("a", 10, rig.machine)
+    old.busy = asyncio.Event()
+    working = asyncio.ensure_future(rig.ask("a"))
+    while not old.running:
+        await asyncio.sleep(0)
+    slot = rig.pool.slots["a"]
+    rig.pool.add(Slot("a", lambda: new, Footprint(10)))
+    leaving = asyncio.ensure_future(rig.pool.retire(slot))
+    await rig.pool.load("a")
+    rig.pool.give_up(old, "a run took over 30 s and was given up")
+    assert rig.pool.slots["a"].inner is new
+    assert rig.pool.slots["a"].broken(rig.machine.now_s) is None
+    assert slot.broken(rig.machine.now_s)
+    old.busy.set()
+    await asyncio.gather(working, leaving)
     await rig.pool.stop()
 
 

@@ -1,5 +1,6 @@
 """Pipelines over a real plane of fake engines, through the front door."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -78,15 +79,19 @@ def _backend(name: str, model: Model, latency: ModelLatency) -> Any:
     return LocalTensors(name, lambda: (runner, PassThrough()), latency)
 
 
+def _plane(text: str, make_backend: Callable[..., Any] = _backend) -> Plane:
+    catalog = parse(text, "test")
+    fleet = Fleet(catalog, make_backend)
+    return Plane(catalog, fleet, Judge(catalog), Metrics(CollectorRegistry()), DecisionLog())
+
+
 @pytest.fixture
 async def make_client() -> AsyncIterator[Callable[[str], httpx.AsyncClient]]:
     opened: list[tuple[httpx.AsyncClient, Fleet]] = []
 
     def build(text: str = CATALOG) -> httpx.AsyncClient:
-        catalog = parse(text, "test")
-
-        fleet = Fleet(catalog, _backend)
-        plane = Plane(catalog, fleet, Judge(catalog), Metrics(CollectorRegistry()), DecisionLog())
+        plane = _plane(text)
+        fleet = plane.fleet
         door = FrontDoor(lambda: plane, _nobody)
         client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=door), base_url="http://turnout"
@@ -291,3 +296,50 @@ async def test_an_unexpected_failure_is_not_counted_as_an_answer() -> None:
     await fleet.stop()
     labels = {"pipeline": "search", "latency_class": "quick", "status": "internal"}
     assert registry.get_sample_value("turnout_pipeline_seconds_count", labels) == 1
+
+
+class _Held(LocalTensors):
+    """Answers once it is let go."""
+
+    def __init__(self, name: str, model: Model, latency: ModelLatency) -> None:
+        runner: Any = make(name, model, None)
+        super().__init__(name, lambda: (runner, PassThrough()), latency)
+        self.reached, self.let_go = asyncio.Event(), asyncio.Event()
+
+    async def infer(self, tensors: Tensors, ticket: Ticket) -> Ran:
+        self.reached.set()
+        await self.let_go.wait()
+        return await super().infer(tensors, ticket)
+
+
+async def test_a_reload_changes_the_routes_and_what_is_under_way_ends_clearly() -> None:
+    held: list[_Held] = []
+
+    def make_backend(name: str, model: Model, latency: ModelLatency) -> Any:
+        if name != "index":
+            return _backend(name, model, latency)
+        held.append(_Held(name, model, latency))
+        return held[-1]
+
+    plane = _plane(CATALOG, make_backend)
+    changed = parse(CATALOG.replace("shoes", "hats").replace("ranker", "sorter"), "test")
+    plane.fleet.start()
+    transport = httpx.ASGITransport(app=FrontDoor(lambda: plane, _nobody))
+    async with httpx.AsyncClient(transport=transport, base_url="http://turnout") as client:
+        body = {"inputs": {"query": "red"}, "parameters": {"category": "shoes"}}
+        under_way = asyncio.ensure_future(client.post("/v1/pipelines/search", json=body))
+        await plane.fleet.settled()
+        await held[0].reached.wait()
+        plane.fleet.adopt(changed)
+        plane.adopt(changed, Judge(changed))
+        del plane.fleet.members["ranker"]  # as the fleet does by itself a little later
+        held[0].let_go.set()
+        answer = await under_way
+        assert answer.status_code == 404
+        assert answer.json()["error"]["message"].startswith("stage 'rank': ")
+        about = (await client.get("/v2/models/search")).json()
+        assert about["parameters"]["values"] == {"category": ["hats", "books"]}
+        body["parameters"] = {"category": "hats"}
+        searched = (await client.post("/v1/pipelines/search", json=body)).json()
+        assert {stage["model"] for stage in searched["stages"]} >= {"sorter", "index"}
+    await plane.fleet.stop()

@@ -1,0 +1,131 @@
+"""Which load goes next: one at a time under a budget, and a lane more for the most urgent class."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from runners.pool.slot import Slot, State
+from turnout.errors import LoadFailed, TurnoutError
+
+
+@dataclass(slots=True)
+class Job:
+    """A load that is waited for.
+
+    Attributes:
+        done: settled when the model is loaded, or cannot be.
+        waiters: requests that wait for it; at 0 nobody does any more.
+        wanted: whether it goes on without waiters (start-up, an operator).
+    """
+
+    slot: Slot
+    priority: int
+    order: int
+    done: asyncio.Future[None]
+    waiters: int = 0
+    wanted: bool = False
+
+
+class Lanes:
+    """The loads of one pool, the most urgent first.
+
+    Args:
+        count: loads at the same time, without the most urgent class's own.
+        urgency: by priority of a class, one over its deadline in 1/s; the lowest is most urgent.
+        load: loads the model of a job; what it raises is the job's end.
+    """
+
+    def __init__(
+        self, count: int, urgency: Mapping[int, float], load: Callable[[Job], Awaitable[None]]
+    ) -> None:
+        self.count = count
+        self._urgency = urgency
+        self._load = load
+        self._waiting: list[Job] = []
+        self.running: list[Job] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._made = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing loads or waits to."""
+        return not (self.running or self._waiting)
+
+    def job(self, slot: Slot, priority: int, *, wanted: bool = False) -> Job:
+        """The one load of this model, made more urgent if this request is."""
+        job = next((one for one in (*self.running, *self._waiting) if one.slot is slot), None)
+        if job is None:
+            done = asyncio.get_running_loop().create_future()
+            done.add_done_callback(_seen)
+            job = Job(slot, priority, self._made, done)
+            self._made += 1
+            self._waiting.append(job)
+            slot.state = State.WAITING if slot.state is State.COLD else slot.state
+        job.priority = min(job.priority, priority)
+        job.wanted = job.wanted or wanted
+        self._pump()
+        return job
+
+    def waits(self, slot: Slot) -> bool:
+        """Whether a model waits for a lane."""
+        return any(job.slot is slot for job in self._waiting)
+
+    def cancel(self, slot: Slot, error: TurnoutError) -> None:
+        """End the load of a model that waits for a lane."""
+        for job in [job for job in self._waiting if job.slot is slot]:
+            self._waiting.remove(job)
+            if slot.state is State.WAITING:
+                slot.state = State.COLD
+            _fail(job, error)
+
+    async def loaded_or_not(self, slot: Slot) -> None:
+        """Wait for the end of a load that has a lane."""
+        loading = next((job for job in self.running if job.slot is slot), None)
+        if loading is not None:
+            await asyncio.wait([loading.done])
+
+    async def finish(self) -> None:
+        """Wait for the end of all loads that have a lane."""
+        pending = [task for task in self._tasks if not task.done()]
+        await asyncio.gather(*pending, return_exceptions=True)
+
+    def _pump(self) -> None:
+        self._waiting.sort(key=lambda job: (job.priority, job.order))
+        first = min(self._urgency)
+        while self._waiting:
+            spare = 1 if self._waiting[0].priority <= first else 0
+            if len(self.running) >= self.count + spare:
+                return
+            job = self._waiting.pop(0)
+            self.running.append(job)
+            task = asyncio.get_running_loop().create_task(self._run(job))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, job: Job) -> None:
+        try:
+            await self._load(job)
+        except asyncio.CancelledError:
+            _fail(job, LoadFailed(job.slot.name, "its load was cancelled"))
+            raise
+        except TurnoutError as error:
+            _fail(job, error)
+        else:
+            if not job.done.done():
+                job.done.set_result(None)
+        finally:
+            self.running.remove(job)
+            self._pump()
+
+
+def _fail(job: Job, error: TurnoutError) -> None:
+    if not job.done.done():
+        job.done.set_exception(error)
+
+
+def _seen(done: asyncio.Future[None]) -> None:
+    """A failure that nobody waits for any more is no error of the event loop's."""
+    if not done.cancelled():
+        done.exception()
