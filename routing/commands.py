@@ -17,7 +17,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from routing.quality import LearnedQuality, ModelPrior, explain, load_router, save_router
+from turnout.catalog import load
 from turnout.errors import DataError
+from turnout.settings import from_environment
+from turnout.types import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -222,16 +225,27 @@ def explain_prompt(
     prompt: Annotated[str, typer.Argument(help="What would be asked.")],
     router: RouterOption = DEFAULT_ROUTER,
     models: Annotated[
-        str, typer.Option("--models", help="NAME or NAME=PRIOR, separated by commas.")
+        str,
+        typer.Option(
+            "--models",
+            help="NAME or NAME=PRIOR, separated by commas; `all` are those the router was trained "
+            "on. Without it: the catalog's chat candidates.",
+        ),
     ] = "",
+    catalog: Annotated[
+        Path | None, typer.Option("--catalog", help="Whose chat candidates.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Why a prompt is hard, and how likely each model is to answer it well."""
     quality = load_router(router)
-    found = explain(quality, prompt, _priors(models, quality))
+    file = None if models else catalog or from_environment().catalog
+    found = explain(quality, prompt, _priors(models, quality, file))
+    of = "--models" if file is None else f"chat candidates of {file}"
     if as_json:
         _print_json(
             {
+                "models_of": of,
                 "difficulty": found.difficulty,
                 "trust": found.trust,
                 "p_good": found.p_good,
@@ -249,14 +263,16 @@ def explain_prompt(
     for part in found.contributions[:10]:
         why.add_row(part.feature.replace("_", " "), f"{part.difficulty:+.2f}")
     console.print(why)
-    lines = Table("model", "P(good)", "from")
+    lines = Table("model", "P(good)", "from", title=of, title_justify="left")
     for name, p in sorted(found.p_good.items(), key=lambda item: -item[1]):
         lines.add_row(name, f"{p:.3f}", "outcomes" if name in found.known else "its prior")
     console.print(lines)
 
 
-def _priors(text: str, quality: LearnedQuality) -> list[ModelPrior]:
-    if not text:
+def _priors(text: str, quality: LearnedQuality, catalog: Path | None) -> list[ModelPrior]:
+    if catalog is not None:
+        return _chat_candidates(catalog)
+    if text == "all":
         rates = quality.heads.base_rate.tolist()
         known = zip(quality.models, rates, strict=True)
         return [ModelPrior(name, rate) for name, rate in known]
@@ -271,6 +287,21 @@ def _priors(text: str, quality: LearnedQuality) -> list[ModelPrior]:
             raise DataError(f"--models: {item!r}: a prior is a number between 0 and 1")
         priors.append(ModelPrior(name.strip(), prior))
     return priors
+
+
+def _chat_candidates(file: Path) -> list[ModelPrior]:
+    """The models that a catalog's chat routes choose among.
+
+    Raises:
+        DataError: it has none.
+    """
+    fleet = load(file)
+    routes = [route for route in fleet.routes.values() if route.task is Task.CHAT]
+    names = dict.fromkeys(name for route in routes for name in route.candidates)
+    if not names:
+        raise DataError(f"{file} has no chat route; name models with --models NAME=PRIOR,...")
+    told = {name: fleet.models[name].quality for name in names}
+    return [ModelPrior(name, known.prior, known.proxy) for name, known in told.items()]
 
 
 def _pair(

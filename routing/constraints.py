@@ -5,13 +5,14 @@ Pure functions of candidates and bounds, so that a logged decision can be decide
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NoReturn
 
 from routing.policy import Choice, best, fastest
 from routing.wording import shown_ms
-from turnout.errors import DeadlineUnreachable, LoadFailed
+from turnout.errors import DeadlineUnreachable, LimitUnreachable, LoadFailed
 from turnout.types import Candidate, Prediction
 
 _MIN_RETRY_S = 0.05
@@ -66,7 +67,9 @@ def choose_anyway(bounds: Bounds, candidates: Sequence[Candidate]) -> Choice:
 
     Raises:
         LoadFailed: every candidate is out of service.
-        DeadlineUnreachable: none keeps the caller's own limits, or the class says to refuse.
+        LimitUnreachable: none will ever keep the caller's own limits, or the deadline.
+        DeadlineUnreachable: none does now: one that would is out of service, or too much is ahead
+            and the class says to refuse.
     """
     able = [c for c in candidates if not c.broken]
     if not able:
@@ -74,13 +77,10 @@ def choose_anyway(bounds: Bounds, candidates: Sequence[Candidate]) -> Choice:
         raise LoadFailed(first.model, first.why_not or "out of service")
     within = [c for c in able if keeps_limits(c, bounds)]
     if not within:
-        why = "; ".join(f"{c.model}: {c.why_not}" for c in able)
-        raise DeadlineUnreachable(
-            f"no candidate keeps the request's own limits ({why}); relax max_cost_usd, "
-            "min_quality or the deadline",
-            retry_after_s=1.0,
-        )
+        _refuse_limits(bounds, able, candidates)
     if bounds.infeasible == "refuse":
+        if (never := never_in_time(within, bounds.deadline_in_s)) is not None:
+            raise never
         soonest_s = min(c.prediction.p50_s for c in within)
         late_s = max(soonest_s - bounds.deadline_in_s, _MIN_RETRY_S)
         why = "; ".join(f"{c.model}: {c.why_not}" for c in within)
@@ -96,6 +96,64 @@ def choose_anyway(bounds: Bounds, candidates: Sequence[Candidate]) -> Choice:
     choice = fastest(within, 1.0)
     why = f"no candidate is sure to hold the deadline; fastest instead: {choice.reason}"
     return Choice(choice.candidate, "fastest_infeasible", why)
+
+
+def never_in_time(candidates: Sequence[Candidate], deadline_in_s: float) -> LimitUnreachable | None:
+    """What is wrong with a deadline that even an idle fleet would rather miss than hold.
+
+    Returns:
+        None where a candidate is held up by what is ahead of it, or may well be in time.
+    """
+    able = [c.prediction for c in candidates if not c.broken]
+    if not able or any(told.waited or told.p50_s <= deadline_in_s for told in able):
+        return None
+    nearest_s = min(told.p50_s for told in able)
+    return LimitUnreachable(
+        f"deadline_ms: {shown_ms(deadline_in_s)} is less than any candidate takes with nothing "
+        f"ahead of it; the fastest needs about {shown_ms(nearest_s)}",
+        param="deadline_ms",
+        nearest=nearest_s * 1e3,
+    )
+
+
+def _refuse_limits(
+    bounds: Bounds, able: Sequence[Candidate], candidates: Sequence[Candidate]
+) -> NoReturn:
+    """No candidate in service keeps the caller's own limits.
+
+    Raises:
+        DeadlineUnreachable: one that is out of service would.
+        LimitUnreachable: none would.
+    """
+    away = [c.model for c in candidates if c.broken and keeps_limits(c, bounds)]
+    if away:
+        raise DeadlineUnreachable(
+            f"only {', '.join(away)} keeps the request's own limits, and is out of service; retry, "
+            "or relax max_cost_usd or min_quality",
+            retry_after_s=1.0,
+        )
+    cheapest = min(able, key=lambda c: c.prediction.cost_usd)
+    finest = max(able, key=lambda c: c.prediction.quality)
+    usd, quality = cheapest.prediction.cost_usd, finest.prediction.quality
+    if bounds.max_cost_usd is not None and usd > bounds.max_cost_usd:
+        raise LimitUnreachable(
+            f"max_cost_usd: {bounds.max_cost_usd:.3g} is less than any candidate costs; the "
+            f"cheapest, {cheapest.model}, is expected to cost {usd:.6g}",
+            param="max_cost_usd",
+            nearest=usd,
+        )
+    if bounds.min_quality is not None and quality < bounds.min_quality:
+        raise LimitUnreachable(
+            f"min_quality: {bounds.min_quality:g} is more than any candidate is expected to reach; "
+            f"the best, {finest.model}, reaches {math.floor(quality * 1e4) / 1e4:g}",
+            param="min_quality",
+            nearest=quality,
+        )
+    why = "; ".join(f"{c.model}: {c.why_not}" for c in able)
+    raise LimitUnreachable(
+        f"no candidate keeps max_cost_usd and min_quality together ({why}); relax one of them",
+        param="max_cost_usd",
+    )
 
 
 def keeps_limits(candidate: Candidate, bounds: Bounds) -> bool:

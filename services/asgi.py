@@ -39,15 +39,21 @@ from services.protocols.native import Native
 from services.protocols.open_inference import OpenInference
 from services.protocols.openai import OpenAI
 from services.protocols.repository import Repository
-from turnout.errors import Forbidden, Overloaded
+from services.protocols.triton import Triton
+from turnout.errors import Forbidden, MethodNotAllowed, Overloaded
 from turnout.types import Task
 
 App = Callable[[Scope, Receive, Send], Any]
 
 _MODEL = re.compile(
-    r"^/v2/models/(?P<name>[^/]+)(?P<version>/versions/[^/]+)?(?:/(?P<verb>infer|ready|config))?$"
+    r"^/v2/models/(?P<name>[^/]+)(?P<version>/versions/[^/]+)?(?:/(?P<verb>infer|ready|config|stats))?$"
 )
 _REPOSITORY = re.compile(r"^/v2/repository/models/(?P<name>[^/]+)/(?P<verb>load|unload|pin)$")
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_NOTHING_FOREIGN = (
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
+    (b"cache-control", b"no-store"),
+)
 _DECISION = "/v1/decisions/"
 _LISTED = "/v1/models/"
 _PIPELINE = "/v1/pipelines/"
@@ -91,7 +97,10 @@ class FrontDoor:
             scope["method"], scope["path"]
         )
         if route is None:
-            await self._rest(scope, receive, send)
+            if (wrong := self._wrong_method(scope["method"], scope["path"])) is not None:
+                await send_reply(send, wrong)
+            else:
+                await self._rest(scope, receive, send)
             return
         door = self._door
         if route.short is None or door is None:
@@ -166,6 +175,20 @@ class FrontDoor:
         if self._access_log is not None:
             self._access_log.add(http, reply, time.monotonic() - began_s)
 
+    def _wrong_method(self, method: str, path: str) -> Reply | None:
+        """What is said of one of our paths that takes other methods; None for BentoML's."""
+        if method == "OPTIONS":
+            return None  # a browser's question, which BentoML answers
+        found = {
+            other: route
+            for other in _METHODS
+            if (route := self._routes.get((other, path)) or self._find(other, path)) is not None
+        }
+        if not found:
+            return None
+        on_error = next(iter(found.values())).on_error
+        return on_error(MethodNotAllowed(method, path, tuple(found)))
+
     def _find(self, method: str, path: str) -> Route | None:
         """Paths with a name in them; the common ones are remembered."""
         oip, native = self._oip, self._native
@@ -178,9 +201,10 @@ class FrontDoor:
             handler = partial(OpenAI(oip.plane).model, name=path.removeprefix(_LISTED))
             return Route(handler, errors.openai)
         if path.startswith(_PIPELINE):
-            return Route(
-                partial(native.no_pipeline, name=path.removeprefix(_PIPELINE)), errors.native
-            )
+            name = path.removeprefix(_PIPELINE)
+            if name in oip.plane.catalog.pipelines:  # known by another method
+                return None
+            return Route(partial(native.no_pipeline, name=name), errors.native)
         if method == "POST" and (asked := _REPOSITORY.match(path)):
             handler = getattr(Repository(oip.plane), asked["verb"])
             handler = partial(handler, name=asked["name"])
@@ -190,9 +214,12 @@ class FrontDoor:
             bulk = self._bulk()
             return None if bulk is None else bulk_routes.find(bulk, method, path)
         name, verb = match["name"], match["verb"]
+        triton = Triton(oip.plane)
         handler = {
             ("GET", None): oip.metadata,
             ("GET", "ready"): oip.model_ready,
+            ("GET", "config"): triton.config,
+            ("GET", "stats"): triton.stats,
             ("POST", "infer"): oip.infer,
         }.get((method, verb))
         if handler is None:
@@ -236,6 +263,7 @@ class FrontDoor:
                 Repository(plane).reload, errors.native, operator=True
             ),
             ("GET", "/v2"): Route(oip.server, errors.open_inference),
+            ("GET", "/v2/models/stats"): Route(Triton(plane).stats, errors.open_inference),
             ("GET", "/v2/health/live"): Route(oip.live, errors.open_inference),
             ("GET", "/v2/health/ready"): Route(oip.ready, errors.open_inference),
             ("GET", "/readyz"): Route(oip.ready, errors.native),
@@ -245,6 +273,7 @@ class FrontDoor:
             ("GET", "/v1/router"): Route(native.routers, errors.native),
             ("POST", "/v1/router/reload"): Route(native.reload, errors.native, operator=True),
             ("GET", "/metrics"): Route(self._metrics, errors.native),
+            ("GET", "/"): Route(self._front_page, errors.native),
         }
         if plane.catalog.pipelines:
             # Imported here: a catalog without pipelines does not pay for them at start.
@@ -266,6 +295,15 @@ class FrontDoor:
                 await plane.peers.ask("measure")
         content_type, body = exposition()
         return Reply(200, [(b"content-type", content_type.encode())], body)
+
+    async def _front_page(self, http: Http) -> Reply:
+        """``GET /``: what is served here, for a person."""
+        del http
+        from services.front_page import front_page
+
+        plane = self._plane()
+        html = b"" if plane is None else front_page(plane)
+        return Reply(200, [(b"content-type", b"text/html; charset=utf-8"), *_NOTHING_FOREIGN], html)
 
 
 def _class_of(headers: Headers) -> str | None:

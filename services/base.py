@@ -20,6 +20,7 @@ from _bentoml_sdk import Service
 from services.leaving import on_sigterm
 from services.metrics_folder import count_apart
 from services.parent import end_with_parent
+from services.start_order import beside_a_gateway
 from turnout.settings import from_environment
 
 if TYPE_CHECKING:
@@ -52,8 +53,10 @@ class TurnoutService(Service[Any]):
     def to_asgi(self, is_main: bool = True) -> Any:
         """Our front door, with BentoML's application behind it."""
         from services.access_log import AccessLog
+        from services.api_inputs import check_forms
         from services.asgi import FrontDoor
 
+        check_forms(self)
         count_apart()
         where = from_environment().access_log
         log = AccessLog(where) if where else None
@@ -73,6 +76,7 @@ class Endpoint:
 
     def __init__(self) -> None:
         from services.compose import compose
+        from services.metrics import Metrics
         from services.profile_watch import ProfileWatch
         from services.profiles import Profiles
 
@@ -80,7 +84,8 @@ class Endpoint:
         if not self.serves_bulk:
             # A gateway's models hear each request again; the decision is the gateway's.
             settings = replace(settings, decision_log=None)
-        self.plane = compose(self.catalog, settings)
+        metrics = Metrics(counts_requests=self.serves_bulk or not beside_a_gateway())
+        self.plane = compose(self.catalog, settings, metrics)
         self.bulk: Bulk | None = None
         if self.serves_bulk:
             from services.bulk.bulk import Bulk

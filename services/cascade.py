@@ -12,7 +12,7 @@ from routing.confidence import of_rows, of_text
 from routing.decider import Decider
 from runners.protocol import Ran
 from services.attempts import Attempts
-from services.record import Escalation, Record
+from services.record import Escalation, Record, told_of
 from turnout.catalog import Catalog, Route
 from turnout.errors import CapacityError, InvalidRequest, LoadFailed, RunnerError, TurnoutError
 from turnout.types import Candidate, Generation, Piece, Request, Tensors
@@ -153,13 +153,23 @@ class Cascade:
     def _stands(
         self, record: Record, told: Escalation, better: Candidate, request: Request
     ) -> bool:
-        """Whether the first answer stays: it is sure enough, or there is no time for another."""
+        """Whether the first answer stays.
+
+        It is sure enough, or another is not to be had in the time or for the money that is left.
+        """
         if told.rows == 0:
             self._decider.escalated(record.decision, 0, told.of, 0.0)
             record.escalation = told
             return True
         if self._clock() + better.prediction.p50_s > request.deadline_s:
             record.escalation = replace(told, why="no time left for a second answer")
+            return True
+        limit, first = record.limits.max_cost_usd, told_of(record.decision, record.decision.model)
+        both_usd = better.prediction.cost_usd * told.rows / told.of
+        both_usd += 0.0 if first is None else first.cost_usd
+        if limit is not None and both_usd > limit:
+            why = f"both answers would cost {both_usd:.3g} USD, over the limit of {limit:.3g} USD"
+            record.escalation = replace(told, why=why)
             return True
         return False
 

@@ -13,11 +13,11 @@ from services.cascade import Opened
 from services.decisions import DecisionLog
 from services.fleet import Fleet
 from services.metrics import Metrics
-from services.record import Record
+from services.record import Record, told_of
 from services.routers import Routers
 from turnout.catalog import Catalog
 from turnout.errors import TurnoutError
-from turnout.types import Decision, Outcome, Piece, Prediction, Request
+from turnout.types import Outcome, Piece, Prediction, Request
 
 
 class Ledger:
@@ -61,7 +61,7 @@ class Ledger:
 
     def answered(self, record: Record, outcome: Outcome, request: Request) -> None:
         """Tensors were answered."""
-        told = _told(record.decision, outcome.model)
+        told = told_of(record.decision, outcome.model)
         self._end(record, outcome, request, told)
         if told is not None and outcome.model == record.decision.model:
             self._learn(outcome.model, told, outcome.total_s)
@@ -82,7 +82,7 @@ class Ledger:
             name, status, 0.0, total_s - first_s, total_s, first_s, 1,
             last.prompt_tokens, last.completion_tokens, last.cached_tokens,
         )  # fmt: skip
-        told = _told(record.decision, name)
+        told = told_of(record.decision, name)
         self._end(record, outcome, request, told)
         if status == "ok":
             self._fleet.succeeded(name)
@@ -151,14 +151,6 @@ class Ledger:
             self._decider.cost_was(record.decision, told.cost_usd, usd)
         escalation = record.escalation
         if escalation is not None and escalation.done:
-            first = _told(record.decision, record.decision.model)
+            first = told_of(record.decision, record.decision.model)
             usd = usd * escalation.rows / escalation.of + (first.cost_usd if first else 0.0)
         return usd
-
-
-def _told(decision: Decision, model: str) -> Prediction | None:
-    """What was predicted of a model."""
-    for candidate in decision.candidates:
-        if candidate.model == model:
-            return candidate.prediction
-    return None

@@ -27,9 +27,15 @@ class Metrics:
 
     Args:
         registry: where they are registered; a test brings its own.
+        counts_requests: whether requests are counted here. A model in a process of its own beside
+            a gateway hears each request again; the count is the gateway's.
     """
 
-    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+    def __init__(
+        self, registry: CollectorRegistry = REGISTRY, *, counts_requests: bool = True
+    ) -> None:
+        self.registry = registry
+        self._counts_requests = counts_requests
         self.requests = Counter(
             "turnout_requests_total",
             "Requests by who answered and how it ended.",
@@ -204,11 +210,13 @@ class Metrics:
             within: whether it came within the p95 predicted for the chosen model; None when
                 another one answered.
         """
-        self._pending.append((decision, outcome, held, cost_usd, within))
+        if self._counts_requests:
+            self._pending.append((decision, outcome, held, cost_usd, within))
 
     def turned_away(self, code: str) -> None:
         """Count a request that ended before a model was chosen; shown after the next ``flush``."""
-        self._turned_away[code] += 1
+        if self._counts_requests:
+            self._turned_away[code] += 1
 
     def flush(self) -> None:
         """Bring every metric up to date with what has ended."""

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+from routing.constraints import never_in_time
 from routing.decider import Decider
 from routing.judge import Judge
 from services.attempts import Attempts
@@ -28,6 +29,7 @@ from services.shadow import Shadow
 from turnout.catalog import Catalog
 from turnout.errors import (
     CapacityError,
+    DeadlineUnreachable,
     Draining,
     LoadFailed,
     RunnerError,
@@ -268,6 +270,8 @@ class Plane:
         name = record.decision.model
         if problem is None:
             raise LoadFailed(name, "no candidate was tried")
+        if isinstance(problem, DeadlineUnreachable):
+            problem = never_in_time(record.decision.candidates, request.deadline_in_s) or problem
         terms.ledger.failed(record, name, problem, request)
         raise problem
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from routing.decider import Decided
 from turnout.catalog import LatencyClass
-from turnout.types import Decision, Generation, Limits, Outcome, Request
+from turnout.types import Decision, Generation, Limits, Outcome, Prediction, Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,3 +271,11 @@ def outcome_json(outcome: Outcome, cost_usd: float) -> dict[str, Any]:
         "output_tokens": outcome.output_tokens,
         "cost_usd": cost_usd,
     }
+
+
+def told_of(decision: Decision, model: str) -> Prediction | None:
+    """What was predicted of a model; None where it was no candidate."""
+    for candidate in decision.candidates:
+        if candidate.model == model:
+            return candidate.prediction
+    return None

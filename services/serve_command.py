@@ -25,6 +25,7 @@ from turnout.types import Task
 app = typer.Typer(add_completion=False)
 
 _START_LIMIT_S = 180.0
+_POLL_S = 0.5
 _FRAUD_ROW = [125.5, 0, 0, 3, 81.2, 15, 76.9, 61, 79.4, 4, 0.0, 21, 0.05, 88, 0.02]
 
 
@@ -68,8 +69,12 @@ def serve(
     try:
         if _wait(server, address):
             took_s = time.monotonic() - started_s
-            console.print(f"==> ready after {took_s:.1f} s", highlight=False)
+            waited = _loading(_states(address))
+            still = f"; still loading: {', '.join(waited)}" if waited else ""
+            console.print(f"==> ready after {took_s:.1f} s{still}", highlight=False)
             _first_answer(console, fleet, address)
+            if waited:
+                _tell_the_rest(console, server, address, waited, started_s)
         raise SystemExit(server.wait())
     except KeyboardInterrupt:
         server.send_signal(signal.SIGINT)
@@ -109,6 +114,39 @@ def _wait(server: subprocess.Popen[bytes], address: str) -> bool:
             pass
         time.sleep(0.1)
     return False
+
+
+def _states(address: str) -> dict[str, tuple[str, str]]:
+    """State and reason of every model, by name; empty where the gateway does not answer."""
+    try:
+        rows = httpx.post(f"{address}/v2/repository/index", timeout=5.0).json()
+    except (httpx.HTTPError, ValueError):
+        return {}
+    return {row["name"]: (row["state"], row["reason"]) for row in rows}
+
+
+def _loading(states: dict[str, tuple[str, str]]) -> list[str]:
+    return [name for name, (state, _) in states.items() if state == "LOADING"]
+
+
+def _tell_the_rest(
+    console: Console,
+    server: subprocess.Popen[bytes],
+    address: str,
+    waited: list[str],
+    started_s: float,
+) -> None:
+    """Say of each model that was still loading when it is there, or why it won't be."""
+    until_s = started_s + _START_LIMIT_S
+    while waited and server.poll() is None and time.monotonic() < until_s:
+        time.sleep(_POLL_S)
+        states = _states(address)
+        took_s = time.monotonic() - started_s
+        for name in [name for name in waited if states.get(name, ("LOADING",))[0] != "LOADING"]:
+            state, reason = states[name]
+            said = f"ready after {took_s:.1f} s" if state == "READY" else f"not served: {reason}"
+            console.print(f"==> {name} {said}", highlight=False, markup=False)
+            waited.remove(name)
 
 
 def _first_answer(console: Console, catalog: Catalog, address: str) -> None:

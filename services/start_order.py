@@ -38,6 +38,13 @@ def after_the_gateway(
     return {"PYTHONPATH": os.pathsep.join([first, others] if others else [first])}
 
 
+def beside_a_gateway(
+    arguments: Sequence[str] = sys.argv, environment: Mapping[str, str] = os.environ
+) -> bool:
+    """Whether this process serves one of the models of a gateway that BentoML started with it."""
+    return _own_service(arguments) != GATEWAY and GATEWAY in _addresses(environment)
+
+
 def give_way(
     arguments: Sequence[str],
     environment: Mapping[str, str],
@@ -69,14 +76,23 @@ def give_way(
 
 def _gateway(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[str, int] | None:
     """Host and port of the gateway this process is a dependency of."""
-    if "--service-name" not in arguments or "--worker-id" not in arguments:
-        return None
-    name = arguments[arguments.index("--service-name") + 1]
-    url = json.loads(environment.get("BENTOML_RUNNER_MAP") or "{}").get(GATEWAY, "")
-    if name == GATEWAY or not url.startswith("http://"):
+    name, url = _own_service(arguments), _addresses(environment).get(GATEWAY, "")
+    if name is None or name == GATEWAY or not url.startswith("http://"):
         return None
     host, _, port = url.removeprefix("http://").rpartition(":")
     return (host, int(port)) if port.isdigit() else None
+
+
+def _own_service(arguments: Sequence[str]) -> str | None:
+    """The service a worker of BentoML's was told to serve; None in any other process."""
+    if "--service-name" not in arguments or "--worker-id" not in arguments:
+        return None
+    return arguments[arguments.index("--service-name") + 1]
+
+
+def _addresses(environment: Mapping[str, str]) -> dict[str, str]:
+    """Where the services of this server are, by name."""
+    return json.loads(environment.get("BENTOML_RUNNER_MAP") or "{}")
 
 
 def _status(host: str, port: int, path: str, timeout_s: float) -> int | None:

@@ -3,7 +3,7 @@
     TurnoutError
     ├─ InvalidRequest          the request itself is wrong                 (4xx)
     │  ├─ UnknownModel · UnknownRoute · UnknownClass
-    │  └─ PayloadTooLarge · Forbidden
+    │  └─ PayloadTooLarge · Forbidden · MethodNotAllowed · LimitUnreachable
     ├─ CapacityError           right request, wrong moment: try again
     │  └─ QueueFull · DeadlineUnreachable · OverMemoryBudget · Overloaded · Draining
     ├─ RunnerError             a model could not load or run
@@ -92,6 +92,30 @@ class Forbidden(InvalidRequest):
     """Only an operator may do this."""
 
     code = "forbidden"
+
+
+class MethodNotAllowed(InvalidRequest):
+    """There is such a path, but it takes other methods."""
+
+    code = "method_not_allowed"
+
+    def __init__(self, method: str, path: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(f"{path} does not take {method}; it takes {', '.join(allowed)}")
+        self.allowed = allowed
+
+
+class LimitUnreachable(InvalidRequest):
+    """A limit of the request that no candidate keeps, however quiet it is here.
+
+    ``nearest`` is the value of ``param`` that one of them would keep; None where limits exclude
+    each other.
+    """
+
+    code = "limit_unreachable"
+
+    def __init__(self, message: str, *, param: str | None, nearest: float | None = None) -> None:
+        super().__init__(message, param=param)
+        self.nearest = nearest
 
 
 class CapacityError(TurnoutError):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from turnout.errors import DataError
 from turnout.settings import from_environment
@@ -22,7 +21,6 @@ app = typer.Typer(help="Files of requests, run at bulk priority.", no_args_is_he
 
 _ENDED = ("completed", "failed", "expired", "cancelled")
 _WATCH_S = 1.0
-_ID_WIDTH = 38
 
 JobFile = Annotated[Path, typer.Argument(help="A job file: OpenAI batch lines.", exists=True)]
 Batch = Annotated[str, typer.Argument(help="The batch's id.")]
@@ -73,18 +71,8 @@ def list_batches(
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
-    table = Table(box=None)
-    table.add_column("batch", no_wrap=True, min_width=_ID_WIDTH)
-    for name in ("status", "endpoint", "rows", "failed", "rows/s", "left s"):
-        table.add_column(name)
     for batch in found:
-        counts, speed = batch["request_counts"], batch["turnout"]
-        table.add_row(
-            batch["id"], batch["status"], batch["endpoint"],
-            f"{counts['completed'] + counts['failed']}/{counts['total']}", str(counts["failed"]),
-            _shown(speed["rows_per_s"]), _shown(speed["eta_s"]),
-        )  # fmt: skip
-    Console().print(table)
+        typer.echo(f"{batch['id']}  {batch['endpoint']}\n    {_line(batch)}")
 
 
 @app.command()
@@ -206,7 +194,3 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals:
         raise DataError(f"--metadata {text}: give KEY=VALUE")
     return key, value
-
-
-def _shown(value: float | None) -> str:
-    return "" if value is None else f"{value:.0f}"

@@ -8,7 +8,7 @@ import math
 import orjson
 
 from services.http import JSON, Headers, Reply
-from turnout.errors import CapacityError, InvalidRequest, TurnoutError
+from turnout.errors import CapacityError, InvalidRequest, MethodNotAllowed, TurnoutError
 
 logger = logging.getLogger("turnout.http")
 
@@ -19,6 +19,8 @@ _STATUS = {
     "unknown_route": 404,
     "payload_too_large": 413,
     "forbidden": 403,
+    "method_not_allowed": 405,
+    "limit_unreachable": 422,
     "catalog_invalid": 422,
     "queue_full": 429,
     "deadline_unreachable": 503,
@@ -31,8 +33,9 @@ _STATUS = {
     "upstream_failed": 502,
     "cancelled": 499,
 }
-_OPENAI_TYPE = {400: "invalid_request_error", 404: "invalid_request_error",
-                413: "invalid_request_error", 429: "rate_limit_error"}  # fmt: skip
+_OPENAI_TYPE = {429: "rate_limit_error"} | dict.fromkeys(
+    (400, 404, 405, 413, 422), "invalid_request_error"
+)
 
 
 def openai(error: Exception) -> Reply:
@@ -73,4 +76,6 @@ def _facts(error: Exception) -> tuple[int, str, str, Headers]:
         return 500, "internal", "the gateway failed; its log has the cause", headers
     if isinstance(error, CapacityError):
         headers.append((b"retry-after", b"%d" % max(math.ceil(error.retry_after_s), 1)))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", ", ".join(error.allowed).encode()))
     return status_of(error), error.code, str(error), headers

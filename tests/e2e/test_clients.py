@@ -288,3 +288,39 @@ class TestWire:
         assert httpx.get(f"{gateway}/docs.json").status_code == 200
         assert "text/html" in httpx.get(f"{gateway}/").headers["content-type"]
         assert httpx.get(f"{gateway}/livez").status_code == 200
+
+
+class TestForms:
+    """What BentoML's own endpoints say of forms they cannot read."""
+
+    @pytest.mark.parametrize(
+        ("path", "form", "says"),
+        [
+            ("/classify", {"files": {"file": picture()}}, "file is no field of classify; there"),
+            ("/classify", {"files": {"image": (None, "x")}}, "image must be a file"),
+            (
+                "/classify",
+                {"files": {"image": picture(), "model": picture()}},
+                "model must be text, not a file",
+            ),
+            ("/score", {"files": {"rows": (None, "[[1]]")}}, "rows is no field of score"),
+            ("/chat", {"files": {"image": picture()}}, "image is no field of chat"),
+            (
+                "/classify",
+                {"content": b"nothing", "headers": {"content-type": "multipart/form-data"}},
+                "body is no readable multipart/form-data",
+            ),
+        ],
+    )
+    def test_a_wrong_form_says_which_field_and_what_there_is(
+        self, gateway: str, path: str, form: dict[str, Any], says: str
+    ) -> None:
+        reply = httpx.post(gateway + path, **form)
+        assert reply.status_code == 400, reply.text
+        assert says in reply.json()["detail"][0]["msg"]
+
+    def test_a_right_form_is_answered(self, gateway: str) -> None:
+        form = {"image": picture(), "latency_class": (None, "bulk")}
+        reply = httpx.post(f"{gateway}/classify", files=form, timeout=30)
+        assert reply.status_code == 200
+        assert len(reply.json()["class_id"]) == 1

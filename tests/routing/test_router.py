@@ -6,7 +6,13 @@ import pytest
 from routing.latency import Busy, Demand, ModelLatency
 from routing.router import ModelState, Question, Router
 from turnout.catalog.reading import parse
-from turnout.errors import DeadlineUnreachable, LoadFailed, UnknownClass, UnknownModel
+from turnout.errors import (
+    DeadlineUnreachable,
+    LimitUnreachable,
+    LoadFailed,
+    UnknownClass,
+    UnknownModel,
+)
 from turnout.types import Decision, Limits, Request, Task
 
 CATALOG = parse(
@@ -87,14 +93,18 @@ def test_the_callers_own_limits_hold(limits: Limits, model: str) -> None:
 
 
 def test_limits_nobody_can_keep_are_refused_with_the_reason() -> None:
-    with pytest.raises(DeadlineUnreachable, match="min_quality"):
+    with pytest.raises(LimitUnreachable, match="min_quality"):
         decide(limits=Limits(max_cost_usd=2e-6, min_quality=0.93))
 
 
 def test_when_nothing_is_feasible_the_class_says_what_happens() -> None:
     slow = {"small_s": 5.0, "large_s": 9.0}
-    with pytest.raises(DeadlineUnreachable) as caught:
+    with pytest.raises(LimitUnreachable) as never:
         decide(latency_class="realtime", deadline_s=0.1, **slow)  # type: ignore[arg-type]
+    assert never.value.nearest == pytest.approx(5000)
+    jammed = dict.fromkeys(("small", "large"), ModelState(Busy(running=1, load_in_s=9.0)))
+    with pytest.raises(DeadlineUnreachable) as caught:
+        decide(latency_class="realtime", deadline_s=0.1, states=jammed)
     assert caught.value.retry_after_s > 1
     fast = decide(latency_class="interactive", deadline_s=0.1, **slow)  # type: ignore[arg-type]
     assert (fast.model, fast.rule) == ("small", "fastest_infeasible")

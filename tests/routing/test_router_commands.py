@@ -107,6 +107,21 @@ def test_an_explanation_names_the_cause(world: tuple[Path, Path, Path]):
     assert "subject_matter" in hard["contributions"]
 
 
+def test_without_models_an_explanation_is_about_the_catalogs(tmp_path: Path):
+    found = run("explain", "Hi")
+    assert set(found["p_good"]) == {"smollm2", "smollm2-int8"}
+    assert found["models_of"].endswith("catalog/default.yaml")
+    assert len(run("explain", "Hi", "--models", "all")["p_good"]) > 20
+    none = tmp_path / "none.yaml"
+    none.write_text(
+        "version: 1\nclasses: {a: {deadline_ms: 9, priority: 0}}\n"
+        "models: {m: {task: embed, runner: {engine: fake}}}\n"
+        "routes: {r: {task: embed, candidates: [m], latency_class: a}}\n"
+    )
+    with pytest.raises(DataError, match="--models NAME=PRIOR"):
+        run("explain", "Hi", "--catalog", none)
+
+
 @pytest.mark.parametrize("models", ["a=2", "a=x"])
 def test_a_prior_out_of_range_is_refused(models: str):
     with pytest.raises(DataError, match="prior"):

@@ -46,7 +46,11 @@ models:
     <<: *fraud
     cost: {usd_per_request: 5.0e-6}
     quality: {prior: 0.95}
-  image-small: {task: image, runner: {engine: fake}, quality: {prior: 0.8}}
+  image-small:
+    task: image
+    runner: {engine: fake}
+    cost: {usd_per_request: 1.0e-6}
+    quality: {prior: 0.8}
   image-large:
     task: image
     runner: {engine: fake}

@@ -60,6 +60,23 @@ async def test_an_unsure_text_stands_when_the_better_model_fails(rig: Rig) -> No
     ]
 
 
+@pytest.mark.parametrize(("limit", "escalates"), [(1.05e-5, False), (1.15e-5, True)])
+async def test_a_cost_limit_holds_for_both_answers_together(
+    make_rig: Callable[..., Rig], limit: float, escalates: bool
+) -> None:
+    rig = make_rig()
+    await rig.plane.fleet.settled()
+    cheap, dear = (rig.plane.catalog.models[f"image-{size}"].cost for size in ("small", "large"))
+    assert (cheap.usd_per_request, dear.usd_per_request) == (1e-6, 1e-5)
+    body = {"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["0.2"]}]}
+    headers = {"X-Max-Cost-Usd": str(limit)}
+    reply = await rig.client.post("/v2/models/image/infer", json=body, headers=headers)
+    assert reply.headers["x-turnout-model"] == ("image-large" if escalates else "image-small")
+    told = (await trace(rig, reply))["escalation"]
+    assert told["done"] is escalates
+    assert ("over the limit" in told["why"]) is not escalates
+
+
 async def test_a_model_that_fails_while_it_is_judged_is_replaced(rig: Rig) -> None:
     small = rig.backends["chat-small"]
     small.error, small.after = RunFailed("chat-small", "boom"), 1

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import pytest
 
-from services.start_order import after_the_gateway, give_way
+from services.start_order import after_the_gateway, beside_a_gateway, give_way
 
 MODEL = ["worker.py", ".", "--service-name", "turnout-llm", "--worker-id", "1"]
 GATEWAY = ["worker.py", ".", "--service-name", "turnout", "--worker-id", "1"]
@@ -134,3 +134,11 @@ def test_a_gateway_that_is_gone_does_not_hold_it_up() -> None:
         port = closed.server_port
     runners = {"turnout": f"http://127.0.0.1:{port}"}
     assert give_way(MODEL, {"BENTOML_RUNNER_MAP": json.dumps(runners)})
+
+
+def test_a_process_knows_whether_it_serves_a_gateways_model(gateway: dict[str, str]) -> None:
+    assert beside_a_gateway(MODEL, gateway)
+    assert not beside_a_gateway(GATEWAY, gateway)
+    alone = {"BENTOML_RUNNER_MAP": json.dumps({"turnout-llm": "http://localhost:1"})}
+    assert not beside_a_gateway(MODEL, alone)
+    assert not beside_a_gateway(["pytest"], {})
