@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,14 +17,21 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from routing.predicting import load_trained, predict_all, predict_pair
 from routing.quality import LearnedQuality, ModelPrior, explain, load_router, save_router
+from routing.quality.feature_artifact import (
+    is_feature_router,
+    load_feature_router,
+    save_feature_router,
+)
+from routing.quality.feature_explain import explain_row
 from turnout.catalog import load
 from turnout.errors import DataError
 from turnout.settings import from_environment
 from turnout.types import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from routing.training.outcomes import Outcomes
 
@@ -55,7 +63,6 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train and calibrate a router."""
-    from routing.training.fit import train_router
     from routing.training.outcomes import read_outcomes
 
     with _progress() as step:
@@ -69,19 +76,44 @@ def train(
                 f"only {scored} was scored; a router chooses between at least two models"
             )
         table = table.sample(limit, seed)
-        encoder = load_router(DEFAULT_ROUTER).encoder
         origin = "trained on " + ", ".join(path.name for path in outcomes)
-        router = train_router(table, encoder, seed=seed, origin=origin, progress=step)
-        step("writing")
-        save_router(router, out, {"questions": len(table), "seed": seed, "limit": limit})
-    rates = dict(zip(router.models, router.heads.base_rate.tolist(), strict=True))
+        card = {"questions": len(table), "seed": seed, "limit": limit}
+        base_rate, note = _train(table, out, card, origin, step)
+    rates = dict(zip(table.models, base_rate, strict=True))
     if as_json:
-        _print_json({"router": str(out), "questions": len(table), "base_rate": rates})
+        found = {"router": str(out), "questions": len(table), "base_rate": rates}
+        _print_json(found | ({"note": note} if note else {}))
         return
     lines = Table("model", "mean score", title=f"{out}: trained on {len(table)} questions")
     for name, rate in rates.items():
-        lines.add_row(name, f"{rate:.3f}")
+        lines.add_row(name, f"{rate:.4g}")
     Console().print(lines)
+    if note:
+        Console().print(note)
+
+
+def _train(
+    table: Outcomes, out: Path, card: dict[str, Any], origin: str, step: Callable[[str], None]
+) -> tuple[list[float], str]:
+    """Train on prompts or on features, and write; each model's mean score, and what to know."""
+    if table.has_features:
+        from routing.training.feature_fit import train_features
+
+        found = train_features(table, seed=card["seed"], origin=origin, progress=step)
+        save_feature_router(found, out, card)
+        note = (
+            "the features tell nothing of who answers well: every row gets the mean scores"
+            if found.constant
+            else ""
+        )
+        return found.base_rate.tolist(), note
+    from routing.training.fit import train_router
+
+    encoder = load_router(DEFAULT_ROUTER).encoder
+    router = train_router(table, encoder, seed=card["seed"], origin=origin, progress=step)
+    step("writing")
+    save_router(router, out, card)
+    return router.heads.base_rate.tolist(), ""
 
 
 @app.command()
@@ -92,15 +124,12 @@ def predict(
     fast: Annotated[bool, typer.Option("--fast", help="The real-time tier.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Predict P(good answer) of every trained model for every prompt; scores are not read."""
+    """Predict P(good answer) of every trained model for every query; scores are not read."""
     import pandas as pd
 
-    from routing.training.outcomes import read_prompts
-
-    quality = load_router(router)
-    ids, prompts = read_prompts(outcomes)
+    quality = load_trained(router)
     with _progress() as step:
-        p_good = _predict(quality, prompts, quality.models, fast=fast, step=step)
+        ids, p_good = predict_all(quality, outcomes, fast=fast, step=step)
     frame = pd.DataFrame(
         {
             "query_id": np.repeat(ids, len(quality.models)),
@@ -131,13 +160,13 @@ def evaluate(
     """PGR, APGR and CPT as RouteLLM defines them, calibration, AIQ, beside simple baselines."""
     from routing.evaluation.report import pair_report
 
-    quality = load_router(router)
+    quality = load_trained(router)
     with _progress() as step:
-        table, p_good = _pair(quality, outcomes, weak, strong, fast=fast, step=step)
+        table, p_good = predict_pair(quality, outcomes, weak, strong, fast=fast, step=step)
         step("resampling")
         report = pair_report(
             names=(weak, strong),
-            prompts=table.prompts,
+            prompts=None if table.has_features else table.prompts,
             p_good=p_good,
             score=table.score,
             cost=table.cost_usd,
@@ -194,9 +223,9 @@ def calibrate(
 
     if (target_quality is None) == (strong_share is None):
         raise DataError("give either --target-quality or --strong-share")
-    quality = load_router(router)
+    quality = load_trained(router)
     with _progress() as step:
-        table, p_good = _pair(quality, outcomes, weak, strong, fast=False, step=step)
+        table, p_good = predict_pair(quality, outcomes, weak, strong, fast=False, step=step)
     gain = p_good[:, 1] - p_good[:, 0]
     found = (
         for_share(gain, table.score, strong_share)
@@ -222,7 +251,9 @@ def calibrate(
 
 @app.command("explain")
 def explain_prompt(
-    prompt: Annotated[str, typer.Argument(help="What would be asked.")],
+    prompt: Annotated[
+        str, typer.Argument(help="What would be asked; a JSON list of features for such a router.")
+    ],
     router: RouterOption = DEFAULT_ROUTER,
     models: Annotated[
         str,
@@ -238,6 +269,9 @@ def explain_prompt(
     as_json: JsonOption = False,
 ) -> None:
     """Why a prompt is hard, and how likely each model is to answer it well."""
+    if is_feature_router(router):
+        _explain_row(router, prompt, as_json=as_json)
+        return
     quality = load_router(router)
     file = None if models else catalog or from_environment().catalog
     found = explain(quality, prompt, _priors(models, quality, file))
@@ -266,6 +300,35 @@ def explain_prompt(
     lines = Table("model", "P(good)", "from", title=of, title_justify="left")
     for name, p in sorted(found.p_good.items(), key=lambda item: -item[1]):
         lines.add_row(name, f"{p:.3f}", "outcomes" if name in found.known else "its prior")
+    console.print(lines)
+
+
+def _explain_row(folder: Path, text: str, *, as_json: bool) -> None:
+    quality = load_feature_router(folder)
+    try:
+        row = np.array(json.loads(text), np.float32)
+    except (ValueError, TypeError):
+        row = np.zeros(0, np.float32)
+    if row.shape != (len(quality.names),):
+        names = ", ".join(quality.names)
+        raise DataError(f"give a JSON list of {len(quality.names)} numbers: {names}")
+    found = explain_row(quality, row)
+    if as_json:
+        _print_json(asdict(found))
+        return
+    console = Console()
+    better, worse = found.gain_of
+    console.print(
+        f"{better} is expected to answer well {found.gain:+.2%} more often than {worse}; trust in "
+        f"this row's own prediction {found.trust:.0%}"
+    )
+    why = Table("because of", "gain")
+    for name, part in list(found.contributions.items())[:10]:
+        why.add_row(name, f"{part:+.3%}")
+    console.print(why)
+    lines = Table("model", "P(good)")
+    for name, p in sorted(found.p_good.items(), key=lambda item: -item[1]):
+        lines.add_row(name, f"{p:.4f}")
     console.print(lines)
 
 
@@ -302,46 +365,6 @@ def _chat_candidates(file: Path) -> list[ModelPrior]:
         raise DataError(f"{file} has no chat route; name models with --models NAME=PRIOR,...")
     told = {name: fleet.models[name].quality for name in names}
     return [ModelPrior(name, known.prior, known.proxy) for name, known in told.items()]
-
-
-def _pair(
-    quality: LearnedQuality,
-    path: Path,
-    weak: str,
-    strong: str,
-    *,
-    fast: bool,
-    step: Callable[[str], None],
-) -> tuple[Outcomes, np.ndarray[Any, Any]]:
-    """Questions that both models answered, and predictions for them, weak then strong."""
-    from routing.training.outcomes import read_outcomes
-
-    table = read_outcomes([path]).only([weak, strong])
-    table = table.take(np.flatnonzero(~np.isnan(table.score).any(axis=1)))
-    if not len(table):
-        raise DataError(f"{path}: no question was answered by both {weak!r} and {strong!r}")
-    for name in (weak, strong):
-        if name not in quality.models:
-            known = ", ".join(quality.models)
-            raise DataError(f"this router has no head for {name!r}; it has: {known}")
-    return table, _predict(quality, table.prompts, (weak, strong), fast=fast, step=step)
-
-
-def _predict(
-    quality: LearnedQuality,
-    prompts: Sequence[str],
-    models: Sequence[str],
-    *,
-    fast: bool,
-    step: Callable[[str], None],
-) -> np.ndarray[Any, Any]:
-    candidates = [ModelPrior(name, 0.5) for name in models]
-    result = np.empty((len(prompts), len(models)))
-    for row, prompt in enumerate(prompts):
-        if row % 500 == 0:
-            step(f"predicting, {row} of {len(prompts)} prompts")
-        result[row] = quality.predict(prompt, candidates, fast=fast)
-    return result
 
 
 def _print_json(value: dict[str, Any]) -> None:

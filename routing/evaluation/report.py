@@ -27,7 +27,7 @@ class PairReport:
         weak: name of the weak model.
         strong: name of the strong model.
         questions: how many both models answered.
-        curves: by method: router, length, random, oracle.
+        curves: by method: router, length (of prompts), random, oracle.
         apgr: by method, with intervals.
         cpt50: strong calls needed for half the gap, by method.
         cpt80: strong calls needed for 80 % of the gap, by method.
@@ -82,7 +82,7 @@ class PairReport:
 def pair_report(
     *,
     names: tuple[str, str],
-    prompts: Sequence[str],
+    prompts: Sequence[str] | None,
     p_good: Floats,
     score: Floats,
     cost: Floats,
@@ -93,7 +93,7 @@ def pair_report(
 
     Args:
         names: weak, strong.
-        prompts: n questions.
+        prompts: n questions; None where the queries are no texts, which have no length.
         p_good: shape (n, 2), weak then strong.
         score: shape (n, 2), recorded; no NaN.
         cost: shape (n, 2), NaN where not recorded.
@@ -106,7 +106,7 @@ def pair_report(
     weak, strong = score[:, 0], score[:, 1]
     rates = {
         "router": p_good[:, 1] - p_good[:, 0],
-        "length": length_win_rate(prompts),
+        **({} if prompts is None else {"length": length_win_rate(prompts)}),
         "random": np.random.default_rng(seed).random(len(weak)),
         "oracle": oracle_win_rate(weak, strong, seed),
     }

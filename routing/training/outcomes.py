@@ -4,7 +4,8 @@ One long format for parquet and JSONL, one row per question and model:
 
     query_id, prompt, group, model, score, cost_usd, output_tokens, latency_s
 
-``score`` is in [0, 1]; the last three may be missing or NaN where nothing was recorded.
+``score`` is in [0, 1]; the last three may be missing or NaN where nothing was recorded. Where the
+query is a row of numbers, ``features`` stands in place of ``prompt`` (see ``feature_rows.py``).
 """
 
 # pyright: basic
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from routing.training.feature_rows import feature_rows
 from turnout.errors import DataError, TooFewOutcomes
 
 COLUMNS: Final = (
@@ -49,6 +51,8 @@ class Outcomes:
         models: one for each column.
         score: shape (n, m), in [0, 1]; NaN where a model did not answer.
         cost_usd: shape (n, m); NaN where not recorded.
+        features: shape (n, d); d is 0 for prompts.
+        feature_names: of the features.
     """
 
     query_ids: tuple[str, ...]
@@ -57,6 +61,13 @@ class Outcomes:
     models: tuple[str, ...]
     score: Floats
     cost_usd: Floats
+    features: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    feature_names: tuple[str, ...] = ()
+
+    @property
+    def has_features(self) -> bool:
+        """Whether the queries are rows of numbers, not prompts."""
+        return bool(self.feature_names)
 
     def __len__(self) -> int:
         return len(self.query_ids)
@@ -70,6 +81,8 @@ class Outcomes:
             self.models,
             self.score[rows],
             self.cost_usd[rows],
+            self.features[rows] if self.has_features else self.features,
+            self.feature_names,
         )
 
     def only(self, models: Sequence[str]) -> Outcomes:
@@ -86,13 +99,11 @@ class Outcomes:
         columns = [self.models.index(model) for model in models]
         rows = np.flatnonzero(~np.isnan(self.score[:, columns]).all(axis=1))
         part = self.take(rows)
-        return Outcomes(
-            part.query_ids,
-            part.prompts,
-            part.groups,
-            tuple(models),
-            part.score[:, columns],
-            part.cost_usd[:, columns],
+        return replace(
+            part,
+            models=tuple(models),
+            score=part.score[:, columns],
+            cost_usd=part.cost_usd[:, columns],
         )
 
     def sample(self, limit: int | None, seed: int) -> Outcomes:
@@ -111,29 +122,60 @@ def normalised(prompt: str) -> str:
 def read_outcomes(paths: Sequence[Path]) -> Outcomes:
     """Read tables into one.
 
-    A question met twice, by its prompt, is one question; a model's scores on it are averaged.
+    A question met twice, by its prompt (by its id where it has features), is one question; a
+    model's scores on it are averaged.
 
     Raises:
-        DataError: a file is missing or unreadable, a column is missing, or a value is not what
-            it should be.
+        DataError: a file is missing or unreadable, a column is missing, a value is not what it
+            should be, or some tables have prompts and others features.
         TooFewOutcomes: no rows.
     """
     frame = pd.concat([_read(path) for path in paths], ignore_index=True)
     if frame.empty:
         raise TooFewOutcomes(f"{', '.join(map(str, paths))}: no rows; record some outcomes first")
-    key = frame["prompt"].map(normalised)
+    features, names = feature_rows(frame, ", ".join(map(str, paths)))
+    key = frame["query_id"] if names else frame["prompt"].map(normalised)
     frame = frame.assign(question=pd.factorize(key)[0])
     firsts = frame.drop_duplicates("question").sort_values("question")
     score = _by_question(frame, "score")
     cost = _by_question(frame, "cost_usd").reindex(index=score.index, columns=score.columns)
     return Outcomes(
         query_ids=tuple(firsts["query_id"].astype(str)),
-        prompts=tuple(firsts["prompt"]),
+        prompts=("",) * len(firsts) if names else tuple(firsts["prompt"]),
         groups=tuple(firsts["group"].fillna("").astype(str)),
         models=tuple(str(model) for model in score.columns),
         score=score.to_numpy(dtype=np.float64),
         cost_usd=cost.to_numpy(dtype=np.float64),
+        features=features[firsts.index] if names else features,
+        feature_names=names,
     )
+
+
+def read_queries(path: Path, names: Sequence[str]) -> tuple[list[str], Floats]:
+    """Query ids and features only, each id once, in the file's order.
+
+    Raises:
+        DataError: the file or one of the two columns is missing, or it has other features.
+    """
+    frame = _load(path, columns=["query_id", "features"])
+    _require(path, frame, ("query_id", "features"))
+    features, found = feature_rows(frame, str(path), names)
+    check_names(path, found, names)
+    first = ~frame["query_id"].duplicated().to_numpy()
+    return frame["query_id"][first].astype(str).tolist(), features[first]
+
+
+def check_names(path: Path, found: Sequence[str], trained: Sequence[str]) -> None:
+    """Hold a table's features against those of a router.
+
+    Raises:
+        DataError: they differ.
+    """
+    if tuple(found) != tuple(trained):
+        raise DataError(
+            f"{path}: the features are {', '.join(found)}; the router was trained on "
+            f"{', '.join(trained)}"
+        )
 
 
 def read_prompts(path: Path) -> tuple[list[str], list[str]]:
@@ -156,8 +198,10 @@ def _by_question(frame: pd.DataFrame, column: str) -> pd.DataFrame:
 
 def _read(path: Path) -> pd.DataFrame:
     frame = _load(path)
-    _require(path, frame, ("query_id", "prompt", "model", "score"))
-    _check_prompts(path, frame)
+    query = "features" if "features" in frame and "prompt" not in frame else "prompt"
+    _require(path, frame, ("query_id", query, "model", "score"))
+    if query == "prompt":
+        _check_prompts(path, frame)
     for column in _MEASURED:
         if column not in frame:
             frame[column] = np.nan
@@ -165,7 +209,8 @@ def _read(path: Path) -> pd.DataFrame:
         frame["group"] = ""
     _check_ids(path, frame)
     _check_score(path, frame)
-    return frame.reindex(columns=list(COLUMNS))
+    columns = [query if name == "prompt" else name for name in COLUMNS]
+    return frame.reindex(columns=columns)
 
 
 def _load(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
@@ -204,6 +249,8 @@ def _check_ids(path: Path, frame: pd.DataFrame) -> None:
     for column in ("query_id", "model"):
         if column in frame and (empty := np.flatnonzero(frame[column].isna())).size:
             raise DataError(f"{path}: row {empty[0]}: column {column!r} is empty; drop or fill it")
+    if "prompt" not in frame:
+        return
     prompts: dict[str, str] = {}
     for query_id, prompt in zip(frame["query_id"].astype(str), frame["prompt"], strict=True):
         if prompts.setdefault(query_id, prompt) != prompt:

@@ -1,0 +1,107 @@
+"""What a picture's file says before it is decoded: size, shape, how hard it was compressed.
+
+Only headers are read, some ten microseconds a picture; decoding costs a hundred times that.
+
+Source: ITU-T T.81 (JPEG), annex B; PNG specification, chapter 11.
+"""
+
+from __future__ import annotations
+
+import binascii
+import math
+import struct
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+NAMES: Final = (
+    "log_pixels",
+    "log_aspect",
+    "log_bytes_per_pixel",
+    "components",
+    "chroma_halved",
+    "log_quantisation",
+    "progressive",
+    "png",
+)
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_JPEG: Final = b"\xff\xd8"
+_BASE64: Final = (b"/9j/", b"iVBORw0KGgo")
+_COMMA_WITHIN: Final = 64
+_ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
+_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_TABLES, _SCAN, _PROGRESSIVE = 0xDB, 0xDA, 0xC2
+
+
+def picture_features(file: bytes) -> NDArray[np.float32]:
+    """Features of a JPEG or PNG file, or of one as base64 (also as a data URL).
+
+    Returns:
+        shape (len(NAMES),); zeros where the file is neither, or its header is broken: whoever
+        decodes it will say so.
+    """
+    try:
+        found = _read(_plain(file))
+    except (struct.error, IndexError, ValueError):
+        found = None
+    return np.zeros(len(NAMES), np.float32) if found is None else np.array(found, np.float32)
+
+
+def _plain(file: bytes) -> bytes:
+    if file.startswith(b"data:"):
+        file = file[file.find(b",", 0, _COMMA_WITHIN) + 1 :]
+    return binascii.a2b_base64(file) if file.startswith(_BASE64) else file
+
+
+def _read(file: bytes) -> tuple[float, ...] | None:
+    if file.startswith(_PNG):
+        width, height, _, kind = struct.unpack_from(">IIBB", file, 16)
+        components = {0: 1.0, 4: 1.0}.get(kind, 3.0)
+        return (*_shape(width, height, len(file)), components, 0.0, 0.0, 0.0, 1.0)
+    if file.startswith(_JPEG):
+        return _read_jpeg(file)
+    return None
+
+
+def _shape(width: int, height: int, size_bytes: int) -> tuple[float, float, float]:
+    if not width or not height:
+        raise ValueError("no pixels")
+    pixels = width * height
+    return math.log(pixels), math.log(width / height), math.log(size_bytes / pixels)
+
+
+def _read_jpeg(file: bytes) -> tuple[float, ...] | None:
+    """Walk over the segments up to the first scan."""
+    at, coarse, frame = 2, 0.0, None
+    while frame is None or not coarse:
+        if file[at] != 0xFF:
+            return None
+        marker = file[at + 1]
+        if marker == 0xFF or marker in _ALONE:
+            at += 1 if marker == 0xFF else 2
+            continue
+        if marker == _SCAN:
+            break
+        (length,) = struct.unpack_from(">H", file, at + 2)
+        if marker == _TABLES and not coarse:
+            coarse = _mean_of_table(file, at + 4)
+        elif marker in _FRAMES:
+            frame = (at + 5, marker)
+        at += 2 + length
+    if frame is None:
+        return None
+    where, marker = frame
+    height, width, components = struct.unpack_from(">HHB", file, where)
+    halved = components == 3 and file[where + 6] != 0x11
+    return (
+        *_shape(width, height, len(file)), float(components), float(halved),
+        math.log(max(coarse, 1.0)), float(marker == _PROGRESSIVE), 0.0,
+    )  # fmt: skip
+
+
+def _mean_of_table(file: bytes, at: int) -> float:
+    """Mean step of the first quantisation table: the coarser, the more was thrown away."""
+    wide = file[at] >> 4
+    steps = struct.unpack_from(">64H" if wide else ">64B", file, at + 1)
+    return sum(steps) / 64.0

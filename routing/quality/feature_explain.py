@@ -1,0 +1,49 @@
+"""Why a row of numbers goes where it goes: what each feature does to the gain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routing.quality.feature_quality import FeatureQuality
+
+
+@dataclass(frozen=True, slots=True)
+class RowExplanation:
+    """A prediction for a row, taken apart.
+
+    Attributes:
+        p_good: by model.
+        trust: weight of the row's own prediction against the base rates, in [0, 1].
+        gain_of: the models whose difference in P(good) is explained: better, then worse, by base
+            rate.
+        gain: that difference.
+        contributions: by feature, what the gain loses when the feature is set to its usual value;
+            largest first, by size.
+    """
+
+    p_good: dict[str, float]
+    trust: float
+    gain_of: tuple[str, str]
+    gain: float
+    contributions: dict[str, float]
+
+
+def explain_row(quality: FeatureQuality, row: NDArray[np.float32]) -> RowExplanation:
+    """Explain the prediction for one row, shape (d,)."""
+    best, worst = int(quality.base_rate.argmax()), int(quality.base_rate.argmin())
+    usual = np.tile(row, (len(row) + 1, 1))
+    np.fill_diagonal(usual[1:], quality.centre)
+    found = quality.predict(usual)
+    gains = found[:, best] - found[:, worst]
+    parts = dict(zip(quality.names, (gains[0] - gains[1:]).tolist(), strict=True))
+    trust = quality.trust(row[None])
+    return RowExplanation(
+        p_good=dict(zip(quality.models, found[0].tolist(), strict=True)),
+        trust=1.0 if trust is None else float(trust[0]),
+        gain_of=(quality.models[best], quality.models[worst]),
+        gain=float(gains[0]),
+        contributions=dict(sorted(parts.items(), key=lambda item: -abs(item[1]))),
+    )

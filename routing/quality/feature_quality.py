@@ -1,0 +1,105 @@
+"""Learned quality for inputs that are rows of numbers: a table's columns, a picture's features.
+
+One calibrated success head per model over shared trees, as for prompts (``learned.py``), small
+enough to be asked about a card transaction: some microseconds, and none where it can't matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routing.quality.boosted_pairs import BoostedPairs
+
+Floats = NDArray[np.float32]
+MAX_ROWS = 64
+_LOW, _HIGH = np.float32(1e-4), np.float32(1.0 - 1e-4)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureQuality:
+    """P(good answer) of each trained model. Immutable; safe to share between threads.
+
+    Attributes:
+        models: names of the heads.
+        names: of the features, in order.
+        base_rate: shape (m,), mean score of each model.
+        trees: estimates of all heads. Each part of them was scaled by how far it came true on
+            rows it was not fitted on, which is what calibrates them.
+        centre: shape (d,), a usual row.
+        inverse_scale: shape (d,), one over the usual distance from it.
+        usual: the distance that one training row in a hundred exceeds.
+        least: shape (m, m), P(good) of the first over that of the second model, as low as it
+            gets but for one training row in a thousand.
+        most: the same, as high as it gets.
+        origin: what it was trained on, for people.
+    """
+
+    models: tuple[str, ...]
+    names: tuple[str, ...]
+    base_rate: Floats
+    trees: BoostedPairs
+    centre: Floats
+    inverse_scale: Floats
+    usual: float
+    least: Floats
+    most: Floats
+    origin: str = ""
+
+    def predict(self, rows: Floats) -> Floats:
+        """Calibrated P(good answer): from shape (n, d) to (n, m).
+
+        Far from the training rows it goes to each model's base rate.
+        """
+        found = self.trees.estimate(rows)
+        trust = self.trust(rows)
+        if trust is not None:
+            found = self.base_rate + trust[:, None] * (found - self.base_rate)
+        return np.clip(found, _LOW, _HIGH, dtype=np.float32)
+
+    def of_request(self, rows: Floats) -> list[float]:
+        """Expected share of good answers of each model over a request's rows.
+
+        Of many rows, ``MAX_ROWS`` evenly spaced ones are looked at.
+        """
+        if len(rows) > MAX_ROWS:
+            rows = rows[np.linspace(0, len(rows) - 1, MAX_ROWS).astype(np.int64)]
+        found = self.predict(rows)
+        return (found[0] if len(found) == 1 else found.mean(axis=0)).tolist()
+
+    def trust(self, rows: Floats) -> Floats | None:
+        """1 for usual rows, falling with the square of the distance beyond; shape (n,).
+
+        None where all are usual.
+
+        The distance is the largest, over features, in units of what is usual there. A row with
+        values that are no numbers is not trusted at all.
+        """
+        distance = np.abs((rows - self.centre) * self.inverse_scale).max(axis=1)
+        if distance.max() <= self.usual:
+            return None
+        distance = np.nan_to_num(distance, nan=np.inf, posinf=np.inf)
+        return ((self.usual / np.maximum(distance, self.usual)) ** 2).astype(np.float32)
+
+    def settled(self, models: Sequence[str], target: float) -> bool:
+        """Whether every usual row leads to the same choice, so that a row need not be looked at.
+
+        Args:
+            models: with heads; the cheapest first.
+            target: share of the best one's quality that is good enough.
+        """
+        if self.constant:
+            return True
+        rows = [self.models.index(name) for name in models]
+        first, others = rows[0], rows[1:]
+        always = self.least[first, others].min(initial=np.inf) >= target
+        never = len(others) == 1 and self.most[first, others[0]] < target
+        return bool(always or never)
+
+    @property
+    def constant(self) -> bool:
+        """Whether the features told nothing, so that every row has the same prediction."""
+        return not len(self.trees.feature)

@@ -1,0 +1,217 @@
+"""Training heads for rows of numbers: from recorded outcomes to a ``FeatureQuality``.
+
+Scores are turned into a level (their mean over the models) and gains (what is left), and trees are
+fitted to each. So what decides between models is regressed itself, not as the difference of two
+regressions.
+"""
+
+# pyright: basic
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+import lightgbm as lgb
+import numpy as np
+from numpy.typing import NDArray
+
+from routing.quality.boosted_pairs import BoostedPairs
+from routing.quality.feature_quality import FeatureQuality
+from routing.training.outcomes import Outcomes
+from turnout.errors import TooFewOutcomes
+
+Doubles = NDArray[np.float64]
+Floats = NDArray[np.float32]
+Progress = Callable[[str], None]
+
+LEAST_QUESTIONS: Final = 20
+FOLDS: Final = 4
+TREES: Final = 60
+MAX_GAINS: Final = 3
+_UNUSUAL: Final = 0.001
+_FAR: Final = 0.99
+_MOST: Final = 3.0
+
+
+def train_features(
+    outcomes: Outcomes,
+    *,
+    seed: int = 0,
+    origin: str = "",
+    progress: Progress = lambda _: None,
+) -> FeatureQuality:
+    """Fit one head per model, and how far to trust them.
+
+    Args:
+        outcomes: with features; at least ``LEAST_QUESTIONS`` questions.
+        seed: of folds and trees.
+        origin: kept in the artifact.
+        progress: told each step.
+
+    Raises:
+        TooFewOutcomes: fewer questions than ``LEAST_QUESTIONS``.
+    """
+    if len(outcomes) < LEAST_QUESTIONS:
+        raise TooFewOutcomes(
+            f"{len(outcomes)} rows are too few to train on (at least {LEAST_QUESTIONS}); "
+            "until there are more, give the models a prior in the catalog"
+        )
+    x, score = outcomes.features.astype(np.float32), outcomes.score
+    base = np.nanmean(score, axis=0)
+    parts = [
+        part
+        for step, (target, loadings) in enumerate(_targets(score - base))
+        if (
+            part := _fit(
+                x, target, loadings, seed, lambda s, n=step: progress(f"part {n + 1}: {s}")
+            )
+        )
+    ]
+    trees = _together(parts, base)
+    centre, inverse_scale, usual = _usual(x)
+    draft = FeatureQuality(
+        models=outcomes.models,
+        names=outcomes.feature_names,
+        base_rate=base.astype(np.float32),
+        trees=trees,
+        centre=centre,
+        inverse_scale=inverse_scale,
+        usual=usual,
+        least=np.zeros((0, 0), np.float32),
+        most=np.zeros((0, 0), np.float32),
+        origin=origin,
+    )
+    least, most = _ratios(draft.predict(x))
+    return replace(draft, least=least, most=most)
+
+
+def _targets(deviation: Doubles) -> list[tuple[Doubles, Doubles]]:
+    """What is regressed, and what each means for every model: shapes (n,) and (m,).
+
+    Where every model answered every question: the level, then the leading principal components
+    of the gains. Elsewhere each model by itself.
+    """
+    models = deviation.shape[1]
+    if np.isnan(deviation).any():
+        return list(zip(deviation.T, np.eye(models), strict=True))
+    level = deviation.mean(axis=1)
+    _, _, right = np.linalg.svd(deviation - level[:, None], full_matrices=False)
+    gains = right[: min(models - 1, MAX_GAINS)]
+    return [(level, np.ones(models))] + [(deviation @ gain, gain) for gain in gains]
+
+
+def _fit(
+    x: Floats, target: Doubles, loadings: Doubles, seed: int, progress: Progress
+) -> tuple[list[dict[str, Any]], Doubles] | None:
+    """Trees for one target, with their loadings scaled by what came true.
+
+    Returns:
+        None where the features tell no more of the target than chance would.
+    """
+    known = np.flatnonzero(~np.isnan(target))
+    x, target = x[known], target[known]
+    fold = np.random.default_rng(seed).permutation(len(x)) % FOLDS
+    crossed = np.zeros(len(x))
+    for held in range(FOLDS):
+        progress(f"cross-fitting, {held + 1} of {FOLDS}")
+        test = fold == held
+        crossed[test] = np.asarray(_boost(x[~test], target[~test], seed).predict(x[test]))
+    scale = came_true(crossed, target)
+    if scale <= 0.0:
+        return None
+    progress("fitting on all rows")
+    dumped = _boost(x, target, seed).dump_model()["tree_info"]
+    return [tree["tree_structure"] for tree in dumped], loadings * scale
+
+
+def came_true(predicted: Doubles, target: Doubles) -> float:
+    """How much of a predicted deviation comes true: the slope of the target on it, drawn to 0.
+
+    The slope is shrunk by its own noise, to nothing where it is within one standard error of 0.
+
+    Source: positive-part James-Stein estimation (James & Stein, 1961).
+    """
+    power = float(predicted @ predicted)
+    if power <= 0.0:
+        return 0.0
+    slope = float(predicted @ target) / power
+    rest = target - slope * predicted
+    variance = float(rest @ rest) / max(len(target) - 1, 1) / power
+    if slope <= 0.0:
+        return 0.0
+    return min(slope * max(1.0 - variance / slope**2, 0.0), _MOST)
+
+
+def _boost(x: Floats, target: Doubles, seed: int) -> lgb.Booster:
+    model = lgb.LGBMRegressor(
+        n_estimators=TREES,
+        learning_rate=0.1,
+        num_leaves=4,
+        max_depth=2,
+        min_child_samples=max(10, min(200, len(x) // 50)),
+        subsample=0.7,
+        subsample_freq=1,
+        reg_lambda=10.0,
+        boost_from_average=False,
+        random_state=seed,
+        n_jobs=1,
+        verbose=-1,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.fit(x, target)
+    return model.booster_
+
+
+def _together(parts: list[tuple[list[dict[str, Any]], Doubles]], base: Doubles) -> BoostedPairs:
+    """All trees of all parts side by side."""
+    asked: list[tuple[tuple[int, float], ...]] = []
+    weights: list[Doubles] = []
+    bias = base.copy()
+    for trees, loadings in parts:
+        for tree in trees:
+            if "split_feature" not in tree:
+                bias += tree["leaf_value"] * loadings
+                continue
+            left, (a, b) = _question(tree["left_child"])
+            right, (c, d) = _question(tree["right_child"])
+            asked.append(((tree["split_feature"], tree["threshold"]), left, right))
+            weights.append(np.outer([c - a, b - a, a - b, d - c], loadings))
+            bias += a * loadings
+    t, m = len(asked), len(base)
+    flat = [question for side in zip(*asked, strict=True) for question in side]
+    stacked = np.array(weights).reshape(t, 4, m).transpose(1, 0, 2).reshape(4 * t, m)
+    return BoostedPairs(
+        feature=np.array([feature for feature, _ in flat], np.int32),
+        threshold=np.array([threshold for _, threshold in flat], np.float32),
+        weights=stacked.astype(np.float32),
+        bias=bias.astype(np.float32),
+    )
+
+
+def _question(node: dict[str, Any]) -> tuple[tuple[int, float], tuple[float, float]]:
+    """What a node of the second level asks, and its leaves; a leaf asks what is always no."""
+    if "split_feature" not in node:
+        return (0, np.inf), (node["leaf_value"],) * 2
+    leaves = node["left_child"]["leaf_value"], node["right_child"]["leaf_value"]
+    return (node["split_feature"], node["threshold"]), leaves
+
+
+def _usual(x: Floats) -> tuple[Floats, Floats, float]:
+    """A usual row, one over the usual distance from it, and the distance few rows exceed."""
+    centre = np.median(x, axis=0)
+    scale = np.quantile(np.abs(x - centre), _FAR, axis=0)
+    scale = np.where(scale > 0, scale, np.maximum(np.abs(x - centre).max(axis=0), 1.0))
+    inverse = (1.0 / scale).astype(np.float32)
+    distance = np.abs((x - centre) * inverse).max(axis=1)
+    return centre.astype(np.float32), inverse, float(np.quantile(distance, _FAR))
+
+
+def _ratios(p_good: Floats) -> tuple[Floats, Floats]:
+    """How P(good) of one model relates to another's over the rows, but for unusual ones."""
+    ratio = p_good[:, :, None] / p_good[:, None, :]
+    least, most = np.quantile(ratio, [_UNUSUAL, 1.0 - _UNUSUAL], axis=0)
+    return least.astype(np.float32), most.astype(np.float32)
