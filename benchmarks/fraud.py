@@ -25,7 +25,7 @@ from benchmarks.provenance import save
 from benchmarks.servers import Server, free_port, running
 
 PATH = "/v2/models/fraud/infer"
-_KNEE_RATES = (2000, 2500, 3000, 3500, 4000, 4500, 5000, 6000)
+_KNEE_RATES = (2000, 2500, 3000, 3500, 4000, 4500, 5000, 6000, 7000, 8000, 9000, 10_000)
 _KNEE_SECONDS = 5.0
 _KNEE_P99_MS = 100.0
 _WARM_SECONDS = 3.0

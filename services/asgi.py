@@ -17,7 +17,7 @@ from services.access_log import AccessLog
 from services.bulk import routes as bulk_routes
 from services.bulk.bulk import Bulk
 from services.door import Door, door_of
-from services.gate import overloaded, stand_before
+from services.gate import MOST_BODY, Lane, overloaded, stand_before
 from services.http import (
     ClientGone,
     Headers,
@@ -85,6 +85,7 @@ class FrontDoor:
         self._oip: OpenInference | None = None
         self._limit_bytes = 0
         self._door: Door | None = None
+        self._lane: Lane | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection event (HTTP request, lifespan)."""
@@ -102,8 +103,8 @@ class FrontDoor:
             else:
                 await self._rest(scope, receive, send)
             return
-        door = self._door
-        if route.short is None or door is None:
+        door, lane = self._door, self._lane
+        if route.short is None or door is None or lane is None:
             if route.operator:
                 try:
                     check_operator(scope)
@@ -115,11 +116,11 @@ class FrontDoor:
             return
         if door.crowded and not door.admits(_class_of(scope["headers"]) or route.short):
             door.refuse()
-            stand_before(send, door, self._short)
+            stand_before(send, lane)
             await send_reply(send, route.on_error(overloaded(door.retry_after_s)))
             return
         if not door.beginning:
-            stand_before(send, door, self._short)
+            stand_before(send, lane)
         entered_s = door.enter()
         try:
             await self._answer(route, scope, receive, send)
@@ -128,10 +129,16 @@ class FrontDoor:
         finally:
             door.leave(entered_s)
 
-    def _short(self, path: bytes) -> tuple[str, Callable[[Exception], Reply]] | None:
-        """The default class and form of errors of a short request's path; None for others."""
-        route = self._routes.get(("POST", path.decode("latin-1")))
-        return None if route is None or route.short is None else (route.short, route.on_error)
+    def _short(self, path: str) -> Route | None:
+        """The route of a short request's path; None for others."""
+        route = self._routes.get(("POST", path))
+        return None if route is None or route.short is None else route
+
+    async def _answer_short(self, route: Route, http: Http) -> Reply:
+        began_s = time.monotonic()
+        reply = await self._reply(route, http)
+        self._logged(http, reply, began_s)
+        return reply
 
     async def _answer(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         method, path, query = scope["method"], scope["path"], scope.get("query_string", b"")
@@ -160,6 +167,12 @@ class FrontDoor:
 
     async def _run(self, route: Route, http: Http, send: Send) -> None:
         began_s = time.monotonic()
+        reply = await self._reply(route, http)
+        await send_reply(send, reply)
+        self._logged(http, reply, began_s)
+
+    async def _reply(self, route: Route, http: Http) -> Reply:
+        """What the handler answers, or the protocol's word for its error."""
         try:
             reply = await route.handler(http)
         except ClientGone:
@@ -171,7 +184,9 @@ class FrontDoor:
         plane = self._plane()
         if plane is not None and plane.draining:
             reply.headers.append((b"connection", b"close"))
-        await send_reply(send, reply)
+        return reply
+
+    def _logged(self, http: Http, reply: Reply, began_s: float) -> None:
         if self._access_log is not None:
             self._access_log.add(http, reply, time.monotonic() - began_s)
 
@@ -254,6 +269,8 @@ class FrontDoor:
         self._door = door_of(
             plane.catalog, plane.clock, lambda: plane.metrics.turned_away(Overloaded.code)
         )
+        limit_bytes = min(self._limit_bytes, MOST_BODY)
+        self._lane = Lane(self._door, self._short, self._answer_short, limit_bytes)
         self._routes = {
             ("POST", "/v1/chat/completions"): Route(openai.chat, errors.openai, watch=True),
             ("POST", "/v1/embeddings"): Route(openai.embeddings, errors.openai, watch=True),

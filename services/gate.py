@@ -1,24 +1,29 @@
-"""Refuses, at the socket, requests that could not be answered in time.
+"""Answers short requests at the socket, or refuses them there.
 
-Under overload a refusal through uvicorn and ASGI costs a third of an answer; from the raw bytes it
-costs a twentieth, and that is the difference between a server that keeps its throughput at three
-times its load and one that only refuses. A ``Gate`` stands between a connection's transport and
-uvicorn's protocol from the second request of the connection on. It passes everything on untouched
-unless the door is full *and* the bytes are one whole short request between two others; then it
-answers by itself. Under another server than uvicorn with httptools there is no gate, and refusals
-take the normal way (see docs/decisions/0034-refusal-at-the-socket.md).
+A model that takes microseconds costs less than the framework around it: uvicorn's parser, scope,
+task and response are a third of such a request, and under overload a refusal that takes that way
+costs a third of an answer. A ``Gate`` stands between a connection's transport and uvicorn's
+protocol from the second request of the connection on. Bytes that are one whole short request
+between two others are answered here: by the handler, or with 503 while the door is full. Everything
+else goes through untouched. While it answers, the gate puts a cycle of its own in the place of
+uvicorn's, so that pipelining, keep-alive and shutdown stay uvicorn's business. Under another
+server than uvicorn with httptools there is no gate, and requests take the normal way (see
+docs/decisions/0034-answers-at-the-socket.md).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from services.corking import Send
 from services.door import Door
-from services.http import Reply
+from services.http import Http, Reply, Route
+from services.wire import Head, head_of, written
 from turnout.errors import Overloaded
 
 try:
@@ -26,10 +31,41 @@ try:
 except ImportError:  # uvicorn without httptools: nothing to stand before
     HttpToolsProtocol = None
 
-_KEEP_ALIVE_S = 2.0
-_PHRASES = {429: b"Too Many Requests", 503: b"Service Unavailable"}
+logger = logging.getLogger("turnout.gate")
 
-Short = Callable[[bytes], "tuple[str, Callable[[Exception], Reply]] | None"]
+MOST_BODY = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """What the gates of one front door share.
+
+    Attributes:
+        door: says who may come in.
+        short: the route of a short request's path; None for every other path.
+        reply: answers a request of such a route.
+        limit_bytes: the largest body that is taken here.
+    """
+
+    door: Door
+    short: Callable[[str], Route | None]
+    reply: Callable[[Route, Http], Awaitable[Reply]]
+    limit_bytes: int = MOST_BODY
+
+
+class _Turn:
+    """Stands in uvicorn's protocol for the cycle of a request that is answered here."""
+
+    __slots__ = ("disconnected", "keep_alive", "response_complete", "scope")
+
+    more_body = False
+    message_event = asyncio.Event()  # nobody waits for it
+
+    def __init__(self, scope: Any) -> None:
+        self.scope = scope
+        self.keep_alive = True
+        self.disconnected = False
+        self.response_complete = False
 
 
 class Gate(asyncio.Protocol):
@@ -38,37 +74,51 @@ class Gate(asyncio.Protocol):
     Args:
         inner: uvicorn's protocol.
         transport: the connection.
-        door: says who may come in.
-        short: the class and the form of errors of a short request's path; None for other paths.
+        lane: what is answered here, and how.
     """
 
-    __slots__ = ("_door", "_inner", "_loop", "_passed_s", "_short", "_transport")
+    __slots__ = ("_answering", "_held", "_inner", "_lane", "_loop", "_transport", "_turn")
 
-    def __init__(self, inner: Any, transport: Any, door: Door, short: Short) -> None:
+    def __init__(self, inner: Any, transport: Any, lane: Lane) -> None:
         self._inner = inner
         self._transport = transport
-        self._door = door
-        self._short = short
+        self._lane = lane
         self._loop = asyncio.get_running_loop()
-        self._passed_s = door.turn_s
+        self._held = b""
+        self._turn: _Turn | None = None
+        self._answering: asyncio.Task[None] | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Pass data on, or answer it here."""
-        door = self._door
-        if door.crowded and self._refused(data):
-            return
-        if door.arrive():
-            self._loop.call_soon(door.begin_turn)
-        self._passed_s = door.turn_s
+        """Answer data here, hold it until its request is whole, or pass it on."""
+        if self._held:
+            data, self._held = self._held + data, b""
+        if self._between_requests():
+            head = head_of(data)
+            route = None if head is None else self._lane.short(head.path)
+            if head is not None and route is not None and head.length <= self._lane.limit_bytes:
+                missing = head.size + head.length - len(data)
+                if missing >= 0:
+                    self._inner._unset_keepalive_if_required()
+                    if missing:
+                        self._held = data
+                    else:
+                        self._take(route, head, data)
+                    return
+        self._count()
         self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
-        """Pass it on."""
+        """Pass it on, after what was held."""
+        self._let_go()
         return self._inner.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Pass it on."""
+        """Pass it on, and end the work that nobody waits for any more."""
+        self._held = b""
         self._inner.connection_lost(exc)
+        if self._turn is not None and self._answering is not None:
+            self._turn.disconnected = True
+            self._answering.cancel()
 
     def pause_writing(self) -> None:
         """Pass it on."""
@@ -78,21 +128,16 @@ class Gate(asyncio.Protocol):
         """Pass it on."""
         self._inner.resume_writing()
 
-    def _refused(self, data: bytes) -> bool:
-        door = self._door
-        # uvicorn closes a connection on which it sees nothing for some seconds: show it some.
-        if door.turn_s - self._passed_s > _KEEP_ALIVE_S or not self._between_requests():
-            return False
-        request = whole_request(data)
-        found = request and self._short(request[0])
-        if not request or not found:
-            return False
-        latency_class, on_error = found
-        if door.admits(request[1] or latency_class):
-            return False
-        door.refuse()
-        self._transport.write(_refusal(on_error, door.retry_after_s))
-        return True
+    def _let_go(self) -> None:
+        data, self._held = self._held, b""
+        if data:
+            self._count()
+            self._inner.data_received(data)
+
+    def _count(self) -> None:
+        door = self._lane.door
+        if door.arrive():
+            self._loop.call_soon(door.begin_turn)
 
     def _between_requests(self) -> bool:
         """Whether uvicorn has read and answered all that came before."""
@@ -105,18 +150,55 @@ class Gate(asyncio.Protocol):
             and cycle.scope is self._inner.scope
         )
 
+    def _take(self, route: Route, head: Head, data: bytes) -> None:
+        """Answer one whole request, or refuse it."""
+        door = self._lane.door
+        if door.crowded:
+            said = head.headers.get(b"x-latency-class")
+            if not door.admits(said.decode("latin-1") if said else route.short or ""):
+                door.refuse()
+                self._transport.write(_refusal(route.on_error, door.retry_after_s))
+                self._inner.on_response_complete()
+                return
+        inner = self._inner
+        turn = self._turn = inner.cycle = _Turn(inner.scope)
+        self._count()
+        http = Http("POST", head.path, head.headers, data[head.size :])
+        task = self._loop.create_task(self._answer(route, http, turn))
+        inner.tasks.add(task)  # uvicorn waits for these when it stops
+        task.add_done_callback(inner.tasks.discard)
+        self._answering = task
 
-def whole_request(data: bytes) -> tuple[bytes, str] | None:
-    """The path and ``x-latency-class`` of data that is exactly one POST; None when it is not."""
-    end = data.find(b"\r\n\r\n")
-    if end < 0 or not data.startswith(b"POST "):
-        return None
-    head = data[:end].lower()
-    length = _header(head, b"\r\ncontent-length:")
-    if not length.isdigit() or end + 4 + int(length) != len(data):
-        return None
-    path = data[5 : data.find(b" ", 5)]
-    return path, _header(head, b"\r\nx-latency-class:").decode("latin-1")
+    async def _answer(self, route: Route, http: Http, turn: _Turn) -> None:
+        door, inner = self._lane.door, self._inner
+        entered_s = door.enter()
+        try:
+            reply = await self._lane.reply(route, http)
+            if inner.flow.write_paused:
+                await inner.flow.drain()
+            if not turn.disconnected:
+                self._write(reply, turn)
+        except asyncio.CancelledError:
+            if not turn.disconnected:
+                raise
+        except Exception:
+            logger.exception("%s %s could not be answered", http.method, http.path)
+            self._transport.close()
+        finally:
+            self._turn = self._answering = None
+            door.leave(entered_s)
+
+    def _write(self, reply: Reply, turn: _Turn) -> None:
+        inner = self._inner
+        closes = (b"connection", b"close") in reply.headers
+        if not (closes or turn.keep_alive):  # the server has begun to stop
+            reply.headers.append((b"connection", b"close"))
+            closes = True
+        self._transport.write(written(reply, inner.server_state.default_headers))
+        turn.response_complete, turn.keep_alive = True, not closes
+        if closes:
+            self._transport.close()
+        inner.on_response_complete()
 
 
 def overloaded(retry_after_s: float) -> Overloaded:
@@ -127,36 +209,22 @@ def overloaded(retry_after_s: float) -> Overloaded:
     )
 
 
-def raw(reply: Reply) -> bytes:
-    """A reply as bytes on the wire."""
-    body = reply.body if isinstance(reply.body, bytes) else b""
-    lines = [
-        b"HTTP/1.1 %d %s" % (reply.status, _PHRASES.get(reply.status, b"Refused")),
-        *(name + b": " + value for name, value in reply.headers),
-        b"content-length: %d" % len(body),
-    ]
-    return b"\r\n".join(lines) + b"\r\n\r\n" + body
-
-
-def stand_before(send: Send, door: Door, short: Short) -> None:
+def stand_before(send: Send, lane: Lane) -> None:
     """Put a gate on the connection that this ``send`` answers on, if there is none yet."""
     transport: Any = getattr(getattr(send, "__self__", None), "transport", None)
     if transport is None or HttpToolsProtocol is None:
         return
     inner = transport.get_protocol()
-    if type(inner) is HttpToolsProtocol:
-        transport.set_protocol(Gate(inner, transport, door, short))
+    if type(inner) is HttpToolsProtocol and not _watched(inner):
+        transport.set_protocol(Gate(inner, transport, lane))
+
+
+def _watched(inner: Any) -> bool:
+    """Whether uvicorn was asked to log requests or to bound them, and so must see each."""
+    logs = inner.access_log and inner.access_logger.isEnabledFor(logging.INFO)
+    return logs or inner.limit_concurrency is not None
 
 
 @lru_cache(maxsize=128)
 def _refusal(on_error: Callable[[Exception], Reply], retry_after_s: float) -> bytes:
-    return raw(on_error(overloaded(retry_after_s)))
-
-
-def _header(head: bytes, name: bytes) -> bytes:
-    at = head.find(name)
-    if at < 0:
-        return b""
-    at += len(name)
-    end = head.find(b"\r\n", at)
-    return head[at : end if end >= 0 else len(head)].strip()
+    return written(on_error(overloaded(retry_after_s)))
