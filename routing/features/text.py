@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+import string
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,13 +25,11 @@ _LETTERS: Final = bytes(
     ord(chr(b).lower()) if chr(b).isascii() and chr(b).isalpha() else 32 for b in range(256)
 )
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
-_STAND_IN: Final = "\x80"
+_STAND_IN: Final = b"\x80"
 _VALUE: Final = re.compile(r"\d+(?:\.\d+)?")
 _NUMBER: Final = re.compile(r"\d[\d,]*\.?\d*")
-_SPACE: Final = ord(" ")
-_QUESTION: Final = ord("?")
-_EXCLAIM: Final = ord("!")
-_NEWLINE: Final = ord("\n")
+_UPPER_CASE: Final = string.ascii_uppercase.encode()
+_DIGITS: Final = string.digits.encode()
 _OPTION: Final = re.compile(r"\n\s*\(?([A-J])[.):]\s")
 
 
@@ -64,7 +63,7 @@ def read(prompt: str) -> Reading:
     text = prompt
     if len(text) > MAX_CHARS:
         text = text[:_HEAD_CHARS] + "\n" + text[-(MAX_CHARS - _HEAD_CHARS) :]
-    body = text if text.isascii() else _NOT_ASCII.sub(_STAND_IN, text)
+    body = text if text.isascii() else _NOT_ASCII.sub(_STAND_IN.decode("latin-1"), text)
     body = body.encode("latin-1")
     spaced = body.translate(_LETTERS)
     letters = spaced.decode("ascii")
@@ -211,43 +210,43 @@ def hand_made(reading: Reading) -> NDArray[np.float32]:
     Returns:
         shape (len(NAMES),), float32.
     """
-    text, words = reading.text, reading.words
+    text, body, words = reading.text, reading.body, reading.words
     n_chars, n_words = len(text), len(words)
-    log1p = math.log1p
-    count = np.bincount(np.frombuffer(reading.body, dtype=np.uint8), minlength=256).tolist()
-    sentences = text.count(". ") + count[_QUESTION] + count[_EXCLAIM] + 1
+    log1p, count = math.log1p, body.count
+    questions = count(b"?")
+    sentences = count(b". ") + questions + count(b"!") + 1
     stem_chars = text.find(reading.options[0]) if reading.options else n_chars
     tail = text[max(0, stem_chars - 8) : stem_chars] if reading.options else text[-3:]
-    letters = sum(count[65:91]) + sum(count[97:123])
-    lower = reading.body.lower()
+    letters = n_chars - reading.letters.count(b" ")
+    lower = body.lower()
     grouped = [0] * (len(_WORD_GROUPS) + 1)
     for group in filter(None, map(_GROUP_OF.get, words)):
         grouped[group] += 1
     values = [
         log1p(n_chars),
         log1p(n_words),
-        log1p(count[_NEWLINE]),
+        log1p(count(b"\n")),
         log1p(sentences),
         log1p(n_words / sentences),
         letters / (n_words + 1.0),
-        _count_long(reading.letters) / (n_words + 1.0),
+        len([word for word in words if len(word) > _LONG]) / (n_words + 1.0),
         len(set(words)) / (n_words + 1.0),
-        sum(count[65:91]) / (n_chars + 1.0),
-        sum(count[48:58]) / (n_chars + 1.0),
+        (n_chars - len(body.translate(None, _UPPER_CASE))) / (n_chars + 1.0),
+        (n_chars - len(body.translate(None, _DIGITS))) / (n_chars + 1.0),
         log1p(len(reading.numbers)),
         _number_size(reading.numbers),
-        log1p(count[44]),
-        log1p(count[40]),
-        log1p(count[34] + count[39]),
-        log1p(count[61] + count[43] + count[42] + count[47] + count[60] + count[62]),
-        log1p(count[92] + count[94]),
-        log1p(count[91] + count[123]),
-        log1p(count[36]),
-        log1p(count[37]),
-        log1p(count[95]),
-        log1p(count[58]),
-        log1p(count[_QUESTION]),
-        sum(count[128:]) / (n_chars + 1.0),
+        log1p(count(b",")),
+        log1p(count(b"(")),
+        log1p(count(b'"') + count(b"'")),
+        log1p(n_chars - len(body.translate(None, b"=+*/<>"))),
+        log1p(count(b"\\") + count(b"^")),
+        log1p(count(b"[") + count(b"{")),
+        log1p(count(b"$")),
+        log1p(count(b"%")),
+        log1p(count(b"_")),
+        log1p(count(b":")),
+        log1p(questions),
+        count(_STAND_IN) / (n_chars + 1.0),
         *_option_features(reading),
         log1p(max(0, stem_chars)),
         float("?" in tail),
@@ -256,12 +255,3 @@ def hand_made(reading: Reading) -> NDArray[np.float32]:
         *(log1p(lower.count(phrase)) for _, phrase in _PHRASES),
     ]
     return np.array(values, dtype=np.float32)
-
-
-def _count_long(letters: bytes) -> int:
-    """How many words have more than ``_LONG`` letters."""
-    spaces = np.flatnonzero(np.frombuffer(letters, dtype=np.uint8) == _SPACE)
-    if not len(spaces):
-        return int(len(letters) > _LONG)
-    inside = int(np.count_nonzero(spaces[1:] - spaces[:-1] > _LONG + 1))
-    return inside + int(spaces[0] > _LONG) + int(len(letters) - 1 - spaces[-1] > _LONG)

@@ -15,10 +15,11 @@ word's frequency (Arora et al., ICLR 2017).
 
 from __future__ import annotations
 
+import itertools
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from zlib import crc32
 
@@ -96,6 +97,7 @@ class Encoder:
         mean: shape (d,), of the training prompts.
         inverse_std: shape (d,).
         factors: pretrained on a pool of models; None in an encoder that has no pool behind it.
+        weight: shape (v,), of each word in an average: near 0 for the few hundred most frequent.
     """
 
     index: Mapping[str, int]
@@ -106,6 +108,12 @@ class Encoder:
     mean: Floats
     inverse_std: Floats
     factors: Factors | None = None
+    weight: Floats = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Weights follow from rarity."""
+        weight = (1.0 / (1.0 + np.exp((6.5 - self.rarity) * 1.2))).astype(np.float32)
+        object.__setattr__(self, "weight", weight)
 
     @property
     def n_factors(self) -> int:
@@ -154,32 +162,48 @@ class Encoder:
         """Form, wording and meaning before standardisation, shape (d,)."""
         form = hand_made(reading)
         wording = np.zeros(len(WORDING), dtype=np.float32)
+        sizes, known = (reading.stem_words, *reading.option_words), ids
         is_known = ids < len(self.index)
-        known = ids[is_known]
+        if not is_known.all():
+            known = ids[is_known]
+            ends = itertools.accumulate(sizes)
+            running = (0, *np.cumsum(is_known).tolist())
+            upto = [running[end] for end in ends]
+            sizes = tuple(end - start for start, end in zip((0, *upto), upto, strict=False))
         wording[9] = 1.0 - len(known) / (len(ids) + 1.0)
         if not len(known):
             return np.concatenate((form, wording, np.zeros(2 * len(self.scale), dtype=np.float32)))
-        rarity = self.rarity[known]
-        in_stem = int(np.count_nonzero(is_known[: reading.stem_words]))
-        _rarity_features(rarity, in_stem, known, wording)
-        weight = _weight_of(rarity)
-        vectors = self.vectors[known].astype(np.float32)
-        if not reading.options:
-            stem = (weight @ vectors) * self.scale / (weight.sum() + 1e-6)
-            options = np.zeros_like(stem)
-        else:
-            n_parts = 1 + len(reading.options)
-            part = np.repeat(np.arange(n_parts), (reading.stem_words, *reading.option_words))
-            by_part = np.zeros((n_parts, len(known)), dtype=np.float32)
-            by_part[part[is_known], np.arange(len(known))] = weight
-            sums = (by_part @ vectors) * self.scale
-            totals = by_part.sum(axis=1)
-            stem = sums[0] / (totals[0] + 1e-6)
-            options = sums[1:].sum(axis=0) / max(float(totals[1:].sum()), 1e-6)
-            _likeness_features(sums[1:], stem, wording)
+        _rarity_features(self.rarity[known], sizes[0], known, wording)
+        stem, options = self._meaning(known, sizes, wording)
         wording[18] = math.sqrt(stem @ stem)
         near = (stem[:NEAR], options[:NEAR])
         return np.concatenate((form, wording, *near, stem[NEAR:], options[NEAR:]))
+
+    def _meaning(
+        self, known: Ints, sizes: tuple[int, ...], wording: Floats
+    ) -> tuple[Floats, Floats]:
+        """Mean vectors of the stem's and of the options' words, each of shape (k,).
+
+        Args:
+            known: rows of the known words, in order.
+            sizes: how many of them belong to the stem and to each option.
+            wording: how alike the options are is written here.
+        """
+        weight = self.weight[known]
+        vectors = self.vectors[known].astype(np.float32)
+        n, start = len(known), sizes[0]
+        shares = np.zeros((len(sizes) + 1, n), dtype=np.float32)
+        shares[0, :start] = weight[:start]
+        shares[1, start:] = weight[start:]
+        for row, size in enumerate(sizes[1:], start=2):
+            shares[row, start : start + size] = weight[start : start + size]
+            start += size
+        sums = (shares @ vectors) * self.scale
+        of_stem, of_options = shares[:2].sum(axis=1).tolist()
+        stem, options = sums[0] / (of_stem + 1e-6), sums[1] / max(of_options, 1e-6)
+        if len(sizes) > 1:
+            _likeness_features(sums[2:], stem, wording)
+        return stem, options
 
     def word_ids(self, reading: Reading) -> tuple[Ints, float]:
         """Rows of known words; unknown words get a bucket behind the vocabulary."""
@@ -208,11 +232,6 @@ class Encoder:
         return distinct, values.astype(np.float32)
 
 
-def _weight_of(rarity: Floats) -> Floats:
-    """Weight of a word in an average: near 0 for the few hundred most frequent words."""
-    return (1.0 / (1.0 + np.exp((6.5 - rarity) * 1.2))).astype(np.float32)
-
-
 def _rarity_features(rarity: Floats, in_stem: int, known: Ints, out: Floats) -> None:
     n = len(rarity)
     ordered: list[float] = np.sort(rarity).tolist()
@@ -231,14 +250,17 @@ def _rarity_features(rarity: Floats, in_stem: int, known: Ints, out: Floats) -> 
 
 
 def _likeness_features(options: Floats, stem: Floats, out: Floats) -> None:
+    """Cosines between the options' vectors, shape (n, k), and with the stem's, shape (k,)."""
     n = len(options)
-    unit = options / (np.sqrt((options * options).sum(axis=1)) + 1e-6)[:, None]
-    alike = unit @ unit.T
-    out[11] = (alike.sum() - alike.trace()) / (n * (n - 1))
-    out[13] = alike.min()
-    alike.flat[:: n + 1] = -1.0
-    out[12] = alike.max()
-    near: list[float] = (unit @ (stem / (math.sqrt(stem @ stem) + 1e-6))).tolist()
+    inner = options @ options.T
+    inverse = 1.0 / (np.sqrt(inner.diagonal()) + 1e-6)
+    inner *= inverse
+    inner *= inverse[:, None]
+    pairs = [row[:i] for i, row in enumerate(inner.tolist())][1:]
+    out[11] = sum(map(sum, pairs)) / (n * (n - 1) / 2)
+    out[12], out[13] = max(map(max, pairs)), min(map(min, pairs))
+    inverse *= 1.0 / (math.sqrt(stem @ stem) + 1e-6)
+    near: list[float] = (options @ stem * inverse).tolist()
     mean, nearest = sum(near) / n, max(near)
     out[14], out[15] = mean, nearest - mean
     out[16] = math.sqrt(sum((x - mean) ** 2 for x in near) / n)

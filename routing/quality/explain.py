@@ -58,7 +58,7 @@ def explain(router: LearnedQuality, prompt: str, models: Sequence[ModelPrior]) -
     named.append(Contribution("like_what_the_pool_failed", float(parts[meaning.stop :].sum())))
     named.sort(key=lambda item: -abs(item.difficulty))
     p_good = router.predict(prompt, models, fast=False)
-    rows = router.heads.rows()
+    rows = router.heads.rows
     return Explanation(
         difficulty=cold.difficulty(encoded),
         contributions=tuple(named),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from routing.quality.calibration import logit
 from routing.quality.encoder import Encoded
 from routing.quality.forest import Forest
 from routing.quality.kernel import KernelHeads
@@ -51,6 +52,8 @@ class Heads:
             are the same for all models, which keeps the order of their differences, the gains.
         fast: calibration of the real-time tier.
         full: calibration of the fuller tier.
+        rows: position of each model's head.
+        anchors: log-odds of each base rate.
     """
 
     models: tuple[str, ...]
@@ -61,10 +64,13 @@ class Heads:
     weights: tuple[float, float, float]
     fast: Calibration
     full: Calibration
+    rows: Mapping[str, int] = field(init=False, repr=False)
+    anchors: tuple[float, ...] = field(init=False, repr=False)
 
-    def rows(self) -> Mapping[str, int]:
-        """Position of each model's head."""
-        return {name: row for row, name in enumerate(self.models)}
+    def __post_init__(self) -> None:
+        """What every prediction would look up again."""
+        object.__setattr__(self, "rows", {name: row for row, name in enumerate(self.models)})
+        object.__setattr__(self, "anchors", tuple(map(logit, self.base_rate.tolist())))
 
     def scores(self, encoded: Encoded, *, fast: bool) -> Floats:
         """Calibrated log-odds of a good answer from every head, shape (m,), float32."""

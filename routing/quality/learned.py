@@ -44,20 +44,19 @@ class LearnedQuality:
     ) -> NDArray[np.float32]:
         """Calibrated P(good answer) of each model; see ``QualityModel.predict``."""
         encoded = self.encoder.encode(prompt, terms=not fast and self.heads.terms is not None)
-        rows = self.heads.rows()
-        known = [_row(model, rows) for model in models]
-        head_scores = self.heads.scores(encoded, fast=fast)
-        difficulty = self.cold_start.difficulty(encoded)
+        known = [_row(model, self.heads.rows) for model in models]
+        head_scores: list[float] = self.heads.scores(encoded, fast=fast).tolist()
+        difficulty = self.cold_start.difficulty(encoded) if -1 in known else 0.0
         trust = self.novelty.trust(encoded)
-        scores = np.empty(len(models), dtype=np.float32)
-        for i, (model, row) in enumerate(zip(models, known, strict=True)):
+        scores: list[float] = []
+        for model, row in zip(models, known, strict=True):
             if row >= 0:
-                score, anchor = float(head_scores[row]), logit(float(self.heads.base_rate[row]))
+                score, anchor = head_scores[row], self.heads.anchors[row]
             else:
                 score = self.cold_start.score(model.prior, difficulty)
                 anchor = logit(model.prior)
-            scores[i] = trust * score + (1.0 - trust) * anchor
-        return sigmoid(scores)
+            scores.append(trust * score + (1.0 - trust) * anchor)
+        return sigmoid(np.array(scores, dtype=np.float32))
 
 
 def _row(model: ModelPrior, rows: Mapping[str, int]) -> int:

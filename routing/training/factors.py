@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from routing.quality.encoder import Encoder
 from routing.quality.factors import Factors, standardise
 from routing.training.features import design, standardised
-from routing.training.kernel import between, blocks, choose_landmarks, likeness, ridge_on_landmarks
+from routing.training.kernel import Normal, between, blocks, choose_landmarks, likeness
 from routing.training.outcomes import Outcomes
 
 Floats = NDArray[np.float32]
@@ -93,10 +93,9 @@ def _regress(near: Floats, own: Doubles, score: Doubles) -> Doubles:
     weights = np.zeros((near.shape[1], score.shape[1]))
     for rows, columns in blocks(score):
         target = score[np.ix_(rows, columns)]
-        seen = near[rows].astype(np.float64)
         nothing = np.zeros((len(rows), 0))
-        solved, _ = ridge_on_landmarks(seen, own, nothing, target - target.mean(axis=0), NOISE)
-        weights[:, columns] = solved
+        normal = Normal.of(near[rows], own, nothing, target - target.mean(axis=0))
+        weights[:, columns] = normal.solve(NOISE)[0]
     return weights
 
 

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from routing.quality.encoder import Encoded, Encoder
 from routing.quality.forest import Forest
-from routing.quality.heads import Calibration, Heads
+from routing.quality.heads import Heads
 from routing.quality.kernel import Landmarks
 from routing.quality.learned import LearnedQuality
 from routing.quality.novelty import Novelty
 from routing.quality.term_heads import TermHeads
+from routing.training.calibrate import base_rates, calibrate
 from routing.training.cold_start import fit_cold_start
 from routing.training.estimators import estimate_forest, fit_forest, fit_terms
 from routing.training.features import design, standardised
@@ -33,7 +34,6 @@ Rows = NDArray[np.int64]
 Progress = Callable[[str], None]
 FOLDS: Final = 4
 LEAST_QUESTIONS: Final = 20
-RIDGE: Final = 20.0
 LEAST_FOR_RICH: Final = 300
 FULLER_PRIOR: Final = (0.5, 0.25, 0.25)
 
@@ -132,7 +132,7 @@ def train_router(
     )
     rich = rich and len(outcomes) >= LEAST_FOR_RICH
     menu, rest = _cross_fit(inputs, seed, rich=rich, progress=progress)
-    base = np.nanmean(outcomes.score, axis=0)
+    base = base_rates(outcomes.score)
     deviation = outcomes.score - base
     share = stack(menu, deviation, np.full(len(menu), 1.0 / len(menu)))
     fast: Doubles = np.einsum("j,jnm->nm", share, np.stack(menu))
@@ -141,13 +141,13 @@ def train_router(
         weights = stack([fast, *rest], deviation, np.array(FULLER_PRIOR))
         full = weights[0] * fast + weights[1] * rest[0] + weights[2] * rest[1]
     progress("fitting on all questions")
-    parts = _fit(inputs, seed, rich=rich)
+    parts, rates = _fit(inputs, seed, rich=rich), base.astype(np.float32)
     heads = Heads(
         models=outcomes.models,
-        base_rate=base.astype(np.float32),
-        kernel=combine(parts.landmarks, parts.members, share, inputs.factors, outcomes.score),
-        forest=parts.forest,
-        terms=parts.terms,
+        base_rate=rates,
+        kernel=combine(parts.landmarks, parts.members, share, inputs.factors, outcomes.score, base),
+        forest=parts.forest and replace(parts.forest, bias=rates),
+        terms=parts.terms and replace(parts.terms, bias=rates),
         weights=(float(weights[0]), float(weights[1]), float(weights[2])),
         fast=calibrate(base + fast, outcomes.score),
         full=calibrate(base + full, outcomes.score),
@@ -198,32 +198,3 @@ def _fit(inputs: _Inputs, seed: int, *, rich: bool) -> _Parts:
         fit_forest(inputs.features, inputs.score, seed) if rich else None,
         fit_terms(inputs.terms, inputs.score) if rich else None,
     )
-
-
-def calibrate(estimate: NDArray[np.floating], score: Doubles) -> Calibration:
-    """Platt scaling of cross-fitted estimates, drawn to the identity when outcomes are few.
-
-    All models share the slope, so that calibration does not reorder their gains (a slope each
-    cost half a point of APGR on MMLU); the shift is each model's own.
-
-    Args:
-        estimate: shape (n, m), of questions the estimate was not fitted on.
-        score: shape (n, m), in [0, 1], NaN where a model did not answer.
-    """
-    m = score.shape[1]
-    answered = ~np.isnan(score)
-    p = np.clip(np.nan_to_num(estimate, nan=0.5), 0.01, 0.99)
-    offset, y = np.log(p / (1.0 - p)), np.nan_to_num(score)
-    slope, shift = 1.0, np.zeros(m)
-    for _ in range(30):
-        q = 1.0 / (1.0 + np.exp(-np.clip(slope * offset + shift, -30.0, 30.0)))
-        wrong = np.where(answered, q - y, 0.0)
-        curvature = np.where(answered, q * (1.0 - q), 0.0)
-        step = (wrong.sum(axis=0) + RIDGE * shift) / (curvature.sum(axis=0) + RIDGE)
-        shift -= step
-        gradient = float((wrong * offset).sum()) + RIDGE * (slope - 1.0)
-        turn = gradient / (float((curvature * offset**2).sum()) + RIDGE)
-        slope -= turn
-        if max(float(np.abs(step).max()), abs(turn)) < 1e-6:
-            break
-    return Calibration(np.full(m, slope, dtype=np.float32), shift.astype(np.float32))

@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve
 
 from routing.quality.encoder import Encoder
 from routing.quality.kernel import KernelHeads, Landmarks
@@ -106,26 +107,51 @@ def blocks(score: Doubles) -> list[tuple[Rows, Rows]]:
     return [(np.flatnonzero(answered[:, c[0]]), np.array(c)) for c in found.values()]
 
 
-def ridge_on_landmarks(
-    seen: Doubles, own: Doubles, extra: Doubles, target: Doubles, noise: float
-) -> tuple[Doubles, Doubles]:
-    """Weights of one kernel, and of extra linear features, by one ridge regression.
+@dataclass(frozen=True, slots=True)
+class Normal:
+    """Normal equations of a regression on one kernel's likeness and on extra linear features.
 
-    Args:
-        seen: shape (n, k), likeness of the training prompts to the landmarks.
-        own: shape (k, k), of the landmarks to each other.
-        extra: shape (n, e), linear features beside the kernel; e may be 0.
-        target: shape (n, m).
-        noise: variance of the outcomes in units of the kernel's.
+    Building them is most of the work; solving them for another smoothing costs little.
+
+    Attributes:
+        system: shape (k + e, k + e).
+        answer: shape (k + e, m).
+        own: shape (k, k), likeness of the landmarks to each other.
     """
-    k, e = seen.shape[1], extra.shape[1]
-    both = np.concatenate((seen, extra), axis=1)
-    system = both.T @ both
-    system[:k, :k] += noise * own
-    system[np.diag_indices(k)] += JITTER
-    system[np.arange(k, k + e), np.arange(k, k + e)] += noise / FACTOR_SCALE**2
-    solved: Doubles = np.linalg.solve(system, both.T @ target).astype(np.float64)
-    return solved[:k], solved[k:]
+
+    system: Doubles
+    answer: Doubles
+    own: Doubles
+
+    @staticmethod
+    def of(seen: Floats, own: Doubles, extra: Doubles, target: Doubles) -> Normal:
+        """The equations of n prompts.
+
+        Args:
+            seen: shape (n, k), likeness of the training prompts to the landmarks.
+            own: shape (k, k).
+            extra: shape (n, e), linear features beside the kernel; e may be 0.
+            target: shape (n, m).
+        """
+        both = np.concatenate((seen, extra), axis=1, dtype=np.float64)
+        return Normal(both.T @ both, both.T @ target, own)
+
+    def solve(self, noise: float, *, extras: bool = True) -> tuple[Doubles, Doubles]:
+        """Ridge weights of the kernel, and of the extra features, none without ``extras``.
+
+        Args:
+            noise: variance of the outcomes in units of the kernel's.
+            extras: whether the extra features take part.
+        """
+        k = len(self.own)
+        size = len(self.system) if extras else k
+        system = self.system[:size, :size].copy()
+        system[:k, :k] += noise * self.own
+        system[np.diag_indices(k)] += JITTER
+        rest = np.arange(k, size)
+        system[rest, rest] += noise / FACTOR_SCALE**2
+        solved: Doubles = solve(system, self.answer[:size], assume_a="pos", overwrite_a=True)
+        return solved[:k], solved[k:]
 
 
 def fit_members(
@@ -164,11 +190,9 @@ def fit_members(
             system = extra.T @ extra + FACTOR_RIDGE / FACTOR_SCALE**2 * np.eye(n_factors)
             alone[:, columns] = np.linalg.solve(system, extra.T @ target)
         for part in (slice(i * k, (i + 1) * k) for i in range(count)):
-            seen = like[rows, part].astype(np.float64)
+            normal = Normal.of(like[rows, part], own[:, part], extra, target)
             for i, (noise, used) in enumerate(settings):
-                solved, rest = ridge_on_landmarks(
-                    seen, own[:, part], extra[:, :used], target, noise
-                )
+                solved, rest = normal.solve(noise, extras=used > 0)
                 weights[i][part, columns] = solved / count
                 linear[i][:used, columns] += rest / count
     members = [_member(w, f) for w, f in zip(weights, linear, strict=True)]
@@ -189,15 +213,16 @@ def combine(
     share: Doubles,
     factors: Floats,
     score: Doubles,
+    base: Doubles,
 ) -> KernelHeads:
-    """One set of weights from a weighed menu; the mean factors go into the bias."""
+    """One set of weights from a weighed menu; base rates and mean factors go into the bias."""
     weights = sum((w * member.weights for w, member in zip(share, members, strict=True)), start=0.0)
     linear = sum(
         (w * member.factor_weights for w, member in zip(share, members, strict=True)), start=0.0
     )
     answered = ~np.isnan(score)
     usual = np.stack([factors[answered[:, c]].mean(axis=0) for c in range(score.shape[1])], axis=1)
-    bias = np.nanmean(score, axis=0) - (usual * linear).sum(axis=0)
+    bias = base - (usual * linear).sum(axis=0)
     return KernelHeads(
         landmarks,
         np.asarray(weights, dtype=np.float32),
