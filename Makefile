@@ -8,7 +8,7 @@ export BENTOML_DO_NOT_TRACK := True
 export TOKENIZERS_PARALLELISM := false
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup fleet serve test test-gpu check fix bench bench-fraud bench-peers bench-router bench-cascade bench-decide bench-generation bench-coldstart bench-gateway-start bench-optimize bench-bulk bench-fleet build clean
+.PHONY: help setup fleet serve test test-gpu check fix bench bench-fraud bench-peers bench-router bench-cascade bench-decide bench-feature-routing bench-generation bench-coldstart bench-gateway-start bench-optimize bench-bulk bench-fleet build clean
 
 help:  ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -76,6 +76,9 @@ bench-cascade: setup  ## Accuracy of an image cascade: make bench-cascade IMAGES
 
 bench-decide: $(INSTALLED)  ## CPU of one decision
 	$(BIN)/python -m benchmarks.decide --json benchmarks/results/decide.json
+
+bench-feature-routing: setup  ## Does a look at rows or pictures pay: TRANSACTIONS=FILE IMAGES=DIR
+	$(BIN)/python -m benchmarks.feature_routing --transactions $(TRANSACTIONS) $(if $(IMAGES),--images $(IMAGES)) --json benchmarks/results/feature_routing.json
 
 bench-router: setup  ## Routing quality on recorded outcomes: make bench-router DATA=DIR
 	$(BIN)/python -m benchmarks.router --data $(DATA) --json benchmarks/results/router.json

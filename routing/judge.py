@@ -1,7 +1,7 @@
 """What a request looks like to the router: its demand, its features, and each model's quality.
 
-The seam for learned quality: chat prompts go to a ``QualityModel``; other inputs use each
-model's prior, or what a subclass learns.
+The seams for learned quality: chat prompts go to a ``PromptQuality``, rows of numbers and pictures
+to a ``TensorQuality``; what neither knows uses each model's prior.
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ _EXPECTED_OUTPUT_TOKENS = 96.0
 
 @dataclass(slots=True)
 class Judged:
-    """What a trained router says of a prompt.
+    """What a trained router says of a request.
 
     Attributes:
         quality: P(good answer) of each model, by name.
-        features: what was seen of the prompt.
+        features: what was seen of it.
         router: which router it was: a digest.
-        part: its part: ``current`` or ``canary``.
+        part: its part: ``current``, ``canary`` or ``features``.
+        by_content: whether another request of the route and class may be judged otherwise.
     """
 
     quality: Mapping[str, float]
     features: dict[str, float]
     router: str
     part: str
+    by_content: bool = True
 
 
 class PromptQuality(Protocol):
@@ -47,6 +49,14 @@ class PromptQuality(Protocol):
             fast: use the real-time tier.
             key: of the session, else of the request; equal keys are judged by the same router.
         """
+        ...
+
+
+class TensorQuality(Protocol):
+    """Calibrated quality of models for rows of numbers and pictures."""
+
+    def judge(self, request: Request, models: Sequence[str]) -> Judged | None:
+        """Judge a request for these candidates; None where nothing was learned for it."""
         ...
 
 
@@ -73,10 +83,17 @@ class Judge:
     Args:
         catalog: for priors and classes.
         prompts: quality for chat; None uses priors alone.
+        tensors: quality for rows and pictures; None uses priors alone.
     """
 
-    def __init__(self, catalog: Catalog, prompts: PromptQuality | None = None) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        prompts: PromptQuality | None = None,
+        tensors: TensorQuality | None = None,
+    ) -> None:
         self._prompts = prompts
+        self._tensors = tensors
         self._urgent = {name: c.priority == 0 for name, c in catalog.classes.items()}
         self._priors = {name: model.quality.prior for name, model in catalog.models.items()}
 
@@ -86,6 +103,11 @@ class Judge:
             return self._look_at_chat(request, request.inputs, models)
         rows = float(len(next(iter(request.inputs.values()))))
         features = {"rows": rows} | _tensor_features(request.task, request.inputs)
+        judged = None if self._tensors is None else self._tensors.judge(request, models)
+        if judged is not None:
+            return View(
+                Demand(rows), 0.0, judged.quality, features, judged.by_content, judged.router
+            )
         return View(Demand(rows), 0.0, {name: self._priors[name] for name in models}, features)
 
     def _look_at_chat(

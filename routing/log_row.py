@@ -38,6 +38,7 @@ class Row:
         output_tokens: written; 0 for tensors.
         score: mean of the feedback, in [0, 1]; None without any.
         prompt: None unless prompts were logged.
+        features: of a request of one row; None unless features were logged.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Row:
     prompt: str | None = None
     input_tokens: float = 0.0
     expected_output_tokens: float = 0.0
+    features: tuple[float, ...] | None = None
 
     def candidate(self, model: str) -> Candidate:
         """The candidate of this name, which must be one."""
@@ -144,6 +146,7 @@ def _row(found: dict[str, Any]) -> Row:
         prompt=found.get("prompt"),
         input_tokens=float(found["input_tokens"]),
         expected_output_tokens=float(found["expected_output_tokens"]),
+        features=tuple(map(float, row)) if (row := found.get("row")) else None,
     )
 
 

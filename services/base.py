@@ -83,7 +83,7 @@ class Endpoint:
         settings = from_environment()
         if not self.serves_bulk:
             # A gateway's models hear each request again; the decision is the gateway's.
-            settings = replace(settings, decision_log=None)
+            settings = replace(settings, decision_log=None, feature_routers={})
         metrics = Metrics(counts_requests=self.serves_bulk or not beside_a_gateway())
         self.plane = compose(self.catalog, settings, metrics)
         self.bulk: Bulk | None = None
@@ -147,6 +147,9 @@ class Endpoint:
             routers = self.plane.routers
             if routers is not None and routers.changed():
                 await asyncio.to_thread(routers.reload)
+            learned = self.plane.feature_routers
+            if learned is not None and learned.changed():
+                await asyncio.to_thread(learned.reload)
         except Exception:
             logger.exception("what is done every %g s failed; trying again", _TICK_S)
 

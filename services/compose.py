@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from routing.judge import Judge
 from runners.engines import make as make_runner
@@ -39,6 +39,9 @@ from turnout.catalog.engines import OpenAI, OpenInference
 from turnout.errors import ArtifactInvalid, LoadFailed
 from turnout.settings import Settings
 from turnout.types import Task
+
+if TYPE_CHECKING:
+    from services.feature_routers import FeatureRouters
 
 Classes: TypeAlias = Mapping[int, str]
 _LOAD_LIMIT_S = 300.0
@@ -76,15 +79,23 @@ def compose(catalog: Catalog, settings: Settings, metrics: Metrics | None = None
     for name, member in fleet.members.items():
         beside = member.model.placement == "process" and service_name(name) in addresses
         member.measured_apart = beside
-    routers = routers_for(catalog, settings)
-    return Plane(
-        catalog,
-        fleet,
-        Judge(catalog, routers),
-        metrics,
-        DecisionLog(settings.decision_log, prompts=settings.log_prompts),
-        routers=routers,
+    routers, learned = routers_for(catalog, settings), _learned(catalog, settings)
+    log = DecisionLog(
+        settings.decision_log, prompts=settings.log_prompts, features=settings.log_features
     )
+    judge = Judge(catalog, routers, learned)
+    plane = Plane(catalog, fleet, judge, metrics, log, routers=routers)
+    plane.feature_routers = learned
+    return plane
+
+
+def _learned(catalog: Catalog, settings: Settings) -> FeatureRouters | None:
+    if not settings.feature_routers:
+        return None
+    # Imported here: a gateway without such routers does not pay for them at start.
+    from services.feature_routers import FeatureRouters
+
+    return FeatureRouters(catalog, settings.feature_routers)
 
 
 @dataclass(frozen=True, slots=True)

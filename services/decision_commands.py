@@ -30,16 +30,23 @@ def export(
     """Write scored answers as an outcome table, ready for ``turnout router train``.
 
     A row is an answer with feedback. Prompts are in the log only where the gateway ran with
-    TURNOUT_LOG_PROMPTS=1; answers without one cannot be trained on and are left out.
+    TURNOUT_LOG_PROMPTS=1, rows of numbers and what pictures' headers say with
+    TURNOUT_LOG_FEATURES=1; answers without either cannot be trained on and are left out.
     """
     if out.suffix not in (".parquet", ".jsonl"):
         raise DataError(f"--out {out}: give a .parquet or a .jsonl file")
     rows = [row for row in read_log(log) if route in (None, row.route)]
     answered = [row for row in rows if row.answered is not None]
     scored = [row for row in answered if row.score is not None]
-    usable = [row for row in scored if row.prompt is not None]
+    usable = [row for row in scored if row.prompt is not None or row.features is not None]
     if not usable:
         raise DataError(_why_none(log, answered, scored))
+    if len({row.features is None or row.route for row in usable}) > 1:
+        routes = ", ".join(sorted({row.route for row in usable}))
+        raise DataError(
+            f"{log}: holds prompts and features, or features of several routes ({routes}), which "
+            "are not learned from together; choose one with --route"
+        )
     _write([_outcome(row) for row in usable], out)
     counts = {
         "decisions": len(rows),
@@ -54,9 +61,10 @@ def export(
 
 
 def _outcome(row: Row) -> dict[str, Any]:
+    query = {"prompt": row.prompt} if row.features is None else {"features": list(row.features)}
     return {
         "query_id": row.id,
-        "prompt": row.prompt,
+        **query,
         "group": row.route,
         "model": row.answered,
         "score": row.score,
@@ -72,8 +80,8 @@ def _why_none(log: Path, answered: list[Row], scored: list[Row]) -> str:
     if not scored:
         return f"{log}: {len(answered)} answers, none with feedback; send some to /v1/feedback"
     return (
-        f"{log}: {len(scored)} answers have feedback, none a prompt; run the gateway with "
-        "TURNOUT_LOG_PROMPTS=1 to log prompts"
+        f"{log}: {len(scored)} answers have feedback, none a prompt or features; run the gateway "
+        "with TURNOUT_LOG_PROMPTS=1 to log prompts, TURNOUT_LOG_FEATURES=1 to log rows of numbers"
     )
 
 

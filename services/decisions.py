@@ -31,13 +31,21 @@ class DecisionLog:
     Args:
         path: the log file; None keeps none.
         keep: how many decisions stay readable by id.
-        prompts: whether chat prompts are kept and written; nothing else of an input ever is.
+        prompts: whether chat prompts are kept and written.
+        features: whether requests of one row are kept and written: the row, or what a picture's
+            header says. Nothing else of an input ever is.
     """
 
     def __init__(
-        self, path: Path | None = None, keep: int = 5_000, *, prompts: bool = False
+        self,
+        path: Path | None = None,
+        keep: int = 5_000,
+        *,
+        prompts: bool = False,
+        features: bool = False,
     ) -> None:
         self.prompts = prompts
+        self.features = features
         self._records: OrderedDict[str, Record] = OrderedDict()
         self._keep = keep
         self._path = path

@@ -38,6 +38,7 @@ from turnout.errors import (
 from turnout.types import Decision, Outcome, Piece, Request, Tensors
 
 if TYPE_CHECKING:
+    from services.feature_routers import FeatureRouters
     from services.peers import Answers, Peers
 
 
@@ -108,6 +109,7 @@ class Plane:
         self.clock = clock
         self._seed = seed or os.urandom(16)
         self.routers = routers
+        self.feature_routers: FeatureRouters | None = None
         self._shadow = Shadow(self._shadow_router, self._shadowed)
         self.draining = False
         self.peers: Peers | None = None
@@ -260,7 +262,7 @@ class Plane:
             raise Draining("the gateway is shutting down; retry", retry_after_s=1.0)
         decided = self.decider.decide(request, self.fleet.state, trial=trial)
         latency_class = self.catalog.classes[request.latency_class]
-        record = record_of(decided, request, latency_class, with_prompt=self.log.prompts)
+        record = record_of(decided, request, latency_class, self.log)
         self.log.add(record)
         return record
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from routing.decider import Decided
+from routing.features.rows import rows_of
 from turnout.catalog import LatencyClass
-from turnout.types import Decision, Generation, Limits, Outcome, Prediction, Request
+from turnout.types import Decision, Generation, Limits, Outcome, Prediction, Request, Task, Tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Record:
         trace_id: the caller's trace, if it sent one.
         session: the caller's session, if it named one.
         prompt: the last message; None unless logging of prompts is switched on.
+        row: a request of one row as numbers; None unless logging of features is switched on.
         failures: attempts that failed, in order.
         escalation: a cascade's second step.
         shadow: what the shadow router would have decided.
@@ -76,6 +78,7 @@ class Record:
     trace_id: str | None = None
     session: str | None = None
     prompt: str | None = None
+    row: list[float] | None = None
     failures: tuple[Failure, ...] = ()
     escalation: Escalation | None = None
     shadow: dict[str, Any] | None = None
@@ -118,7 +121,8 @@ class Record:
             "trace_id": self.trace_id,
             "session": self.session,
             "prompt": self.prompt,
-            "router": None if view.router is None else {"digest": view.router, "part": view.part},
+            "row": self.row,
+            "router": self._router(),
             "attempts": self._attempts(),
             "escalation": self._escalation(),
             "shadow": self.shadow,
@@ -138,6 +142,13 @@ class Record:
                 else chance.propensity(candidate.model)
             )
         return found
+
+    def _router(self) -> dict[str, Any] | None:
+        """Which trained router judged the request, if one did; the canary's trial is of chats."""
+        view = self.decided.view
+        if view.router is None:
+            return None
+        return {"digest": view.router, "part": view.part or "features"}
 
     def _policy(self) -> str | None:
         route = self.decided.route
@@ -207,13 +218,22 @@ class Record:
         return {name: getattr(told, name) for name in Escalation.__slots__}
 
 
+class Kept(Protocol):
+    """What of a request's input is kept with its decision; by default nothing."""
+
+    prompts: bool
+    features: bool
+
+
 def record_of(
-    decided: Decided, request: Request, latency_class: LatencyClass, *, with_prompt: bool = False
+    decided: Decided, request: Request, latency_class: LatencyClass, kept: Kept
 ) -> Record:
     """The record of a decision that was just made."""
-    prompt = None
-    if with_prompt and isinstance(request.inputs, Generation):
+    prompt = row = None
+    if kept.prompts and isinstance(request.inputs, Generation):
         prompt = request.inputs.messages[-1].content
+    if kept.features and not isinstance(request.inputs, Generation):
+        row = _one_row(request.task, request.inputs)
     return Record(
         decided,
         datetime.now(UTC),
@@ -225,7 +245,16 @@ def record_of(
         request.trace_id,
         request.session,
         prompt,
+        row,
     )
+
+
+def _one_row(task: Task, tensors: Tensors) -> list[float] | None:
+    """A request of one row as numbers; None for others, since feedback is on all rows at once."""
+    if len(next(iter(tensors.values()))) != 1:
+        return None
+    rows = rows_of(task, tensors, 1)
+    return rows[0].tolist() if len(rows) else None
 
 
 def decision_json(decision: Decision) -> dict[str, Any]:

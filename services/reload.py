@@ -42,7 +42,9 @@ def reload_catalog(plane: Plane, file: Path) -> Changes:
             be read. Nothing has changed.
     """
     catalog = with_measured_quality(share_of_worker(load(file)))
-    problems = [f"{file}: {problem}" for problem in needs_restart(plane.catalog, catalog)]
+    learned = plane.feature_routers
+    refused = needs_restart(plane.catalog, catalog) + (learned.problems(catalog) if learned else [])
+    problems = [f"{file}: {problem}" for problem in refused]
     if problems:
         raise CatalogInvalid(problems)
     changes = compare(plane.catalog, catalog)
@@ -50,8 +52,10 @@ def reload_catalog(plane: Plane, file: Path) -> Changes:
         plane.routers = routers_for(catalog, from_environment())
     else:
         plane.routers.adopt(catalog)
+    if learned is not None:
+        learned.adopt(catalog)
     plane.fleet.adopt(catalog)
-    plane.adopt(catalog, Judge(catalog, plane.routers))
+    plane.adopt(catalog, Judge(catalog, plane.routers, learned))
     return changes
 
 

@@ -129,12 +129,12 @@ class Routers:
 
     def changed(self) -> bool:
         """Whether a folder holds other files than those last tried."""
-        return any(_stamp(part.folder) != part.stamp for part in self.parts.values())
+        return any(stamp_of(part.folder, _FILES) != part.stamp for part in self.parts.values())
 
     def reload(self) -> dict[str, Any]:
         """Try what has changed; a router that cannot be read is refused and the old one stays."""
         for name, part in self.parts.items():
-            stamp = _stamp(part.folder)
+            stamp = stamp_of(part.folder, _FILES)
             if stamp == part.stamp and stamp is not None:
                 continue
             part.stamp = stamp
@@ -193,10 +193,10 @@ def routers_for(catalog: Catalog, settings: Settings) -> Routers | None:
     )
 
 
-def _stamp(folder: Path) -> Stamp | None:
+def stamp_of(folder: Path, files: Sequence[str]) -> Stamp | None:
     """Times and sizes of a router's files; None while one is missing."""
     try:
-        found = [(folder / name).stat() for name in _FILES]
+        found = [(folder / name).stat() for name in files]
     except OSError:
         return None
     return tuple((one.st_mtime_ns, one.st_size) for one in found)

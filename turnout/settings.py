@@ -5,8 +5,10 @@ TURNOUT_ROUTER         folder of a trained router   (the one that ships)
 TURNOUT_SHADOW_ROUTER  folder of a router that decides beside it, never served   (none)
 TURNOUT_CANARY_ROUTER  folder of a router that serves a share of requests   (none)
 TURNOUT_CANARY_SHARE   that share, from 0 to 1   (0.05)
+TURNOUT_FEATURE_ROUTERS  routers of routes of rows or pictures: ROUTE=FOLDER,ROUTE=FOLDER   (none)
 TURNOUT_DECISION_LOG   file for decisions, one JSON line each   (none)
 TURNOUT_LOG_PROMPTS    1 writes chat prompts to the decision log   (0: no input is ever logged)
+TURNOUT_LOG_FEATURES   1 writes single rows, and pictures' headers as numbers, to that log   (0)
 TURNOUT_ACCESS_LOG     file for one line a request, - for standard output   (none)
 TURNOUT_DATABASE_URL   where batches and their files are   (SQLite at var/turnout.db)
 """
@@ -15,7 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from turnout.errors import ConfigError
@@ -34,8 +36,11 @@ class Settings:
         shadow_router: the folder of one that decides beside it.
         canary_router: the folder of one that serves a share of requests.
         canary_share: that share.
+        feature_routers: folders of routers for routes of rows or pictures, by the route's name.
         decision_log: where decisions are appended; None keeps them in memory only.
         log_prompts: whether chat prompts are logged with their decisions.
+        log_features: whether a request of one row is logged with its decision: the row, or what
+            a picture's header says.
         access_log: where one line a request goes; ``-`` is standard output.
         database_url: the bulk path's database, ``sqlite:///FILE`` or ``postgresql://...``.
     """
@@ -45,8 +50,10 @@ class Settings:
     shadow_router: Path | None = None
     canary_router: Path | None = None
     canary_share: float = 0.05
+    feature_routers: Mapping[str, Path] = field(default_factory=dict[str, Path])
     decision_log: Path | None = None
     log_prompts: bool = False
+    log_features: bool = False
     access_log: str | None = None
     database_url: str = DEFAULT_DATABASE_URL
 
@@ -60,8 +67,10 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         shadow_router=_path(env, "TURNOUT_SHADOW_ROUTER"),
         canary_router=_path(env, "TURNOUT_CANARY_ROUTER"),
         canary_share=_share(env, "TURNOUT_CANARY_SHARE", 0.05),
+        feature_routers=_folders(env, "TURNOUT_FEATURE_ROUTERS"),
         decision_log=_path(env, "TURNOUT_DECISION_LOG"),
         log_prompts=_switch(env, "TURNOUT_LOG_PROMPTS"),
+        log_features=_switch(env, "TURNOUT_LOG_FEATURES"),
         access_log=env.get("TURNOUT_ACCESS_LOG") or None,
         database_url=env.get("TURNOUT_DATABASE_URL") or DEFAULT_DATABASE_URL,
     )
@@ -70,6 +79,21 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
 def _path(env: Mapping[str, str], name: str) -> Path | None:
     value = env.get(name)
     return Path(value) if value else None
+
+
+def _folders(env: Mapping[str, str], name: str) -> dict[str, Path]:
+    """Folders by a name each: ``fraud=var/fraud,image=var/image``.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    found: dict[str, Path] = {}
+    for item in filter(None, (env.get(name) or "").split(",")):
+        key, equals, folder = (part.strip() for part in item.partition("="))
+        if not (key and equals and folder):
+            raise ConfigError(f"{name}: {item!r}: give ROUTE=FOLDER,ROUTE=FOLDER")
+        found[key] = Path(folder)
+    return found
 
 
 def _share(env: Mapping[str, str], name: str, default: float) -> float:

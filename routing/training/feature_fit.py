@@ -29,7 +29,7 @@ Progress = Callable[[str], None]
 
 LEAST_QUESTIONS: Final = 20
 FOLDS: Final = 4
-TREES: Final = 60
+TREES: Final = 120
 MAX_GAINS: Final = 3
 _UNUSUAL: Final = 0.001
 _FAR: Final = 0.99

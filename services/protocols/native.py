@@ -16,7 +16,6 @@ from services.protocols import options
 from services.protocols.chat_schema import chat_body
 from services.protocols.open_inference import OpenInference, check
 from services.record import decision_json
-from services.routers import Routers
 from turnout.errors import InvalidRequest, UnknownRoute
 from turnout.types import Generation, Signature, Task, Tensors, TensorSpec
 
@@ -121,7 +120,7 @@ class Native:
     async def routers(self, http: Http) -> Reply:
         """``GET /v1/router``: the trained routers, the canary's share and the evidence on it."""
         del http
-        return json_reply(self._routers().state())
+        return json_reply(self._state(self._plane.routers.state() if self._plane.routers else {}))
 
     async def reload(self, http: Http) -> Reply:
         """``POST /v1/router/reload``: load what has changed in the routers' folders, now.
@@ -129,15 +128,28 @@ class Native:
         Answers 409 when a router was refused; the old one stays.
         """
         del http
-        state = await asyncio.to_thread(self._routers().reload)
-        refused = any(part["problem"] for part in state["routers"].values())
-        return json_reply(state, 409 if refused else 200)
+        plane, state = self._plane, {}
+        if plane.routers is not None:
+            state = await asyncio.to_thread(plane.routers.reload)
+        if plane.feature_routers is not None:
+            await asyncio.to_thread(plane.feature_routers.reload)
+        state = self._state(state)
+        parts = (*state.get("routers", {}).values(), *state.get("feature_routers", {}).values())
+        return json_reply(state, 409 if any(part["problem"] for part in parts) else 200)
 
-    def _routers(self) -> Routers:
-        routers = self._plane.routers
-        if routers is None:
-            raise InvalidRequest("no chat route is served here, so there is no trained router")
-        return routers
+    def _state(self, of_prompts: dict[str, Any]) -> dict[str, Any]:
+        """What is known of every trained router.
+
+        Raises:
+            InvalidRequest: there is none.
+        """
+        learned = self._plane.feature_routers
+        if not of_prompts and learned is None:
+            raise InvalidRequest(
+                "no route here has a trained router: none of chat chooses, and "
+                "TURNOUT_FEATURE_ROUTERS names none"
+            )
+        return of_prompts | ({} if learned is None else {"feature_routers": learned.state()})
 
     async def _stages(self, name: str) -> dict[str, Any]:
         """The decisions of a pipeline's request, by stage."""

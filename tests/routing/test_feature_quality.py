@@ -20,6 +20,7 @@ from routing.quality.feature_artifact import (
 )
 from routing.quality.feature_explain import explain_row
 from routing.quality.feature_quality import MAX_ROWS, FeatureQuality
+from routing.quality.row_look import row_look
 from routing.training.feature_fit import came_true, train_features
 from routing.training.outcomes import read_outcomes
 from tests.routing import rows
@@ -74,6 +75,17 @@ def test_a_request_is_worth_the_mean_of_its_rows(quality: FeatureQuality) -> Non
     many = np.tile(mixed, (5 * MAX_ROWS, 1))
     assert quality.of_request(many) == pytest.approx(quality.of_request(mixed), abs=0.05)
     assert quality.of_request(HARD) == pytest.approx(quality.predict(HARD)[0].tolist())
+
+
+def test_a_look_at_one_row_says_the_same(quality: FeatureQuality, tmp_path: Path) -> None:
+    look = row_look(quality)
+    seen = rows.outcomes(tmp_path, 50, seed=2).features.astype(np.float32)
+    edge = quality.centre + quality.usual / quality.inverse_scale
+    lost = np.array([np.nan, 0.0, 0.0], np.float32)
+    with np.errstate(invalid="ignore"):
+        for row in (*seen, edge, edge * 1.01, -edge * 30, lost):
+            expected = quality.predict(row[None].astype(np.float32))[0]
+            assert look(row.astype(np.float32)) == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def test_what_no_row_can_change_is_settled(quality: FeatureQuality) -> None:

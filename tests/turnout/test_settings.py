@@ -22,8 +22,12 @@ def test_what_is_set_is_read() -> None:
             "TURNOUT_CANARY_ROUTER": "b",
             "TURNOUT_CANARY_SHARE": "0.2",
             "TURNOUT_LOG_PROMPTS": "1",
+            "TURNOUT_LOG_FEATURES": "1",
+            "TURNOUT_FEATURE_ROUTERS": "fraud=var/f, image = var/i,",
         }
     )
+    assert found.log_features
+    assert found.feature_routers == {"fraud": Path("var/f"), "image": Path("var/i")}
     assert (found.shadow_router, found.canary_router) == (Path("a"), Path("b"))
     assert (found.canary_share, found.log_prompts) == (0.2, True)
 
@@ -32,6 +36,8 @@ def test_what_is_set_is_read() -> None:
     ("name", "value"),
     [
         ("TURNOUT_LOG_PROMPTS", "yes"),
+        ("TURNOUT_FEATURE_ROUTERS", "var/f"),
+        ("TURNOUT_FEATURE_ROUTERS", "fraud="),
         ("TURNOUT_CANARY_SHARE", "1.5"),
         ("TURNOUT_CANARY_SHARE", "five"),
     ],

@@ -1,0 +1,275 @@
+"""Does it pay to look at a row, or at a picture's header, before choosing a model?
+
+    python -m benchmarks.feature_routing --transactions FILE --images DIR --json FILE
+
+Card transactions: the catalog's two fraud models flag their 1 % most suspicious transactions (each
+threshold from the earlier days); an answer is good when what is flagged is fraud and what is not is
+not. A router is trained on the earlier days' outcomes and judged on the later ones, beside chance,
+an oracle, and what a cascade goes by, the small model's own confidence. Intervals resample days.
+
+Pictures: what a file's header says, cross-validated on all labelled pictures, beside the
+confidence of the small model.
+
+CPU: one look, one decision with and without it, one run of either fraud model, in this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cascade import logits_of
+from benchmarks.decide import microseconds, plane_of
+from benchmarks.images import labelled
+from benchmarks.provenance import save
+from routing.evaluation.calibration import reliability
+from routing.evaluation.pair import oracle_win_rate, pair_curve
+from routing.features.picture import NAMES, picture_features
+from routing.judge import Judge
+from routing.quality.feature_artifact import save_feature_router
+from routing.quality.feature_quality import FeatureQuality
+from routing.quality.row_look import row_look
+from routing.training.feature_fit import train_features
+from routing.training.outcomes import Outcomes
+from runners.export.fraud.features import DELAY_DAYS, WARM_UP_DAYS
+from runners.export.fraud.table import Table, read
+from runners.tasks.tabular import FEATURES
+from services.feature_routers import FeatureRouters
+from services.store import resolve
+from turnout.catalog import load
+from turnout.types import Request, Task
+
+_CATALOG = Path(__file__).parents[1] / "catalog" / "default.yaml"
+_FRAUD = ("fraud-small", "fraud-large")
+_PICTURES = ("efficientnet-lite0", "efficientnet-lite2")
+_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+_FLAGGED = 0.01
+_FOLDS = 5
+
+Rates = dict[str, np.ndarray]
+
+
+def folder_of(model: str) -> Path:
+    """Where a model's files are."""
+    artifact = load(_CATALOG).models[model].artifact
+    if artifact is None:
+        raise SystemExit(f"{model} has no artefact")
+    return resolve(artifact)
+
+
+def table_of(
+    models: tuple[str, str], names: tuple[str, ...], rows: np.ndarray, score: np.ndarray
+) -> Outcomes:
+    """Outcomes of two models, weak then strong."""
+    ids = tuple(map(str, range(len(rows))))
+    blank = ("",) * len(rows)
+    cost = np.full_like(score, np.nan)
+    return Outcomes(ids, blank, blank, models, score, cost, rows.astype(np.float64), names)
+
+
+def at_share(rate: np.ndarray, score: np.ndarray, share: float) -> float:
+    """Mean score when the strong model answers the share with the highest rate."""
+    count = round(share * len(rate))
+    chosen = np.zeros(len(rate), bool)
+    chosen[np.argsort(-rate, kind="stable")[:count]] = True
+    return float(np.where(chosen, score[:, 1], score[:, 0]).mean())
+
+
+def fraud(file: Path, most_rows: int, rounds: int) -> tuple[dict[str, Any], FeatureQuality]:
+    """See the module; also the router that was trained."""
+    from runners.export.onnx_session import run_onnx
+
+    table = read(file)
+    table = table.rows(table.day >= WARM_UP_DAYS)
+    raised = [
+        run_onnx(folder_of(name) / "model.onnx", {"features": table.features}).reshape(-1)
+        for name in _FRAUD
+    ]
+    middle = int(np.median(table.day))
+    early, late = table.day < middle - DELAY_DAYS, table.day >= middle
+    flagged = [p > np.quantile(p[early], 1.0 - _FLAGGED) for p in raised]
+    score = np.stack([(flag == table.fraud).astype(np.float64) for flag in flagged], axis=1)
+    random = np.random.default_rng(0)
+    rows = random.permutation(np.flatnonzero(early))[:most_rows]
+    router = train_features(table_of(_FRAUD, FEATURES, table.features[rows], score[rows]))
+    rest = table.rows(late)
+    seen, confidence = score[late], np.maximum(raised[0], 1.0 - raised[0])[late]
+    p_good = router.predict(rest.features).astype(np.float64)
+    rates: Rates = {
+        "router": p_good[:, 1] - p_good[:, 0],
+        "confidence of the small model": -confidence,
+        "random": random.random(len(seen)),
+        "oracle": oracle_win_rate(seen[:, 0], seen[:, 1]),
+    }
+    found = summary(rates, seen, p_good)
+    found["train_rows"], found["trees"] = len(rows), len(router.trees.feature) // 3
+    found["less_strong"] = by_days(rest, rates, seen, rounds)
+    return found, router
+
+
+def summary(rates: Rates, score: np.ndarray, p_good: np.ndarray) -> dict[str, Any]:
+    """Every method's curve and quality at each share; calibration of both models."""
+    weak, strong = score[:, 0], score[:, 1]
+    methods: dict[str, Any] = {}
+    for name, rate in rates.items():
+        curve = pair_curve(rate, weak, strong)
+        methods[name] = {
+            "apgr": round(curve.apgr, 3),
+            "cpt50": round(curve.cpt(0.5), 3),
+            "cpt80": round(curve.cpt(0.8), 3),
+            "at_share": {str(s): round(at_share(rate, score, s), 6) for s in _SHARES},
+        }
+    return {
+        "rows": len(score),
+        "weak": round(float(weak.mean()), 6),
+        "strong": round(float(strong.mean()), 6),
+        "ece": [round(reliability(p_good[:, i], score[:, i]).ece, 4) for i in (0, 1)],
+        "methods": methods,
+    }
+
+
+def by_days(table: Table, rates: Rates, score: np.ndarray, rounds: int) -> dict[str, Any]:
+    """Mean score at each share less the strong model's alone, with 95 % intervals over days."""
+    days, place = np.unique(table.day, return_inverse=True)
+    count = np.bincount(place)
+    draws = np.random.default_rng(0).integers(0, len(days), (rounds, len(days)))
+    found: dict[str, Any] = {}
+    for name in ("router", "confidence of the small model"):
+        order = np.argsort(-rates[name], kind="stable")
+        found[name] = {}
+        for share in _SHARES:
+            chosen = np.zeros(len(score), bool)
+            chosen[order[: round(share * len(score))]] = True
+            lead = np.where(chosen, 0.0, score[:, 0] - score[:, 1])
+            sums = np.bincount(place, lead)
+            means = sums[draws].sum(axis=1) / count[draws].sum(axis=1)
+            low, high = np.quantile(means, [0.025, 0.975])
+            shown = (float(lead.mean()), float(low), float(high))
+            found[name][str(share)] = [round(value * 1e4, 2) for value in shown]
+    return found
+
+
+def pictures(folder: Path, repeat: int) -> dict[str, Any]:
+    """See the module."""
+    paths, classes = labelled(folder)
+    logits = [logits_of(folder_of(name), paths).astype(np.float64) for name in _PICTURES]
+    score = np.stack([(z.argmax(axis=1) == classes).astype(np.float64) for z in logits], axis=1)
+    top = np.sort(np.exp(logits[0] - logits[0].max(axis=1, keepdims=True)), axis=1)[:, -2:]
+    features = np.stack([picture_features(path.read_bytes()) for path in paths])
+    random = np.random.default_rng(0)
+    crossed: list[tuple[np.ndarray, np.ndarray]] = []
+    silent = 0
+    for seed in range(repeat):
+        fold = np.random.default_rng(seed).permutation(len(score)) % _FOLDS
+        p_good = np.empty_like(score)
+        for held in range(_FOLDS):
+            kept, test = fold != held, fold == held
+            rows = table_of(_PICTURES, NAMES, features[kept], score[kept])
+            router = train_features(rows, seed=seed)
+            silent += router.constant
+            p_good[test] = router.predict(features[test])
+        crossed.append((p_good[:, 1] - p_good[:, 0] + 1e-9 * random.random(len(score)), p_good))
+    at = {
+        "what the header says": [at_share(rate, score, 0.2) for rate, _ in crossed],
+        "confidence of the small model": [at_share(-top[:, 1] / top.sum(axis=1), score, 0.2)],
+        "random": [at_share(random.random(len(score)), score, 0.2) for _ in range(repeat)],
+    }
+    return {
+        "pictures": len(score),
+        "weak": round(float(score[:, 0].mean()), 4),
+        "strong": round(float(score[:, 1].mean()), 4),
+        "routers": repeat * _FOLDS,
+        "routers_that_saw_nothing": int(silent),
+        "ece": [round(reliability(crossed[0][1][:, i], score[:, i]).ece, 4) for i in (0, 1)],
+        "at_share_0.2": {name: round(float(np.mean(values)), 4) for name, values in at.items()},
+    }
+
+
+def cpu(router: FeatureQuality, file: Path | None) -> dict[str, Any]:
+    """Microseconds of each step, see the module."""
+    import onnxruntime
+
+    row = router.centre[None].copy()
+    many = np.tile(row, (64, 1))
+    look = row_look(router)
+    found: dict[str, Any] = {
+        "a look at one row": microseconds(lambda _: look(row[0])),
+        "a look at 64 rows": microseconds(lambda _: router.of_request(many), 2_000),
+    }
+    for name in _FRAUD:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(
+            str(folder_of(name) / "model.onnx"), options, providers=["CPUExecutionProvider"]
+        )
+
+        def run(_: int, session: Any = session) -> object:
+            return session.run(None, {"features": row})
+
+        found[f"a run of {name}, one row"] = microseconds(run, 5_000)
+    if file is not None:
+        image = file.read_bytes()
+        found["a look at a picture's header"] = microseconds(lambda _: picture_features(image))
+    return found | decisions(router, row)
+
+
+def decisions(router: FeatureQuality, row: np.ndarray) -> dict[str, Any]:
+    """A fraud decision, each alone, with the router of its route or without."""
+    catalog = load(_CATALOG)
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        save_feature_router(router, folder, {})
+        learned = FeatureRouters(catalog, {"fraud": Path(folder)})
+        plain = Judge(catalog)
+        for name, judge, latency_class in (
+            ("a decision from priors", plain, "realtime"),
+            ("a decision where a look can't matter", Judge(catalog, tensors=learned), "realtime"),
+            ("a decision with a look", Judge(catalog, tensors=learned), "bulk"),
+        ):
+            plane = plane_of(catalog)
+            plane.adopt(catalog, judge)
+
+            def decide(index: int, plane: Any = plane, name: str = latency_class) -> object:
+                now_s = 1000.0 + index
+                rows = {"features": row}
+                return plane.decide(
+                    Request(str(index), "fraud", Task.TABULAR, rows, name, now_s, now_s + 0.1)
+                )
+
+            found[name] = microseconds(decide)
+        found["settled classes"] = learned.state()["fraud"]["settled_classes"]
+    return found
+
+
+def main() -> None:
+    """Measure and print; write JSON when asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--transactions", type=Path, required=True)
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--rows", type=int, default=200_000, help="trained on at most")
+    parser.add_argument("--rounds", type=int, default=1_000, help="bootstrap resamples")
+    parser.add_argument("--repeat", type=int, default=10, help="cross-validations of pictures")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    result: dict[str, Any] = {}
+    result["fraud"], router = fraud(given.transactions, given.rows, given.rounds)
+    for name, row in result["fraud"]["methods"].items():
+        print(f"{name:<32} APGR {row['apgr']:.3f} {row['at_share']}")
+    print({key: result["fraud"][key] for key in ("weak", "strong", "ece", "less_strong")})
+    picture = None
+    if given.images is not None:
+        result["pictures"] = pictures(given.images, given.repeat)
+        print(result["pictures"])
+        picture = labelled(given.images)[0][0]
+    result["cpu_us"] = cpu(router, picture)
+    for name, row in result["cpu_us"].items():
+        print(f"{name:<40} {row}")
+    save(given.json, result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""The trained routers of routes whose requests are rows of numbers or pictures.
+
+``TURNOUT_FEATURE_ROUTERS`` names a folder for each such route. A router that appears there, or
+replaces another, takes over between two requests; one that cannot be read, or was trained on other
+features than the route's requests have, is refused and the old one stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from routing.features.picture import NAMES
+from routing.features.rows import has_features, rows_of
+from routing.judge import Judged
+from routing.quality.feature_artifact import FILES, load_feature_router
+from routing.quality.feature_quality import MAX_ROWS, FeatureQuality
+from routing.quality.row_look import Look, row_look
+from services.routers import Stamp, stamp_of
+from turnout.catalog import Catalog, Route
+from turnout.errors import ArtifactInvalid, ConfigError
+from turnout.types import Request, Task, Tensors
+
+logger = logging.getLogger("turnout.routers")
+
+PART = "features"
+
+
+@dataclass(slots=True)
+class RouteRouter:
+    """The router of one route.
+
+    Attributes:
+        folder: where it is.
+        route: whose requests it judges.
+        quality: the loaded router; None before the first that can be read.
+        look: what it says of one row.
+        columns: of each candidate by name, the head; absent without one.
+        given: what is said, by latency class, without looking at the request: where that can't
+            change the choice.
+        digest: of its card, which holds the hash of its weights.
+        stamp: times and sizes of the files that were last tried.
+        problem: why the last try was refused; None when it was not.
+    """
+
+    folder: Path
+    route: Route
+    quality: FeatureQuality | None = None
+    look: Look | None = None
+    columns: dict[str, int] = field(default_factory=dict)
+    given: dict[str, Judged] = field(default_factory=dict)
+    digest: str = ""
+    stamp: Stamp | None = None
+    problem: str | None = None
+
+
+class FeatureRouters:
+    """``routing.judge.TensorQuality`` over the routers of a catalog's routes.
+
+    Args:
+        catalog: the catalog.
+        folders: a router's folder by the name of its route.
+
+    Raises:
+        ConfigError: a name is no route whose requests have features.
+        ArtifactInvalid: a router cannot be read.
+    """
+
+    def __init__(self, catalog: Catalog, folders: Mapping[str, Path]) -> None:
+        self._folders = folders
+        self.parts: dict[str, RouteRouter] = {}
+        self.adopt(catalog)
+        if wrong := [part.problem for part in self.parts.values() if part.problem]:
+            raise ArtifactInvalid("\n".join(wrong))
+
+    def adopt(self, catalog: Catalog) -> None:
+        """Judge the requests of this catalog's routes from now on.
+
+        Raises:
+            ConfigError: a name is no route whose requests have features. Nothing has changed.
+        """
+        if problems := self.problems(catalog):
+            raise ConfigError("\n".join(problems))
+        old = self.parts
+        self.parts = {
+            name: RouteRouter(folder, catalog.routes[name])
+            for name, folder in self._folders.items()
+        }
+        self._catalog = catalog
+        for name, part in self.parts.items():
+            if name in old and (quality := old[name].quality) is not None:
+                part.stamp, part.digest = old[name].stamp, old[name].digest
+                self._take(part, quality)
+        self.reload()
+        self._by_target: dict[tuple[str, Task], RouteRouter] = {}
+        for name, part in self.parts.items():
+            task = part.route.task
+            self._by_target[name, task] = part
+            if catalog.route_for(task) == name:
+                self._by_target["auto", task] = part
+
+    def problems(self, catalog: Catalog) -> list[str]:
+        """The names that are no routes of this catalog, or routes without features."""
+        able = ", ".join(name for name, r in catalog.routes.items() if has_features(r.task))
+        routes = catalog.routes
+        return [
+            f"TURNOUT_FEATURE_ROUTERS: {name!r} is no route of rows or pictures; there are "
+            f"{able or 'none'}"
+            for name in self._folders
+            if name not in routes or not has_features(routes[name].task)
+        ]
+
+    def judge(self, request: Request, models: Sequence[str]) -> Judged | None:
+        """See ``TensorQuality.judge``."""
+        part = self._by_target.get((request.target, request.task))
+        if part is None or part.quality is None or part.look is None:
+            return None
+        given = part.given.get(request.latency_class)
+        if given is not None and request.limits.min_quality is None:
+            return given
+        rows = rows_of(request.task, cast("Tensors", request.inputs), MAX_ROWS)
+        if rows.shape[1] != len(part.quality.names):
+            return None
+        found = part.look(rows[0]) if len(rows) == 1 else part.quality.of_request(rows)
+        quality = {name: found[column] for name, column in part.columns.items()}
+        return Judged(self._with_priors(part, quality), {}, part.digest, PART)
+
+    def changed(self) -> bool:
+        """Whether a folder holds other files than those last tried."""
+        return any(stamp_of(part.folder, FILES) != part.stamp for part in self.parts.values())
+
+    def reload(self) -> None:
+        """Try what has changed; a router that cannot be read is refused and the old one stays."""
+        for name, part in self.parts.items():
+            stamp = stamp_of(part.folder, FILES)
+            if stamp == part.stamp and stamp is not None:
+                continue
+            part.stamp = stamp
+            try:
+                self._take(part, self._load(name, part))
+            except ArtifactInvalid as error:
+                part.problem = str(error)
+                logger.error("router of route %r refused, the old one stays: %s", name, error)
+                continue
+            part.problem = None
+            card = (part.folder / FILES[0]).read_bytes()
+            part.digest = hashlib.sha256(card).hexdigest()[:12]
+            logger.info("router of route %r is %s from %s", name, part.digest, part.folder)
+
+    def state(self) -> dict[str, Any]:
+        """Every router: where it is, what is wrong with it, and which classes need no look."""
+        return {
+            name: {
+                "folder": str(part.folder),
+                "digest": part.digest or None,
+                "problem": part.problem,
+                "settled_classes": list(part.given),
+            }
+            for name, part in self.parts.items()
+        }
+
+    def _load(self, name: str, part: RouteRouter) -> FeatureQuality:
+        """Read a router and hold it against its route.
+
+        Raises:
+            ArtifactInvalid: it cannot be read, or does not fit the route.
+        """
+        quality = load_feature_router(part.folder)
+        unknown = [model for model in part.route.candidates if model not in quality.models]
+        if len(unknown) == len(part.route.candidates):
+            raise ArtifactInvalid(
+                f"router {part.folder}: has no head for a candidate of route {name!r}; it has "
+                f"{', '.join(quality.models)}"
+            )
+        wanted = len(NAMES)
+        if part.route.task is not Task.IMAGE:
+            signature = self._catalog.signature_of(name)
+            wanted = signature.inputs[0].shape[-1] if signature else -1
+        if wanted not in (-1, len(quality.names)):
+            raise ArtifactInvalid(
+                f"router {part.folder}: was trained on {len(quality.names)} features; requests of "
+                f"route {name!r} have {wanted}"
+            )
+        return quality
+
+    def _take(self, part: RouteRouter, quality: FeatureQuality) -> None:
+        """Judge by this router, and work out for which classes a request need not be looked at."""
+        candidates = part.route.candidates
+        part.quality, part.look = quality, row_look(quality)
+        part.columns = {m: quality.models.index(m) for m in candidates if m in quality.models}
+        usual = {name: float(quality.base_rate[column]) for name, column in part.columns.items()}
+        part.given = {
+            name: Judged(self._with_priors(part, usual), {}, part.digest, PART, by_content=False)
+            for name in self._catalog.classes
+            if self._is_settled(part, quality, name)
+        }
+
+    def _is_settled(self, part: RouteRouter, quality: FeatureQuality, latency_class: str) -> bool:
+        route = part.route
+        if len(route.candidates) < 2 or quality.constant:
+            return True
+        policy = route.policy_for(latency_class)
+        if policy in ("fastest", "cascade") and not route.steered:
+            return True
+        if policy != "cheapest" or route.steered or route.min_quality > 0:
+            return False
+        cost = {name: self._catalog.models[name].cost.usd_per_request for name in route.candidates}
+        order = sorted(route.candidates, key=lambda name: cost[name])
+        with_heads = set(order) <= set(quality.models)
+        return with_heads and quality.settled(order, route.target_for(latency_class))
+
+    def _with_priors(self, part: RouteRouter, known: dict[str, float]) -> dict[str, float]:
+        models = self._catalog.models
+        return {
+            name: known[name] if name in known else models[name].quality.prior
+            for name in part.route.candidates
+        }

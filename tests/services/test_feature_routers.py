@@ -1,0 +1,196 @@
+"""Routers of rows and pictures in the gateway: who is looked at, who not, and what is refused."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from routing.features.picture import NAMES
+from routing.judge import Judge
+from routing.quality.boosted_pairs import BoostedPairs
+from routing.quality.feature_artifact import save_feature_router
+from routing.quality.feature_quality import FeatureQuality
+from services.decisions import DecisionLog
+from services.feature_routers import FeatureRouters
+from tests.services.conftest import CATALOG, Rig
+from turnout.catalog import Catalog
+from turnout.catalog.reading import parse
+from turnout.cli import main
+from turnout.errors import ArtifactInvalid, ConfigError
+
+MODELS = ("fraud-small", "fraud-large")
+
+
+def quality(width: int = 15, models: tuple[str, str] = MODELS) -> FeatureQuality:
+    """The small model fails rows whose first value is over 0; else it is the better one."""
+    return FeatureQuality(
+        models=models,
+        names=tuple(f"f{i}" for i in range(width)),
+        base_rate=np.array([0.8, 0.9], np.float32),
+        trees=BoostedPairs(
+            np.zeros(3, np.int32),
+            np.array([0.0, np.inf, np.inf], np.float32),
+            np.array([[-0.6, 0.0], [0, 0], [0, 0], [0, 0]], np.float32),
+            np.array([0.95, 0.9], np.float32),
+        ),
+        centre=np.zeros(width, np.float32),
+        inverse_scale=np.ones(width, np.float32),
+        usual=10.0,
+        least=np.array([[1.0, 0.39], [0.95, 1.0]], np.float32),
+        most=np.array([[1.0, 1.06], [2.6, 1.0]], np.float32),
+    )
+
+
+def saved(folder: Path, made: FeatureQuality) -> Path:
+    save_feature_router(made, folder, {})
+    return folder
+
+
+def use(rig: Rig, learned: FeatureRouters) -> None:
+    rig.plane.feature_routers = learned
+    rig.plane.adopt(rig.plane.catalog, Judge(rig.plane.catalog, None, learned))
+
+
+async def ask(rig: Rig, *first: float, latency_class: str = "bulk") -> httpx.Response:
+    rows = [[value, *[0.0] * 14] for value in first]
+    tensor = {"name": "features", "datatype": "FP32", "shape": [len(first), 15]}
+    body = {"inputs": [tensor | {"data": [v for row in rows for v in row]}]}
+    headers = {"X-Latency-Class": latency_class}
+    reply = await rig.client.post("/v2/models/fraud/infer", json=body, headers=headers)
+    assert reply.status_code == 200
+    return reply
+
+
+async def test_each_row_goes_where_it_is_answered_well(rig: Rig, tmp_path: Path) -> None:
+    use(rig, FeatureRouters(rig.plane.catalog, {"fraud": saved(tmp_path, quality())}))
+    for _ in range(2):  # the second time nothing of the first is remembered
+        assert (await ask(rig, 1.0)).headers["x-turnout-model"] == "fraud-large"
+        assert (await ask(rig, -1.0)).headers["x-turnout-model"] == "fraud-small"
+    # Of several rows the mean counts: one hard row in three is too many, one in twenty is not.
+    assert (await ask(rig, 1.0, -1.0, -1.0)).headers["x-turnout-model"] == "fraud-large"
+    reply = await ask(rig, 1.0, *[-1.0] * 19)
+    assert reply.headers["x-turnout-model"] == "fraud-small"
+    record = (await rig.client.get("/v1/decisions/" + reply.headers["x-turnout-decision"])).json()
+    assert record["router"]["part"] == "features"
+    assert record["candidates"][0]["quality"] == pytest.approx(0.92, abs=1e-3)
+    assert record["row"] is None
+
+
+async def test_far_rows_go_where_the_mean_scores_say(rig: Rig, tmp_path: Path) -> None:
+    use(rig, FeatureRouters(rig.plane.catalog, {"fraud": saved(tmp_path, quality())}))
+    assert (await ask(rig, -1e6)).headers["x-turnout-model"] == "fraud-large"
+
+
+async def test_where_a_look_changes_nothing_none_is_taken(rig: Rig, tmp_path: Path) -> None:
+    always = replace(quality(), least=np.array([[1, 0.91], [0.9, 1]], np.float32))
+    learned = FeatureRouters(rig.plane.catalog, {"fraud": saved(tmp_path, always)})
+    use(rig, learned)
+    assert learned.state()["fraud"]["settled_classes"] == ["realtime", "interactive"]
+    await ask(rig, 1.0, latency_class="realtime")
+    reply = await ask(rig, 1.0, latency_class="realtime")
+    record = (await rig.client.get("/v1/decisions/" + reply.headers["x-turnout-decision"])).json()
+    assert record["candidates"][0]["quality"] == pytest.approx(0.8)  # not this row's 0.35
+    assert (await ask(rig, 1.0)).headers["x-turnout-model"] == "fraud-large"
+
+
+def test_policies_that_ask_for_no_quality_need_no_look(tmp_path: Path) -> None:
+    catalog = parse(CATALOG, "test")
+    pictures = quality(len(NAMES), ("image-small", "image-large"))
+    learned = FeatureRouters(catalog, {"image": saved(tmp_path, pictures)})
+    assert learned.state()["image"]["settled_classes"] == list(catalog.classes)
+
+
+async def test_a_pictures_header_decides(make_rig: Callable[..., Rig], tmp_path: Path) -> None:
+    rig = make_rig()
+    await rig.plane.fleet.settled()
+    best = CATALOG.replace("    policy: cascade\n    cascade: {threshold: 0.5}\n  embed", "  embed")
+    rig.plane.catalog = parse(best, "test")
+    pictures = quality(len(NAMES), ("image-small", "image-large"))
+    made = replace(pictures, trees=replace(pictures.trees, feature=np.full(3, 7, np.int32)))
+    use(rig, FeatureRouters(rig.plane.catalog, {"image": saved(tmp_path, made)}))
+    body = {"route": "image", "inputs": {"image": []}, "latency_class": "bulk"}
+    answers = []
+    for form in ("JPEG", "PNG"):
+        out = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(out, form)
+        body["inputs"] = {"image": [base64.b64encode(out.getvalue()).decode()]}
+        answers.append((await rig.client.post("/v1/route", json=body)).json()["model"])
+    assert answers == ["image-small", "image-large"]
+
+
+@pytest.mark.parametrize(
+    ("route", "made", "what"),
+    [
+        ("fraud", quality(7), "trained on 7 features; requests of route 'fraud' have 15"),
+        ("fraud", quality(models=("a", "b")), "no head for a candidate of route 'fraud'"),
+        ("image", quality(models=("image-small", "image-large")), "have 8"),
+    ],
+)
+def test_a_router_that_does_not_fit_its_route_is_refused(
+    catalog: Catalog, tmp_path: Path, route: str, made: FeatureQuality, what: str
+) -> None:
+    with pytest.raises(ArtifactInvalid, match=what):
+        FeatureRouters(catalog, {route: saved(tmp_path, made)})
+
+
+@pytest.mark.parametrize("route", ["chat", "nobody"])
+def test_only_routes_of_rows_and_pictures_have_one(
+    catalog: Catalog, tmp_path: Path, route: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"'{route}' is no route of rows or pictures; .*fraud"):
+        FeatureRouters(catalog, {route: tmp_path})
+
+
+async def test_a_new_router_takes_over_and_a_broken_one_does_not(rig: Rig, tmp_path: Path) -> None:
+    learned = FeatureRouters(rig.plane.catalog, {"fraud": saved(tmp_path, quality())})
+    use(rig, learned)
+    assert not learned.changed()
+    (tmp_path / "router.json").write_text("{}")
+    assert learned.changed()
+    reply = await rig.client.post("/v1/router/reload")
+    assert reply.status_code == 409
+    assert "trained on prompts" in reply.json()["feature_routers"]["fraud"]["problem"]
+    assert (await ask(rig, -1.0)).headers["x-turnout-model"] == "fraud-small"
+    other = replace(quality(), trees=replace(quality().trees, bias=np.array([0.5, 0.9], "f4")))
+    saved(tmp_path, other)
+    assert (await rig.client.post("/v1/router/reload")).status_code == 200
+    assert (await ask(rig, -1.0)).headers["x-turnout-model"] == "fraud-large"
+    assert (await rig.client.get("/v1/router")).json()["feature_routers"]["fraud"]["digest"]
+
+
+async def test_a_catalog_reload_keeps_the_router(rig: Rig, tmp_path: Path) -> None:
+    learned = FeatureRouters(rig.plane.catalog, {"fraud": saved(tmp_path, quality())})
+    other = parse(CATALOG.replace("bulk: 1.0", "bulk: 0.3"), "test")
+    learned.adopt(other)
+    assert "bulk" in learned.state()["fraud"]["settled_classes"]
+    without = parse(CATALOG.replace("  fraud:\n", "  cards:\n"), "test")
+    assert "'fraud' is no route" in learned.problems(without)[0]
+
+
+async def test_scored_rows_become_an_outcome_table(
+    make_rig: Callable[..., Rig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, out = tmp_path / "log.jsonl", tmp_path / "outcomes.jsonl"
+    rig = make_rig(log=DecisionLog(log, features=True))
+    await rig.plane.fleet.settled()
+    for rows in ([1.0], [-1.0], [1.0, 2.0]):
+        name = (await ask(rig, *rows)).headers["x-turnout-decision"]
+        await rig.client.post("/v1/feedback", json={"decision_id": name, "score": 0.5})
+    rig.plane.log.close()
+    with pytest.raises(SystemExit) as done:
+        main(["decisions", "export", str(log), "--out", str(out), "--json"])
+    assert not done.value.code
+    assert json.loads(capsys.readouterr().out)["written"] == 2
+    lines: list[dict[str, Any]] = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line["features"][0] for line in lines] == [1.0, -1.0]
+    assert "prompt" not in lines[0]
