@@ -25,7 +25,7 @@ import psutil
 
 from benchmarks.launches import installed, wait_idle
 from benchmarks.provenance import save
-from benchmarks.servers import PROJECT, free_port
+from benchmarks.servers import PROJECT, cpu_s, end, free_port
 from turnout.catalog import load
 
 TARGET_RATIO = 1.3
@@ -109,17 +109,12 @@ def start(command: Sequence[str], models: Sequence[str], environment: dict[str, 
     try:
         _wait(process, port, "/readyz", started_s + _LIMIT_S)
         ready_s = time.monotonic() - started_s
-        cpu_s = _cpu_s(psutil.Process(process.pid))
+        used_s = cpu_s(psutil.Process(process.pid))
         for model in models:
             _wait(process, port, f"/v2/models/{model}/ready", started_s + _LIMIT_S)
-        return Start(ready_s, time.monotonic() - started_s, cpu_s)
+        return Start(ready_s, time.monotonic() - started_s, used_s)
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, path: str, until_s: float) -> None:
@@ -138,17 +133,6 @@ def _says_yes(port: int, path: str) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    total = 0.0
-    for one in (process, *process.children(recursive=True)):
-        try:
-            times = one.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        total += times.user + times.system
-    return total
 
 
 def _medians(starts: Sequence[Start]) -> dict[str, float]:

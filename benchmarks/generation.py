@@ -64,6 +64,7 @@ def main() -> None:
     arguments.add_argument("--catalog", type=Path, default=PROJECT / "benchmarks/generation.yaml")
     arguments.add_argument("--tokens", type=int, default=48, help="written by each request")
     arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--only", nargs="*", help="these models, beside transformers")
     arguments.add_argument("--json", type=Path)
     given = arguments.parse_args()
     models = {
@@ -75,8 +76,9 @@ def main() -> None:
     before = reference(folder, given.tokens, given.threads)
     print("transformers, one after another:", _said(before))
     measured = {
-        name: asyncio.run(measure(name, model, folder, given.tokens, given.threads))
-        for name, (model, folder) in models.items()
+        name: asyncio.run(measure(name, model, where, given.tokens, given.threads))
+        for name, (model, where) in models.items()
+        if given.only is None or name in given.only
     }
     after = reference(folder, given.tokens, given.threads)
     print("transformers, one after another:", _said(after))
@@ -86,7 +88,7 @@ def main() -> None:
         "targets": TARGETS,
         "transformers": {"before": _said(before), "after": _said(after)},
     } | {name: _compared(found, before, after) for name, found in measured.items()}
-    for name in models:
+    for name in measured:
         print(name, result[name])
     save(given.json, result)
 

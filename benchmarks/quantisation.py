@@ -170,7 +170,7 @@ def _walk(
     """Decode prompts, ``_SLOTS`` at a time; ``choose(row, step, logits)`` gives the next token."""
     for first in range(0, len(prompts), _SLOTS):
         rows = range(first, min(first + _SLOTS, len(prompts)))
-        logits = [decoder.prefill(slot, prompts[row], 0) for slot, row in enumerate(rows)]
+        logits = [decoder.prefill(slot, prompts[row], 0)[-1] for slot, row in enumerate(rows)]
         lengths = [len(prompts[row]) for row in rows]
         step = 0
         while True:

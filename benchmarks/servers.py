@@ -31,19 +31,24 @@ class Server:
 
     def cpu_s(self) -> float:
         """CPU seconds used so far by it and its children, finished ones included."""
-        total = 0.0
-        for one in (self.process, *self.process.children(recursive=True)):
-            try:
-                times = one.cpu_times()
-            except psutil.NoSuchProcess:
-                continue
-            total += times.user + times.system
-        return total
+        return cpu_s(self.process)
 
     def memory_bytes(self) -> int:
         """Resident memory of it and its children."""
         found = (self.process, *self.process.children(recursive=True))
         return sum(one.memory_info().rss for one in found if one.is_running())
+
+
+def cpu_s(process: psutil.Process) -> float:
+    """CPU seconds used so far by a process and its children, finished ones included."""
+    total = 0.0
+    for one in (process, *process.children(recursive=True)):
+        try:
+            times = one.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        total += times.user + times.system
+    return total
 
 
 def free_port() -> int:
@@ -91,12 +96,17 @@ def running(
             time.sleep(0.1)
         yield Server(address, psutil.Process(process.pid))
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a server to end, and see to it."""
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _answers(url: str) -> bool:

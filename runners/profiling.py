@@ -9,7 +9,6 @@ several lengths and write with one and with all sequences.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from runners.apart import measure_apart
 from turnout.errors import LoadFailed
 
-_ROOT = Path(__file__).parents[1]
 _TIMEOUT_S = 900.0
 _MIN_RUNS, _MAX_RUNS, _BUDGET_S = 5, 100, 1.0
 _MAX_POINTS_S = 2.0
@@ -78,19 +77,12 @@ def profile(name: str, entry: Mapping[str, Any], folder: Path | None) -> Curve:
         LoadFailed: it could not be loaded or run, in its own words.
     """
     order = {"name": name, "entry": dict(entry), "folder": str(folder) if folder else None}
-    done = subprocess.run(
-        [sys.executable, "-m", "runners.profiling"],
-        input=json.dumps(order),
-        capture_output=True,
-        text=True,
-        cwd=_ROOT,
-        timeout=_TIMEOUT_S,
-        check=False,
+    found = measure_apart(
+        "runners.profiling",
+        order,
+        lambda why: LoadFailed(name, f"could not be profiled: {why}"),
+        _TIMEOUT_S,
     )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise LoadFailed(name, f"could not be profiled: {last}")
-    found = json.loads(done.stdout.splitlines()[-1])
     points = [Point(**point) for point in found.pop("points")]
     return Curve(points=points, **found)
 

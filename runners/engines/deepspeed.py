@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runners.engines.loading import Loading
 from runners.engines.threads import sleep_when_idle
-from runners.text.slots import Decoder, SlotRunner
+from runners.text.decoder import Decoder
+from runners.text.rows import CacheRows
+from runners.text.slots import SlotRunner
 from runners.text.tokenizer import FileTokenizer
 from turnout.errors import LoadFailed
 
@@ -21,24 +24,32 @@ if TYPE_CHECKING:
 
 
 def make(name: str, model: Model, folder: Path) -> SlotRunner:
-    """The runner of a catalog entry; with ``tensor_parallel`` its ranks are processes of ours."""
+    """The runner of a catalog entry; what wants torchrun's variables gets processes of ours."""
     options = model.runner
     if options.engine != "deepspeed":
         raise LoadFailed(name, f"engine {options.engine!r} given to the deepspeed runner")
     context = model.context_tokens
 
-    def open_decoder(slots: int) -> Decoder:
-        if options.tensor_parallel == 1:
-            return DeepSpeedDecoder(name, folder, slots, options, context)
+    def open_here_or_apart(slots: int) -> Decoder:
+        if options.tensor_parallel == 1 and not options.fastgen and options.offload is None:
+            return open_decoder(name, folder, slots, options, context)
         from runners.engines.ranks import RankedDecoder
 
         return RankedDecoder(name, folder, slots, options, context)
 
-    return SlotRunner(name, options.max_sequences, open_decoder)
+    return SlotRunner(
+        name,
+        options.max_sequences,
+        open_here_or_apart,
+        context if options.kernel_inject else options.step_tokens,
+        options.draft_tokens,
+    )
 
 
-class DeepSpeedDecoder:
-    """A model under ``deepspeed.init_inference`` with a cache of one row a slot.
+def open_decoder(
+    name: str, folder: Path, slots: int, options: DeepSpeed, context_tokens: int, rank: int = 0
+) -> Decoder:
+    """Load a model in this process, in the way its options ask for.
 
     Args:
         name: the model's name, for errors.
@@ -51,6 +62,24 @@ class DeepSpeedDecoder:
     Raises:
         LoadFailed: with what is wrong and what to do.
     """
+    check_files(name, folder)
+    sleep_when_idle()
+    if options.fastgen:
+        from runners.engines.fastgen import open_fastgen
+
+        return open_fastgen(name, folder, slots, options, context_tokens)
+    if options.kernel_inject:
+        from runners.engines.injected import open_injected
+
+        return open_injected(name, folder, options, context_tokens)
+    return DeepSpeedDecoder(name, folder, slots, options, context_tokens, rank)
+
+
+class DeepSpeedDecoder:
+    """A model under ``deepspeed.init_inference`` with a cache of one row a slot.
+
+    Its arguments are those of ``open_decoder``.
+    """
 
     def __init__(
         self,
@@ -62,7 +91,6 @@ class DeepSpeedDecoder:
         rank: int = 0,
     ) -> None:
         loading = Loading("deepspeed")
-        check_files(name, folder)
         self.tokenizer = FileTokenizer(name, folder)
         torch, kind, reason = _device(name, options)
         torch.set_num_threads(options.threads)
@@ -72,32 +100,39 @@ class DeepSpeedDecoder:
         self._model = _open(name, folder, options, self._device, self._dtype)
         limit = self._model.config.max_position_embeddings
         self.context_tokens = min(context_tokens, limit)
+        from runners.engines.packed import pack
         from runners.engines.slot_cache import SlotCache
 
+        if options.offload is None:
+            pack(self._model)
+
         self._cache = SlotCache(slots, self.context_tokens)
+        self.rows = CacheRows(slots - 1, self._cache.copy)
         self.active = loading.done(options.device, kind, precision=options.dtype, reason=reason)
 
-    def prefill(self, slot: int, tokens: Sequence[int], start: int) -> np.ndarray[Any, Any]:
+    def prefill(
+        self, slot: int, tokens: Sequence[int], start: int, last: int = 1
+    ) -> np.ndarray[Any, Any]:
         """See ``Decoder.prefill``."""
         end = start + len(tokens)
         positions = self._torch.arange(start, end, device=self._device)[None, :]
         self._cache.aim(slice(slot, slot + 1), positions, end)
-        return self._forward([list(tokens)], positions)[0]
+        return self._forward([list(tokens)], positions, last)[0]
 
     def decode(self, tokens: Sequence[int], lengths: Sequence[int]) -> np.ndarray[Any, Any]:
         """See ``Decoder.decode``."""
         positions = self._torch.tensor(list(lengths), device=self._device)[:, None]
         self._cache.aim(slice(0, len(tokens)), positions, max(lengths) + 1)
-        return self._forward([[token] for token in tokens], positions)
+        return self._forward([[token] for token in tokens], positions, 1)[:, 0]
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """See ``Decoder.copy``."""
+        """Copy the first ``length`` positions of a slot over another."""
         self._cache.copy(source, target, length)
 
     def close(self) -> None:
         """See ``Decoder.close``; the model goes with this object."""
 
-    def _forward(self, ids: list[list[int]], positions: Any) -> np.ndarray[Any, Any]:
+    def _forward(self, ids: list[list[int]], positions: Any, last: int) -> np.ndarray[Any, Any]:
         torch = self._torch
         with torch.inference_mode():
             logits = self._model(
@@ -106,9 +141,9 @@ class DeepSpeedDecoder:
                 position_ids=positions,
                 past_key_values=self._cache,
                 use_cache=True,
-                logits_to_keep=1,
+                logits_to_keep=last,
             ).logits
-        return logits[:, -1].float().cpu().numpy()
+        return logits.float().cpu().numpy()
 
 
 def check_files(name: str, folder: Path) -> None:
@@ -121,20 +156,30 @@ def check_files(name: str, folder: Path) -> None:
         raise LoadFailed(name, f"{folder / 'config.json'} is missing; build the model again")
 
 
+def no_cuda(torch: Any) -> str | None:
+    """Why a model cannot run on a GPU here; None where it can."""
+    if torch.cuda.is_available():
+        return None
+    return "PyTorch sees no CUDA device here (or is a CPU build)"
+
+
+def only_on_a_gpu(name: str, way: str, torch: Any) -> None:
+    """Refuse a way of running that has no CPU to fall back to.
+
+    Raises:
+        LoadFailed: there is no GPU; with what to do.
+    """
+    reason = no_cuda(torch)
+    if reason is not None:
+        raise LoadFailed(name, f"{way} runs on an NVIDIA GPU only: {reason}; remove {way}: true")
+
+
 def _device(name: str, options: DeepSpeed) -> tuple[Any, str, str | None]:
     """Import torch and settle the device; a reason when it is another than asked for."""
-    sleep_when_idle()
     import torch
 
-    if options.kernel_inject:
-        raise LoadFailed(
-            name,
-            "kernel_inject: DeepSpeed's fused kernels keep a key-value cache of their own, for one "
-            "batch from start to end; continuous batching needs kernel_inject: false",
-        )
-    if options.device == "cpu" or torch.cuda.is_available():
+    if options.device == "cpu" or (reason := no_cuda(torch)) is None:
         return torch, options.device, None
-    reason = "PyTorch sees no CUDA device here (or is a CPU build)"
     if options.strict:
         raise LoadFailed(name, f"{reason}; strict forbids a fallback")
     return torch, "cpu", reason
@@ -142,6 +187,32 @@ def _device(name: str, options: DeepSpeed) -> tuple[Any, str, str | None]:
 
 def _open(name: str, folder: Path, options: DeepSpeed, device: Any, dtype: Any) -> Any:
     """Load the weights and hand the model to DeepSpeed."""
+    with loading_quietly(name, folder) as (deepspeed, causal):
+        model = read_weights(causal, folder, dtype)
+        if options.offload is not None:
+            from runners.engines.offload import open_offloaded
+
+            return open_offloaded(model, options.offload, device, dtype)
+        return deepspeed.init_inference(
+            model.to(device),
+            dtype=dtype,
+            tensor_parallel={"tp_size": options.tensor_parallel},
+            replace_with_kernel_inject=False,
+        ).module
+
+
+def read_weights(causal: Any, folder: Path, dtype: Any) -> Any:
+    """The model of a folder; nothing is fetched and no pickle is read."""
+    return causal.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True)
+
+
+@contextmanager
+def loading_quietly(name: str, folder: Path) -> Generator[tuple[Any, Any]]:
+    """``deepspeed`` and transformers' class of causal models, for a load that says what failed.
+
+    Raises:
+        LoadFailed: whatever the block raises, or that a package is missing.
+    """
     with warnings.catch_warnings():
         # DeepSpeed's and transformers' imports warn of their own internals.
         warnings.simplefilter("ignore")
@@ -156,18 +227,11 @@ def _open(name: str, folder: Path, options: DeepSpeed, device: Any, dtype: Any) 
         deepspeed.utils.logger.setLevel("WARNING")
         disable_progress_bar()
         try:
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=dtype, local_files_only=True, use_safetensors=True
-            )
-            engine = deepspeed.init_inference(
-                model.to(device),  # pyright: ignore[reportArgumentType]
-                dtype=dtype,
-                tensor_parallel={"tp_size": options.tensor_parallel},
-                replace_with_kernel_inject=False,
-            )
+            yield deepspeed, AutoModelForCausalLM
+        except LoadFailed:
+            raise
         except Exception as error:
             # transformers and DeepSpeed raise anything from OSError to AssertionError
             raise LoadFailed(
                 name, f"deepspeed cannot load {folder}: {type(error).__name__}: {error}"
             ) from error
-    return engine.module

@@ -13,6 +13,7 @@ import numpy as np
 
 from runners.engines.loading import Loading
 from runners.protocol import Active
+from runners.text.rows import CacheRows
 from runners.text.slots import SlotRunner
 from turnout.errors import LoadFailed, RunFailed
 from turnout.types import Message, Task, Tensors, TensorSpec, signature
@@ -206,11 +207,14 @@ class _Echo:
         self.active = pace.load()
         self._pace = pace
         self._said: list[list[int]] = [[] for _ in range(slots)]
+        self.rows = CacheRows(slots - 1, self._copy)
 
-    def prefill(self, slot: int, tokens: Sequence[int], start: int) -> np.ndarray[Any, Any]:
+    def prefill(
+        self, slot: int, tokens: Sequence[int], start: int, last: int = 1
+    ) -> np.ndarray[Any, Any]:
         self._pace.run(1)
-        self._said[slot] = [*self._said[slot][:start], *tokens]
-        return self._next(self._said[slot])
+        self._said[slot] = said = [*self._said[slot][:start], *tokens]
+        return np.stack([self._next(said[: len(said) - left]) for left in reversed(range(last))])
 
     def decode(self, tokens: Sequence[int], lengths: Sequence[int]) -> np.ndarray[Any, Any]:
         self._pace.run(len(tokens))
@@ -218,7 +222,7 @@ class _Echo:
             self._said[slot] = [*self._said[slot][:length], token]
         return np.stack([self._next(self._said[slot]) for slot in range(len(tokens))])
 
-    def copy(self, source: int, target: int, length: int) -> None:
+    def _copy(self, source: int, target: int, length: int) -> None:
         self._said[target] = self._said[source][:length]
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from runners.engines.loading import Loading
 from runners.engines.onnx import CPU, open_session
 from runners.engines.pages import lazy_zeros
+from runners.text.rows import CacheRows
 from runners.text.slots import SlotRunner
 from runners.text.tokenizer import FileTokenizer
 from turnout.errors import LoadFailed
@@ -39,6 +40,8 @@ def make(name: str, model: Model, folder: Path) -> SlotRunner:
         name,
         options.max_sequences,
         lambda slots: GenAIDecoder(name, folder, slots, threads=threads, context_tokens=context),
+        options.step_tokens,
+        options.draft_tokens,
     )
 
 
@@ -85,16 +88,19 @@ class GenAIDecoder:
             self._layers.append((past, out, lazy_zeros(shape, dtype)))
         self._takes_positions = self._inputs.get("position_ids") in present
         self._bindings: dict[tuple[int, int], Any] = {}
+        self.rows = CacheRows(slots - 1, self._copy)
         self.active = loading.done(
             CPU, self._session.get_providers()[0], precision=_precision(path, present)
         )
 
-    def prefill(self, slot: int, tokens: Sequence[int], start: int) -> np.ndarray[Any, Any]:
+    def prefill(
+        self, slot: int, tokens: Sequence[int], start: int, last: int = 1
+    ) -> np.ndarray[Any, Any]:
         """See ``Decoder.prefill``."""
         end = start + len(tokens)
         positions = np.arange(start, end, dtype=np.int64)[None, :]
         mask = np.ones((1, end), np.int64)
-        return self._run(slot, 1, np.array([tokens], np.int64), mask, positions)[0, -1]
+        return self._run(slot, 1, np.array([tokens], np.int64), mask, positions)[0, -last:]
 
     def decode(self, tokens: Sequence[int], lengths: Sequence[int]) -> np.ndarray[Any, Any]:
         """See ``Decoder.decode``."""
@@ -103,8 +109,7 @@ class GenAIDecoder:
         ids = np.array(tokens, np.int64)[:, None]
         return self._run(0, len(tokens), ids, mask, positions)[:, -1]
 
-    def copy(self, source: int, target: int, length: int) -> None:
-        """See ``Decoder.copy``."""
+    def _copy(self, source: int, target: int, length: int) -> None:
         for _, _, cache in self._layers:
             cache[target, :, :length] = cache[source, :, :length]
 

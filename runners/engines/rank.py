@@ -8,8 +8,9 @@ from multiprocessing.connection import Client
 from pathlib import Path
 from typing import Any
 
-from runners.engines.deepspeed import DeepSpeedDecoder
+from runners.engines.deepspeed import open_decoder
 from runners.engines.threads import sleep_when_idle
+from runners.text.decoder import Decoder
 from turnout.catalog.engines import DeepSpeed
 
 
@@ -22,7 +23,7 @@ def main() -> None:
         name, folder, slots, options, context_tokens = caller.recv()
         try:
             _stay_with_gloo()
-            decoder = DeepSpeedDecoder(
+            decoder = open_decoder(
                 name,
                 Path(folder),
                 slots,
@@ -57,7 +58,7 @@ def _stay_with_gloo() -> None:
 
 
 def _obey(
-    decoder: DeepSpeedDecoder, verb: str, arguments: tuple[Any, ...], *, speaks: bool
+    decoder: Decoder, verb: str, arguments: tuple[Any, ...], *, speaks: bool
 ) -> tuple[bool, Any]:
     try:
         answer = getattr(decoder, verb)(*arguments)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from runners.engines.deepspeed import check_files
 from runners.engines.loading import Loading
+from runners.text.rows import CacheRows, NamedRows, Rows
 from runners.text.tokenizer import FileTokenizer
 from turnout.errors import LoadFailed, RunFailed
 
@@ -34,7 +35,7 @@ _PASS_S = 120.0
 
 
 class RankedDecoder:
-    """A ``Decoder`` over ``tensor_parallel`` processes.
+    """A ``Decoder`` over ``tensor_parallel`` processes, one too.
 
     Args:
         name: the model's name, for errors.
@@ -54,6 +55,9 @@ class RankedDecoder:
         check_files(name, folder)
         self.tokenizer = FileTokenizer(name, folder)
         self._name = name
+        self.rows: Rows = (
+            NamedRows(self.exchange) if options.fastgen else CacheRows(slots - 1, self.copy)
+        )
         self._processes: list[subprocess.Popen[bytes]] = []
         self._ranks: list[Connection] = []
         words = (name, str(folder), slots, options.model_dump_json(), context_tokens)
@@ -62,25 +66,32 @@ class RankedDecoder:
             inner, self.context_tokens = self._answers(_START_S)
         except (RunFailed, OSError) as error:
             self.close()
-            raise LoadFailed(name, f"tensor parallel: {error}") from error
+            raise LoadFailed(name, f"in a process of its own: {error}") from error
+        times = f" x {options.tensor_parallel}" if options.tensor_parallel > 1 else ""
         self.active = loading.done(
-            f"{options.device} x {options.tensor_parallel}",
-            f"{inner.provider} x {options.tensor_parallel}",
+            f"{options.device}{times}",
+            f"{inner.provider}{times}",
             precision=inner.precision,
             reason=inner.reason,
         )
 
-    def prefill(self, slot: int, tokens: Sequence[int], start: int) -> np.ndarray[Any, Any]:
+    def prefill(
+        self, slot: int, tokens: Sequence[int], start: int, last: int = 1
+    ) -> np.ndarray[Any, Any]:
         """See ``Decoder.prefill``."""
-        return self._all("prefill", slot, list(tokens), start)
+        return self._all("prefill", slot, list(tokens), start, last)
 
     def decode(self, tokens: Sequence[int], lengths: Sequence[int]) -> np.ndarray[Any, Any]:
         """See ``Decoder.decode``."""
         return self._all("decode", list(tokens), list(lengths))
 
     def copy(self, source: int, target: int, length: int) -> None:
-        """See ``Decoder.copy``."""
+        """Copy the first ``length`` positions of a slot over another."""
         self._all("copy", source, target, length)
+
+    def exchange(self, one: int, other: int) -> None:
+        """Let two slots change places by name."""
+        self._all("exchange", one, other)
 
     def close(self) -> None:
         """End every rank."""
@@ -116,7 +127,7 @@ class RankedDecoder:
                 rank.send((verb, arguments))
         except OSError as error:
             self.close()
-            raise RunFailed(self._name, f"a tensor-parallel rank has ended: {error}") from error
+            raise RunFailed(self._name, f"one of its ranks has ended: {error}") from error
         return self._answers(_PASS_S)
 
     def _answers(self, timeout_s: float) -> Any:
@@ -134,9 +145,9 @@ class RankedDecoder:
                 problem = problem if good else said
             if problem is not None:
                 self.close()
-                raise RunFailed(self._name, f"a tensor-parallel rank failed: {problem}")
+                raise RunFailed(self._name, f"one of its ranks failed: {problem}")
         if not answers:
-            raise RunFailed(self._name, "its tensor-parallel ranks have ended; load it again")
+            raise RunFailed(self._name, "its ranks have ended; load it again")
         return answers[self._ranks[0]]
 
 

@@ -9,7 +9,6 @@ file's memory and start are measured in a process that does nothing else.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -18,12 +17,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from runners.apart import measure_apart
 from turnout.errors import ArtifactInvalid
 
 File: TypeAlias = tuple[Mapping[str, Any], Path]
 """A catalog entry as plain data (its engine and task), and an artefact's folder."""
 
-_ROOT = Path(__file__).parents[2]
 _TIMEOUT_S = 600.0
 _MIN_RUNS, _MAX_RUNS = 5, 200
 _BUDGET_S = 3.0
@@ -58,19 +57,12 @@ def alone(file: File, rows: int) -> dict[str, float]:
 
 def _run(what: Mapping[str, Any], files: Mapping[str, File]) -> Any:
     order = {**what, "files": {name: [entry, str(at)] for name, (entry, at) in files.items()}}
-    done = subprocess.run(
-        [sys.executable, "-m", "runners.optimize.probe"],
-        input=json.dumps(order),
-        capture_output=True,
-        text=True,
-        cwd=_ROOT,
-        timeout=_TIMEOUT_S,
-        check=False,
+    return measure_apart(
+        "runners.optimize.probe",
+        order,
+        lambda why: ArtifactInvalid(f"measuring {', '.join(files)} failed: {why}"),
+        _TIMEOUT_S,
     )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise ArtifactInvalid(f"measuring {', '.join(files)} failed: {last}")
-    return json.loads(done.stdout)
 
 
 def _main() -> None:

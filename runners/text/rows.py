@@ -8,6 +8,7 @@ conversation, or its own turns so far.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 MIN_SHARED_TOKENS = 8
 """A shorter common beginning is read as fast as it is copied."""
@@ -16,6 +17,46 @@ LEFT_TO_READ = 2
 """Tokens of a prompt that are always read. One alone would take an int8 engine's kernel for a
 single row, which rounds otherwise: a near tie then fell differently when a prompt was sent again.
 """
+
+
+class Rows(Protocol):
+    """Where each sequence's keys and values are."""
+
+    def begin(self, row: int, prompt: Sequence[int]) -> int:
+        """Give a row to a new prompt; returns how many tokens of it need not be read."""
+        ...
+
+    def extend(self, row: int, tokens: Sequence[int]) -> None:
+        """These tokens were read into a row, after those it held."""
+        ...
+
+    def exchange(self, one: int, other: int) -> None:
+        """Let two rows change places."""
+        ...
+
+
+class NamedRows:
+    """Rows of a cache that moves nothing: two change places by name, and prompts are read whole.
+
+    Args:
+        exchange: lets two rows change their names.
+    """
+
+    def __init__(self, exchange: Callable[[int, int], None]) -> None:
+        self._exchange = exchange
+
+    def begin(self, row: int, prompt: Sequence[int]) -> int:
+        """See ``Rows.begin``: nothing is shared."""
+        del row, prompt
+        return 0
+
+    def extend(self, row: int, tokens: Sequence[int]) -> None:
+        """See ``Rows.extend``: the engine keeps account."""
+
+    def exchange(self, one: int, other: int) -> None:
+        """See ``Rows.exchange``."""
+        if one != other:
+            self._exchange(one, other)
 
 
 class CacheRows:

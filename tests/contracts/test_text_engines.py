@@ -214,6 +214,22 @@ def test_a_conversation_goes_on_where_it_ended(runner):
     assert went_on[-1].cached_tokens >= 60
 
 
+@pytest.mark.parametrize("more", [{}, {"temperature": 0.7, "seed": 4}, {"json": AS_JSON}])
+def test_guessing_ahead_changes_no_answer(runner, request, more):
+    """Twice the same text, so that the second time may be guessed from the first."""
+    asked = saying("one two three. one two three. one", max_tokens=40, **more)
+    (plain,) = write(runner, asked)
+    engine = request.node.callspec.params["runner"]
+    folder = request.getfixturevalue(FOLDERS[engine]) if engine in FOLDERS else None
+    options = {} if engine == "fake" else {"draft_tokens": 4}
+    guessing = runner_of(engine, folder, **options)
+    guessing.load()
+    (guessed,) = write(guessing, asked)
+    guessing.close()
+    assert tokens(guessed) == tokens(plain)
+    assert text(guessed) == text(plain)
+
+
 def test_a_stop_string_ends_the_answer_before_it(runner):
     whole = text(write(runner, saying("hello there"))[0])
     stop = whole[3:5]
@@ -312,9 +328,21 @@ def test_two_tensor_parallel_ranks_write_the_same_and_end_with_the_runner(llama_
 
 
 @pytest.mark.slow
+def test_weights_kept_apart_from_the_device_write_the_same_answers(llama_folder):
+    written = []
+    for options in ({}, {"offload": "cpu"}):
+        runner = runner_of("deepspeed", llama_folder, **options)
+        active = runner.load()
+        written.append([tokens(each) for each in write(runner, *map(saying, PROMPTS[:3]))])
+        runner.close()
+    assert written[0] == written[1]
+    assert active.provider == "cpu"
+
+
+@pytest.mark.slow
 def test_a_rank_that_cannot_load_says_why(llama_folder, tmp_path):
     for file in llama_folder.iterdir():
         broken = file.suffix == ".safetensors"
         (tmp_path / file.name).write_bytes(b"no" if broken else file.read_bytes())
-    with pytest.raises(LoadFailed, match=r"tensor parallel: .*cannot load"):
+    with pytest.raises(LoadFailed, match=r"in a process of its own: .*cannot load"):
         runner_of("deepspeed", tmp_path, tensor_parallel=2).load()

@@ -23,8 +23,18 @@ def _gpu() -> None:
         pytest.skip("PyTorch sees no CUDA device here (or is a CPU build)")
 
 
+def untied(folder: Path, **changes: Any) -> None:
+    """The tiny model with heads of 64 and as many for keys and values, as fused kernels want."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tiny_models.write_llama(folder)
+    small: Any = LlamaConfig.from_pretrained(folder)
+    small.update({"hidden_size": 256, "num_key_value_heads": 4, "head_dim": 64} | changes)
+    LlamaForCausalLM(small).save_pretrained(folder)
+
+
 def written(folder: Path, **options: Any) -> tuple[str, list[list[int]]]:
-    """The provider, and the tokens of every prompt, all written together."""
+    """The provider, and the tokens of every prompt, as many at a time as there is room for."""
     entry = {
         "task": "chat",
         "runner": {"engine": "deepspeed", "strict": True, "max_sequences": 3, **options},
@@ -33,12 +43,14 @@ def written(folder: Path, **options: Any) -> tuple[str, list[list[int]]]:
     }
     runner: Any = make("tiny", Model.model_validate(entry), folder)
     active = runner.load()
-    tokens = {
-        runner.add(Generation((Message("user", prompt),), max_tokens=12)): list[int]()
-        for prompt in PROMPTS
-    }
-    open_ = set(tokens)
-    while open_:
+    tokens: dict[int, list[int]] = {}
+    waiting = list(PROMPTS)
+    open_: set[int] = set()
+    while waiting or open_:
+        while waiting and len(open_) < runner.max_sequences:
+            number = runner.add(Generation((Message("user", waiting.pop(0)),), max_tokens=12))
+            tokens[number] = []
+            open_.add(number)
         for step in runner.step():
             tokens[step.sequence] += step.piece.token_ids
             if step.piece.finish_reason is not None:
@@ -59,3 +71,31 @@ def test_half_precision_writes(tmp_path: Path) -> None:
     provider, tokens = written(tmp_path, device="cuda", dtype="float16")
     assert provider == "cuda"
     assert all(tokens)
+
+
+def test_fastgen_writes_what_plain_layers_write(tmp_path: Path) -> None:
+    untied(tmp_path)
+    plain = written(tmp_path, device="cuda", dtype="bfloat16")[1]
+    provider, tokens = written(tmp_path, device="cuda", dtype="bfloat16", fastgen=True)
+    assert provider == "cuda"
+    assert [each[0] for each in tokens] == [each[0] for each in plain]
+    assert all(tokens)
+
+
+def test_fused_layers_write_what_plain_layers_write(tmp_path: Path) -> None:
+    untied(tmp_path)
+    plain = written(tmp_path, device="cuda", dtype="float32")[1]
+    fused = {"kernel_inject": True, "max_sequences": 1}
+    provider, tokens = written(tmp_path, device="cuda", dtype="float32", **fused)
+    assert provider == "cuda"
+    assert [each[0] for each in tokens] == [each[0] for each in plain]
+
+
+@pytest.mark.parametrize("place", ["cpu", "nvme"])
+def test_weights_kept_apart_from_the_device_write_the_same(tmp_path: Path, place: str) -> None:
+    untied(tmp_path)
+    disk = tmp_path / "swap"
+    disk.mkdir()
+    plain = written(tmp_path, device="cuda", dtype="float32")[1]
+    offload = "cpu" if place == "cpu" else f"nvme:{disk}"
+    assert written(tmp_path, device="cuda", dtype="float32", offload=offload)[1] == plain

@@ -180,3 +180,28 @@ routes:
 """
     with pytest.raises(CatalogInvalid, match=what):
         parse(text, "test")
+
+
+@pytest.mark.parametrize(
+    ("runner", "said"),
+    [
+        ("fastgen: true, dtype: float16", "fastgen needs device: cuda"),
+        ("fastgen: true, device: cuda", "fastgen needs dtype: bfloat16 or float16"),
+        ("kernel_inject: true, device: cuda", "kernel_inject needs max_sequences: 1"),
+        ("kernel_inject: true, offload: cpu", "kernel_inject and offload exclude each other"),
+        ("offload: cpu, tensor_parallel: 2", "offload needs tensor_parallel: 1"),
+        ("offload: disk", "offload: "),
+        (
+            "fastgen: true, device: cuda, dtype: float16, draft_tokens: 2",
+            "fastgen needs draft_tokens: 0",
+        ),
+        ("max_sequences: 16, step_tokens: 20", "step_tokens 20 leaves nothing to read prompts"),
+    ],
+)
+def test_ways_of_deepspeed_that_cannot_be_are_refused(runner: str, said: str) -> None:
+    text = GOOD.replace("task: tabular", "task: chat").replace(
+        "{engine: onnx, threads: 1}", f"{{engine: deepspeed, {runner}}}"
+    )
+    (problem,) = problems(text)
+    assert problem.startswith("c.yaml:7: models.a.runner")
+    assert said in problem

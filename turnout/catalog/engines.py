@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from turnout.types import Task
 
 TENSOR_TASKS = frozenset(Task) - {Task.CHAT}
+_LEAST_OF_A_PROMPT = 8
 
 
 class Engine(BaseModel):
@@ -80,32 +81,80 @@ class TensorRT(Engine):
     workspace_mib: PositiveInt = 1024
 
 
-class DeepSpeed(Engine):
-    """DeepSpeed inference over a transformers model.
+class TextEngine(Engine):
+    """What the engines that write text here share.
 
     Attributes:
-        kernel_inject: DeepSpeed's fused kernels; needs a GPU.
-        tensor_parallel: ranks the model is split over.
         max_sequences: answers written at the same time.
+        threads: of one pass.
+        step_tokens: the token budget of a step: a running answer takes one each, a prompt that is
+            being read the rest. Fewer keep running answers smoother, more read prompts sooner.
+        draft_tokens: the most tokens guessed ahead where an answer repeats what was said before
+            and nothing is written beside it; the model checks them in one pass. 0 guesses none.
     """
 
     tasks: ClassVar = frozenset({Task.CHAT})
+    max_sequences: PositiveInt = 4
+    threads: PositiveInt = 2
+    step_tokens: PositiveInt = 128
+    draft_tokens: Annotated[int, Field(ge=0, le=16)] = 0
+
+    @model_validator(mode="after")
+    def _leaves_room_for_a_prompt(self) -> Self:
+        least = self.max_sequences + _LEAST_OF_A_PROMPT
+        if self.step_tokens < least:
+            raise ValueError(
+                f"step_tokens {self.step_tokens} leaves nothing to read prompts with beside "
+                f"{self.max_sequences} answers: at least {least}"
+            )
+        return self
+
+
+class DeepSpeed(TextEngine):
+    """DeepSpeed inference over a transformers model.
+
+    Attributes:
+        tensor_parallel: ranks the model is split over.
+        kernel_inject: DeepSpeed's fused layers; one answer at a time, on a GPU.
+        fastgen: DeepSpeed's own ragged batches over a paged cache, on a GPU.
+        offload: ZeRO-Inference: weights stay in the host's memory (``cpu``) or in a folder on a
+            disk (``nvme:/FOLDER``) and come to the device layer by layer.
+    """
+
     engine: Literal["deepspeed"]
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: Literal["cpu", "cuda"] = "cpu"
-    kernel_inject: bool = False
     tensor_parallel: PositiveInt = 1
-    max_sequences: PositiveInt = 4
-    threads: PositiveInt = 2
+    kernel_inject: bool = False
+    fastgen: bool = False
+    offload: Annotated[str, Field(pattern=r"^(cpu|nvme:/.*)$")] | None = None
+
+    @model_validator(mode="after")
+    def _one_way_at_a_time(self) -> Self:
+        asked = [key for key in ("kernel_inject", "fastgen", "offload") if getattr(self, key)]
+        if len(asked) > 1:
+            raise ValueError(f"{' and '.join(asked)} exclude each other: keep one")
+        way = asked[0] if asked else ""
+        fused = way in {"kernel_inject", "fastgen"}
+        for wrong, needed in (
+            (fused and self.device != "cuda", "device: cuda"),
+            (fused and self.draft_tokens > 0, "draft_tokens: 0"),
+            (way == "fastgen" and self.dtype == "float32", "dtype: bfloat16 or float16"),
+            (way == "kernel_inject" and self.max_sequences > 1, "max_sequences: 1"),
+            (
+                way in {"kernel_inject", "offload"} and self.tensor_parallel > 1,
+                "tensor_parallel: 1",
+            ),
+        ):
+            if wrong:
+                raise ValueError(f"{way} needs {needed}")
+        return self
 
 
-class OnnxGenAI(Engine):
+class OnnxGenAI(TextEngine):
     """ONNX Runtime GenAI: generation with its own decode loop and caches."""
 
-    tasks: ClassVar = frozenset({Task.CHAT})
     engine: Literal["onnx-genai"]
-    max_sequences: PositiveInt = 4
-    threads: PositiveInt = 2
 
 
 class Fake(Engine):

@@ -1,0 +1,40 @@
+"""ZeRO-Inference: a model larger than the device, its weights fetched layer by layer.
+
+Each process of the model is a rank of its own to DeepSpeed, which wants torchrun's variables;
+``ranks`` starts it. On a CPU there is nothing to fetch from further away: it works and is slow.
+
+Source: Aminabadi et al., DeepSpeed Inference, SC 2022.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def zero_config(offload: str, device: str, dtype: str) -> dict[str, Any]:
+    """DeepSpeed's configuration.
+
+    Args:
+        offload: ``cpu`` or ``nvme:/FOLDER``.
+        device: where a layer is computed, ``cpu`` or ``cuda``.
+        dtype: ``float32``, ``bfloat16`` or ``float16``.
+    """
+    place, _, path = offload.partition(":")
+    param: dict[str, Any] = {"device": place, "pin_memory": device == "cuda"}
+    if path:
+        param["nvme_path"] = path
+    return {
+        "train_micro_batch_size_per_gpu": 1,  # DeepSpeed asks for it; nothing is trained
+        "zero_optimization": {"stage": 3, "offload_param": param},
+        "bf16": {"enabled": dtype == "bfloat16"},
+        "fp16": {"enabled": dtype == "float16"},
+    }
+
+
+def open_offloaded(model: Any, offload: str, device: Any, dtype: Any) -> Any:
+    """Put a model's weights where ``offload`` says; they were read into the host's memory."""
+    import deepspeed
+
+    config = zero_config(offload, device.type, str(dtype).removeprefix("torch."))
+    engine: Any = deepspeed.initialize(model=model, config=config)[0]
+    return engine.module.eval()
