@@ -1,4 +1,4 @@
-"""From a request to its decision: policy, then session, then chance, with the knobs held.
+"""From a request to its decision: policy, session, chance, then versions, with the knobs held.
 
 ``Router`` answers for one moment. What lasts longer than a request is here: what equal requests
 were given a moment ago, each route's controllers, a session's model, and the draws of chance.
@@ -8,18 +8,22 @@ Still no clock and no I/O: the time is the request's arrival.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from routing.constraints import keeps_limits
 from routing.control import Control, Steer
 from routing.explore import Draws, Exploration, explore
 from routing.judge import Judge, View
 from routing.latency import ModelLatency
 from routing.policy import Choice
 from routing.recent import Recent
+from routing.rollout import Drawn, Rollout, swapped
 from routing.router import ModelState, Question, Router, decision_of
 from routing.sessions import Sessions
 from turnout.catalog import Catalog, Route
 from turnout.types import Decision, Request, Task
+
+_ON_TRIAL = "on trial: only its draw chooses it"
 
 
 @dataclass(slots=True)
@@ -32,6 +36,7 @@ class Decided:
         steer: what the route's controllers asked for; None where there are none.
         exploration: what chance had to do with it; None where nothing.
         route: the route that decided; None when the model was named directly.
+        drawn: which version chance drew, of a model with a canary; None where there is none.
     """
 
     decision: Decision
@@ -39,6 +44,7 @@ class Decided:
     steer: Steer | None = None
     exploration: Exploration | None = None
     route: Route | None = None
+    drawn: Drawn | None = None
 
 
 class Decider:
@@ -49,6 +55,8 @@ class Decider:
         latencies: the latency model of each catalog model, by name; learned from outside.
         judge: looks at requests.
         seed: of exploration's draws.
+        rollouts: the canaries on trial, by the model of their production version.
+        former: who decided before; controllers of routes that are the same, and sessions, go on.
     """
 
     def __init__(
@@ -57,16 +65,21 @@ class Decider:
         latencies: Mapping[str, ModelLatency],
         judge: Judge,
         seed: bytes = b"",
+        rollouts: Mapping[str, Rollout] | None = None,
+        former: Decider | None = None,
     ) -> None:
         self._routes = catalog.routes
         self._judge = judge
+        self._rollouts = rollouts or {}
+        self._infeasible = {name: c.infeasible for name, c in catalog.classes.items()}
         self._router = Router(catalog, latencies)
         self._recent = Recent()
-        self._sessions = Sessions()
+        self._sessions = Sessions() if former is None else former._sessions
         self._draws = Draws(seed)
-        strength = {name: model.quality.prior for name, model in catalog.models.items()}
+        self._strength = {name: model.quality.prior for name, model in catalog.models.items()}
         self.controls: dict[str, Control] = {
-            name: Control(route, strength, workers=catalog.gateway.workers)
+            name: self._inherited(name, former)
+            or Control(route, self._strength, workers=catalog.gateway.workers)
             for name, route in catalog.routes.items()
             if route.steered
         }
@@ -93,7 +106,8 @@ class Decider:
         decision = self._policy(request, view, state, control, steer)
         route = self._routes.get(name)
         if route is None:
-            return Decided(decision, view)
+            decided = Decided(decision, view)
+            return self._versioned(decided, request, state, state_of, trial=trial)
         session = request.session if request.task is Task.CHAT else None
         stuck = None if session is None else self._stick(decision, session, route, steer, now_s)
         exploration = None
@@ -106,7 +120,8 @@ class Decider:
                 self._sessions.remember(name, session, decision.model, now_s)
             if control is not None and steer is not None:
                 _tell(control, decision, steer, now_s)
-        return Decided(decision, view, steer, exploration, route)
+        decided = Decided(decision, view, steer, exploration, route)
+        return self._versioned(decided, request, state, state_of, trial=trial)
 
     def scored(self, decision: Decision, model: str, score: float) -> None:
         """Feedback on an answer of ``model``, in [0, 1]."""
@@ -126,6 +141,55 @@ class Decider:
         control = self.controls.get(decision.route)
         if control is not None:
             control.cost_was(expected_usd, actual_usd)
+
+    def _inherited(self, name: str, former: Decider | None) -> Control | None:
+        """The controller of a route that is as it was."""
+        if former is None or former._routes.get(name) != self._routes[name]:
+            return None
+        names = self._routes[name].candidates
+        same = all(former._strength.get(each) == self._strength[each] for each in names)
+        return former.controls.get(name) if same else None
+
+    def _versioned(
+        self,
+        decided: Decided,
+        request: Request,
+        state: Mapping[str, ModelState],
+        state_of: Callable[[str], ModelState],
+        *,
+        trial: bool,
+    ) -> Decided:
+        """Let a canary have its share of what production was chosen for."""
+        if not self._rollouts or trial:
+            return decided
+        decision = decided.decision
+        rollout = self._rollouts.get(decision.model)
+        if rollout is None or decision.route not in rollout.targets:
+            return decided
+        if rollout.trial.worse is not None:
+            return decided
+        draw = rollout.draw(request.session or request.id)
+        if draw >= rollout.share:
+            cold = state[decision.model].busy.load_in_s > 0
+            decided.drawn = Drawn(rollout, "production", draw, cold=cold)
+            decided.decision = swapped(decision, decided.drawn, None)
+            return decided
+        busy = state_of(rollout.canary)
+        cold = busy.busy.load_in_s > 0
+        decided.drawn = drawn = Drawn(rollout, "canary", draw, cold=cold)
+        view = self._judge.look(request, (rollout.canary,))
+        question = Question(request, view.demand, view.input_tokens, view.quality)
+        candidate, bounds = self._router.alone(rollout.canary, question, busy, decision.route)
+        patient = self._infeasible[request.latency_class] == "queue"
+        if candidate.broken:
+            drawn.why_not, drawn.fault = f"is out of service: {candidate.why_not}", "failed"
+        elif not keeps_limits(candidate, bounds):
+            drawn.why_not = "breaks a limit of the request"
+        elif not patient and self._router.surely_late(candidate, bounds) and not cold:
+            drawn.why_not, drawn.fault = "would be late", "late"
+        on_trial = replace(candidate, feasible=False, why_not=candidate.why_not or _ON_TRIAL)
+        decided.decision = swapped(decision, drawn, on_trial)
+        return decided
 
     def _policy(
         self,

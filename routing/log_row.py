@@ -31,6 +31,7 @@ class Row:
         model: who was chosen.
         rule: by which rule.
         policy_model: what the policy itself chose where chance had a say; None where it had none.
+        canary: the candidate that only its draw may choose; None where there is none.
         answered: who answered in the end; None without an answer.
         first_s: arrival to the first token or the answer; None without an answer.
         total_s: arrival to the end; None without an answer.
@@ -53,6 +54,7 @@ class Row:
     model: str
     rule: str
     policy_model: str | None = None
+    canary: str | None = None
     answered: str | None = None
     first_s: float | None = None
     total_s: float | None = None
@@ -119,6 +121,7 @@ def _row(found: dict[str, Any]) -> Row:
     ok = ended.get("status") == "ok"
     steer: dict[str, Any] = found["steer"] or {}
     chance: dict[str, Any] = found["exploration"] or {}
+    version: dict[str, Any] = found.get("version") or {}
     return Row(
         id=str(found["decision_id"]),
         at_s=datetime.fromisoformat(found["decided_at"]).timestamp(),
@@ -137,7 +140,8 @@ def _row(found: dict[str, Any]) -> Row:
         ),
         model=str(found["model"]),
         rule=str(found["rule"]),
-        policy_model=chance.get("policy_model"),
+        policy_model=chance.get("policy_model", version.get("production")),
+        canary=version.get("canary"),
         answered=ended["model"] if ok else None,
         first_s=ended["first_ms"] / 1e3 if ok else None,
         total_s=ended["total_ms"] / 1e3 if ok else None,

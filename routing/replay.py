@@ -112,7 +112,7 @@ class _Replayer:
         if catalog is None:
             base = {
                 "task": Task.CHAT,
-                "candidates": [one.model for one in row.candidates],
+                "candidates": [one.model for one in row.candidates if one.model != row.canary],
                 "latency_class": row.latency_class,
                 "policy": row.policy,
                 "target_quality": row.steer.asked,
@@ -132,8 +132,9 @@ class _Replayer:
     def _facts(self, row: Row, route: Route) -> tuple[Bounds, list[Candidate]]:
         """Bounds and candidates of the row, as another catalog has them if there is one."""
         catalog = self._change.catalog
+        considered = [one for one in row.candidates if one.model != row.canary]
         if catalog is None:
-            return row.bounds, list(row.candidates)
+            return row.bounds, considered
         told = catalog.classes.get(row.latency_class)
         if told is None:
             raise DataError(f"decision {row.id}: the catalog has no class {row.latency_class!r}")
@@ -143,7 +144,7 @@ class _Replayer:
         )
         found = [
             _judged(row, one, catalog, bounds)
-            for one in row.candidates
+            for one in considered
             if one.model in route.candidates
         ]
         if not found:

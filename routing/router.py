@@ -17,6 +17,8 @@ from turnout.catalog import Catalog, LatencyClass, Model, Route
 from turnout.errors import UnknownClass, UnknownModel
 from turnout.types import Candidate, Decision, Limits, Prediction, Request
 
+_SEEN = 20
+
 
 @dataclass(slots=True)
 class ModelState:
@@ -72,9 +74,9 @@ class Router:
         route = self._catalog.routes.get(target)
         if route is not None and route.task == request.task:
             return target, route.candidates
-        model = self._catalog.models.get(target)
-        if model is not None and model.task == request.task:
-            return target, (target,)
+        name = self._catalog.model_called(target)
+        if name is not None and self._catalog.models[name].task == request.task:
+            return target, (name,)
         raise UnknownModel(request.target, self._names(request))
 
     def decide(
@@ -101,8 +103,25 @@ class Router:
         bounds = bounds_of(route, latency_class, request.deadline_in_s, request.limits)
         candidates = tuple([self._judge(m, question, state[m], bounds) for m in models])
         choice = settle(route, request.latency_class, bounds, candidates, steer)
+        if choice.rule == "named" and choice.candidate.model != name:
+            choice = Choice(choice.candidate, "named", f"{name} is {choice.candidate.model}")
         within = [c.model for c in candidates if keeps_limits(c, bounds)]
         return decision_of(request.id, name, request.latency_class, candidates, choice, within)
+
+    def alone(
+        self, model: str, question: Question, state: ModelState, route: str
+    ) -> tuple[Candidate, Bounds]:
+        """What is expected of one more model for a request of a route, and what it must keep."""
+        request = question.request
+        latency_class = self._catalog.classes[request.latency_class]
+        known = self._catalog.routes.get(route)
+        bounds = bounds_of(known, latency_class, request.deadline_in_s, request.limits)
+        return self._judge(model, question, state, bounds), bounds
+
+    def surely_late(self, candidate: Candidate, bounds: Bounds) -> bool:
+        """Whether a model that has been seen at work would more likely be late than not."""
+        seen = self._latency[candidate.model].observations
+        return seen >= _SEEN and candidate.prediction.p50_s > bounds.deadline_in_s
 
     def _judge(self, name: str, question: Question, state: ModelState, bounds: Bounds) -> Candidate:
         model = self._catalog.models[name]
@@ -121,7 +140,11 @@ class Router:
 
     def _names(self, request: Request) -> tuple[str, ...]:
         routes = [n for n, r in self._catalog.routes.items() if r.task == request.task]
-        models = [n for n, m in self._catalog.models.items() if m.task == request.task]
+        models = [
+            name
+            for name in (*self._catalog.versioned, *self._catalog.models)
+            if self._catalog.models[self._catalog.model_called(name) or name].task == request.task
+        ]
         return ("auto", *routes, *models)
 
 

@@ -1,6 +1,7 @@
 """Is the new one worse? A test that may be looked at after every request.
 
-Losses in [0, 1] of the new and the old are paired as they come; d is their difference, in [-1, 1].
+Losses in [0, 1] of the new and the old are paired as they come, each with the freshest of the other
+that waits, so that both met the same moment; d is their difference, in [-1, 1].
 Against the hypothesis "the new one is worse by no more than ``margin``", a gambler bets a share of
 its wealth on each d being larger:
 
@@ -25,13 +26,13 @@ class Worse:
     """Evidence that a new thing's losses are larger than the old one's.
 
     Args:
-        margin: how much worse is still accepted.
+        margin: how much worse is still accepted; below 0 the new one must be better by so much.
         alpha: probability of a false alarm, ever.
     """
 
     def __init__(self, margin: float = 0.02, alpha: float = 0.05 / 3) -> None:
         self._margin = margin
-        self._limit = 1.0 / alpha
+        self.limit = 1.0 / alpha
         self._most = 0.5 / (1.0 + margin)
         self._new: deque[float] = deque(maxlen=_WAITING)
         self._old: deque[float] = deque(maxlen=_WAITING)
@@ -50,7 +51,7 @@ class Worse:
 
     def _pair(self, own: deque[float], other: deque[float], loss: float, sign: float) -> None:
         if other:
-            self._bet(sign * (loss - other.popleft()))
+            self._bet(sign * (loss - other.pop()))
         else:
             own.append(loss)
 
@@ -63,4 +64,4 @@ class Worse:
         self.pairs += 1
         self._sum += over
         self._squares += over * over
-        self.alarm = self.alarm or self.wealth >= self._limit
+        self.alarm = self.alarm or self.wealth >= self.limit

@@ -40,15 +40,21 @@ from services.protocols.open_inference import OpenInference
 from services.protocols.openai import OpenAI
 from services.protocols.repository import Repository
 from services.protocols.triton import Triton
+from services.rollouts.endpoints import Versions
+from turnout.catalog import model_name
 from turnout.errors import Forbidden, MethodNotAllowed, Overloaded
 from turnout.types import Task
 
 App = Callable[[Scope, Receive, Send], Any]
 
 _MODEL = re.compile(
-    r"^/v2/models/(?P<name>[^/]+)(?P<version>/versions/[^/]+)?(?:/(?P<verb>infer|ready|config|stats))?$"
+    r"^/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?"
+    r"(?:/(?P<verb>infer|ready|config|stats))?$"
 )
-_REPOSITORY = re.compile(r"^/v2/repository/models/(?P<name>[^/]+)/(?P<verb>load|unload|pin)$")
+_REPOSITORY = re.compile(
+    r"^/v2/repository/models/(?P<name>[^/]+)"
+    r"/(?P<verb>load|unload|pin|canary|promote|rollback)$"
+)
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _NOTHING_FOREIGN = (
     (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
@@ -221,14 +227,15 @@ class FrontDoor:
                 return None
             return Route(partial(native.no_pipeline, name=name), errors.native)
         if method == "POST" and (asked := _REPOSITORY.match(path)):
-            handler = getattr(Repository(oip.plane), asked["verb"])
+            api = Versions if asked["verb"] in Versions.VERBS else Repository
+            handler = getattr(api(oip.plane), asked["verb"])
             handler = partial(handler, name=asked["name"])
             return Route(handler, errors.open_inference, operator=True)
         match = _MODEL.match(path)
         if match is None:
             bulk = self._bulk()
             return None if bulk is None else bulk_routes.find(bulk, method, path)
-        name, verb = match["name"], match["verb"]
+        name, verb, version = match["name"], match["verb"], match["version"]
         triton = Triton(oip.plane)
         handler = {
             ("GET", None): oip.metadata,
@@ -239,20 +246,21 @@ class FrontDoor:
         }.get((method, verb))
         if handler is None:
             return None
+        plane = self._plane()
+        if version is not None and plane is not None and name in plane.catalog.versioned:
+            name = model_name(name, version)
         short = self._short_class(name) if verb == "infer" else None
         on_error = errors.open_inference
         route = Route(partial(handler, name=name), on_error, watch=verb == "infer", short=short)
-        plane = self._plane()
-        if plane is None or match["version"]:  # any text may be a version: never remembered
-            return route
-        if name in plane.catalog.routes or name in plane.catalog.models:
+        # What is not a version of a model may be any text: only what can be counted is remembered.
+        if plane is not None and plane.catalog.named(name) and (version is None or "@" in name):
             self._routes[method, path] = route
         return route
 
     def _short_class(self, name: str) -> str | None:
         """The default class of requests to a tabular route or model: these are short."""
         plane = self._plane()
-        entry = plane and (plane.catalog.routes.get(name) or plane.catalog.models.get(name))
+        entry = plane and plane.catalog.named(name)
         if plane is None or entry is None or entry.task is not Task.TABULAR:
             return None
         return options.default_class(plane.catalog, name, entry.task)

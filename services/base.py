@@ -26,6 +26,7 @@ from turnout.settings import from_environment
 if TYPE_CHECKING:
     from services.bulk.bulk import Bulk
     from services.plane import Plane
+    from services.rollouts.book import Book
     from turnout.catalog import Catalog
 
 # What serves is imported where it is made: ``bentoml serve`` imports this module in a process that
@@ -106,6 +107,8 @@ class Endpoint:
         self.plane.fleet.start()
         if self.plane.peers is not None:
             await self.plane.peers.start()
+        if self.serves_bulk:
+            await self.plane.rollouts.open(_book)
         if self.bulk is not None:
             await self.bulk.start()
         self._ticking = asyncio.get_running_loop().create_task(self._tick())
@@ -118,6 +121,8 @@ class Endpoint:
             await self.bulk.stop()
         self.plane.draining = True
         self._ticking.cancel()
+        if self.serves_bulk:
+            await self.plane.rollouts.close()
         await self.plane.fleet.stop()
         if self.plane.peers is not None:
             await self.plane.peers.stop()
@@ -152,6 +157,13 @@ class Endpoint:
                 await asyncio.to_thread(learned.reload)
         except Exception:
             logger.exception("what is done every %g s failed; trying again", _TICK_S)
+
+
+def _book() -> Book:
+    """The aliases' book; imported here, as only a catalog with versions pays for SQLAlchemy."""
+    from services.rollouts.database_book import DatabaseBook
+
+    return DatabaseBook(from_environment().database_url)
 
 
 def listening(environment: Mapping[str, str] | None = None) -> Any:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import bentoml
 from bentoml.exceptions import NotFound
 
-from services.store import home
-from turnout.catalog import Model
+from services.store import home, resolve
+from turnout.catalog import Artifact, Model
+from turnout.errors import ArtifactInvalid
 
 
 def bento_models(models: Iterable[Model]) -> dict[str, Any]:
@@ -18,12 +20,24 @@ def bento_models(models: Iterable[Model]) -> dict[str, Any]:
     An artifact that was never built is left out: BentoML would refuse to start at all, while a
     fleet serves without the one model that has no files.
     """
-    tags = dict.fromkeys(model.artifact.tag for model in models if model.artifact is not None)
+    tags: dict[str, list[Artifact]] = {}
+    for model in models:
+        if model.artifact is not None and model.artifact not in tags.get(model.artifact.tag, ()):
+            tags.setdefault(model.artifact.tag, []).append(model.artifact)
+    names = [name for tag, artifacts in tags.items() if _built(tag) for name in _named(artifacts)]
     return {
-        f"artifact_{index}": bentoml.models.BentoModel(f"{tag}:latest")
-        for index, tag in enumerate(tags)
-        if _built(tag)
+        f"artifact_{index}": bentoml.models.BentoModel(name) for index, name in enumerate(names)
     }
+
+
+def _named(artifacts: Sequence[Artifact]) -> Iterator[str]:
+    """The latest of a tag; where models use several builds of it, each by its version."""
+    if len(artifacts) == 1:
+        yield f"{artifacts[0].tag}:latest"
+        return
+    for artifact in artifacts:
+        with suppress(ArtifactInvalid):
+            yield f"{artifact.tag}:{resolve(artifact).name}"
 
 
 def _built(tag: str) -> bool:

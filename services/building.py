@@ -34,6 +34,7 @@ from services.store import (
     matches,
     versions,
 )
+from turnout.catalog import split
 from turnout.errors import ArtifactInvalid
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def ensure(
         (model.artifact.tag, version_of(model.artifact)): (name, model.artifact)
         for name, model in catalog.models.items()
         if model.artifact is not None
-        and (only is None or name in only or model.artifact.tag in only)
+        and (only is None or {name, split(name)[0], model.artifact.tag} & set(only))
     }
     if only and not wanted:
         raise ArtifactInvalid(f"the catalog has no model or tag named {', '.join(sorted(only))}")

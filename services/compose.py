@@ -156,8 +156,7 @@ def rank_of(catalog: Catalog, name: str) -> int:
     ranks = sorted({latency_class.priority for latency_class in catalog.classes.values()})
     urgent = [
         ranks.index(catalog.classes[route.latency_class].priority)
-        for route in catalog.routes.values()
-        if name in route.candidates
+        for route in catalog.routes_of(name)
     ]
     return min(urgent, default=len(ranks) - 1)
 

@@ -290,12 +290,14 @@ class Fleet:
 
     def _order(self) -> dict[str, int]:
         """Each model's urgency: the priority of the most urgent route it is a candidate of."""
-        ranks = dict.fromkeys(self.members, 99)
-        for route in self._catalog.routes.values():
-            priority = self._catalog.classes[route.latency_class].priority
-            for name in route.candidates:
-                ranks[name] = min(ranks[name], priority)
-        return ranks
+        classes = self._catalog.classes
+        return {
+            name: min(
+                (classes[route.latency_class].priority for route in self._catalog.routes_of(name)),
+                default=99,
+            )
+            for name in self.members
+        }
 
     async def _start_all(self) -> None:
         """Pinned models first, then by urgency; under a budget, while there is room."""

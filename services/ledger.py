@@ -14,6 +14,7 @@ from services.decisions import DecisionLog
 from services.fleet import Fleet
 from services.metrics import Metrics
 from services.record import Record, told_of
+from services.rollouts.account import account, account_score
 from services.routers import Routers
 from turnout.catalog import Catalog
 from turnout.errors import TurnoutError
@@ -101,6 +102,7 @@ class Ledger:
         self._decider.scored(decision, model, score)
         if self._routers is not None:
             self._routers.canary.scored(record.decided.view.part, score)
+        account_score(record, score)
         return True
 
     def _learn(self, name: str, told: Prediction, actual_s: float) -> None:
@@ -139,6 +141,8 @@ class Ledger:
         self._metrics.ended(decision, outcome, held, record.cost_usd, within)
         if self._routers is not None and record.decided.view.part is not None:
             self._routers.canary.ended(record.decided.view.part, outcome.status, held)
+        if record.decided.drawn is not None:
+            account(record, outcome, self._metrics)
         self._log.end(record, outcome)
 
     def _cost(self, record: Record, outcome: Outcome, told: Prediction) -> float:

@@ -12,8 +12,13 @@ from collections.abc import Mapping
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
+from routing.trial import Part, Trial
+from runners.pool import Pool
 from runners.protocol import Active, Load
+from services.pool_metrics import PoolMetrics
+from services.rollouts.metrics import VersionMetrics
 from services.tally import Ended, Tally
+from turnout.catalog import Canary, Catalog
 from turnout.types import Decision, Outcome
 
 _SECONDS = (
@@ -187,6 +192,8 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemin",
         )
+        self.versions = VersionMetrics(registry)
+        self._pool = PoolMetrics(registry)
         self._pending: list[Ended] = []
         self._turned_away: TallyOf[str] = TallyOf()
         self._tally = Tally(self)
@@ -250,12 +257,26 @@ class Metrics:
         """Show the canary router's share."""
         self.canary_share.set(share)
 
+    def tried(self, name: str, model: str, part: Part, *, failed: bool, late: bool) -> None:
+        """Count a request of a trial by the version that was drawn for it."""
+        self.versions.tried(name, model, part, failed=failed, late=late)
+
+    def rolled_out(self, catalog: Catalog, trials: Mapping[str, tuple[Canary, Trial]]) -> None:
+        """Show each version's share, and how the trials stand."""
+        self.versions.measure(catalog, trials)
+
+    def pooled(self, pool: Pool) -> None:
+        """Show what is loaded, and what of the budget it takes."""
+        self._pool.measure(pool)
+
     def came_up(self, model: str, active: Active) -> None:
         """Say that a model serves, and what really runs."""
         self.up.labels(model, active.engine, active.provider, active.precision).set(1)
         self.fallback.labels(model, active.requested, active.provider).set(
             active.requested != active.provider
         )
+        if active.load_s > 0:  # what runs elsewhere was loaded there
+            self._pool.loaded(model, active.load_s)
 
     def went(self, model: str, active: Active) -> None:
         """Say that a model is no longer loaded."""

@@ -108,6 +108,53 @@ def pin(
 
 
 @app.command()
+def canary(
+    model: str,
+    version: Annotated[str, typer.Option(help="The version to try.")],
+    share: Annotated[
+        float | None, typer.Option(help="Of production's requests; the catalog's, else 0.05.")
+    ] = None,
+    url: Url = _HERE,
+    as_json: Json = False,
+) -> None:
+    """Put a version on trial: it answers a share, and is taken back once it is shown to be worse.
+
+    A version that is the canary already gets another share.
+    """
+    body: dict[str, Any] = {"version": version}
+    _moved(model, "canary", body if share is None else body | {"share": share}, url, as_json)
+
+
+@app.command()
+def promote(
+    model: str,
+    version: Annotated[
+        str | None, typer.Option(help="The version to promote, by default the canary.")
+    ] = None,
+    url: Url = _HERE,
+    as_json: Json = False,
+) -> None:
+    """Make a version the one that answers to the model's name; requests under way finish."""
+    _moved(model, "promote", {} if version is None else {"version": version}, url, as_json)
+
+
+@app.command()
+def rollback(model: str, url: Url = _HERE, as_json: Json = False) -> None:
+    """Take the canary back; without one, undo the last promotion."""
+    _moved(model, "rollback", {}, url, as_json)
+
+
+def _moved(model: str, verb: str, body: dict[str, Any], url: str, as_json: bool) -> None:
+    said = running.operate(url, f"/v2/repository/models/{model}/{verb}", body)
+    if as_json:
+        typer.echo(json.dumps(said, indent=1))
+        return
+    on_trial = said["canary"]
+    also = "" if on_trial is None else f", canary {on_trial['version']} ({on_trial['share']:.3g})"
+    typer.echo(f"{model}: production {said['production']}{also}; {said['why']}")
+
+
+@app.command()
 def verify(as_json: Json = False) -> None:
     """Check every file in the store against its recorded hash."""
     problems: dict[str, str | None] = {}
@@ -180,12 +227,24 @@ def _list_running(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(rows, indent=1))
         return
-    table = Table("model", "engine", "requested", "runs on", "precision", "why", box=None)
+    versions = any("version" in row for row in rows)
+    heads = ("engine", "requested", "runs on", "precision", *(["answers"] if versions else ()))
+    table = Table("model", *heads, "why", box=None)
     for row in rows:
         names = ("engine", "requested", "provider", "precision")
         why = row.get("reason") or (row["state"] if row["state"] != "ready" else "")
-        table.add_row(row["model"], *(str(row.get(name, "")) for name in names), why)
+        shown = [str(row.get(name, "")) for name in names] + ([_alias(row)] if versions else [])
+        table.add_row(row["model"], *shown, "; ".join(filter(None, (why, _verdict(row)))))
     Console().print(table)
+
+
+def _alias(row: dict[str, Any]) -> str:
+    """What a version answers: ``production 95 %``."""
+    return f"{row['alias']} {row['share']:.3g}" if row.get("alias") else ""
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    return f"{row['verdict']}: {row['verdict_why']}" if "verdict" in row else ""
 
 
 def _row(stored: store.Stored) -> dict[str, Any]:

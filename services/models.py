@@ -46,11 +46,11 @@ def narrowed(catalog: Catalog, name: str) -> Catalog:
             update={"candidates": (name,), "policy": "cheapest", "cascade": None}
         )
         for route_name, route in catalog.routes.items()
-        if name in route.candidates
+        if route in catalog.routes_of(name)
     }
     if not routes:
         latency_class = next(iter(catalog.classes))
-        routes[f"{name}-route"] = Route(
+        routes[f"{name.replace('@', '-')}-route"] = Route(
             task=model.task, candidates=(name,), latency_class=latency_class
         )
     gateway = catalog.gateway
@@ -59,7 +59,7 @@ def narrowed(catalog: Catalog, name: str) -> Catalog:
         gateway = gateway.model_copy(update={"memory_budget": None})
     return catalog.model_copy(
         update={"models": {name: model.model_copy(update={"placement": placement})},
-                "routes": routes, "pipelines": {}, "gateway": gateway}
+                "routes": routes, "pipelines": {}, "gateway": gateway, "versioned": {}}
     )  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from services.ledger import Ledger
 from services.metrics import Metrics
 from services.prompts import LearnedPrompts
 from services.record import Record, record_of
+from services.rollouts.rollouts import Rollouts
 from services.routers import Routers
 from services.shadow import Shadow
 from turnout.catalog import Catalog
@@ -31,6 +32,7 @@ from turnout.errors import (
     CapacityError,
     DeadlineUnreachable,
     Draining,
+    InvalidRequest,
     LoadFailed,
     RunnerError,
     TurnoutError,
@@ -81,7 +83,7 @@ class Plane:
     """The data plane over one fleet.
 
     Args:
-        catalog: the catalog.
+        catalog: the catalog, as its file says; ``rollouts`` moves its aliases.
         fleet: its models.
         judge: quality of each candidate for a request.
         metrics: where everything is counted.
@@ -102,7 +104,6 @@ class Plane:
         seed: bytes | None = None,
         routers: Routers | None = None,
     ) -> None:
-        self.catalog = catalog
         self.fleet = fleet
         self.metrics = metrics
         self.log = log
@@ -116,15 +117,31 @@ class Plane:
         self._id_prefix = f"req-{os.urandom(6).hex()}"
         self._id_count = itertools.count()
         self.adopted: list[Callable[[], None]] = []
+        self.decider = Decider(catalog, fleet.latencies, judge, self._seed)
+        self.rollouts = Rollouts(catalog, self._realias, metrics.versions.taken_back)
         self.adopt(catalog, judge)
 
     def adopt(self, catalog: Catalog, judge: Judge) -> None:
         """Decide over this catalog from now on; requests under way end as they began.
 
-        What was learned of each model's latency stays; knobs and stickiness begin anew.
+        What was learned of each model's latency stays, and so do stickiness, the knobs of routes
+        that are as they were, and aliases of models of which the catalog says the same.
         """
-        self.catalog = catalog
-        self.decider = Decider(catalog, self.fleet.latencies, judge, self._seed)
+        self._judge = judge
+        self.rollouts.adopt(catalog)
+        self._realias()
+
+    def _realias(self) -> None:
+        """Decide with the aliases of now."""
+        self.catalog = catalog = self.rollouts.catalog()
+        self.decider = Decider(
+            catalog,
+            self.fleet.latencies,
+            self._judge,
+            self._seed,
+            self.rollouts.on_trial(catalog),
+            self.decider,
+        )
         attempts = Attempts(catalog, self.fleet, self.clock)
         ledger = Ledger(
             catalog, self.fleet, self.decider, self.metrics, self.log, self.clock, self.routers
@@ -164,6 +181,13 @@ class Plane:
                 problem = problem or error
                 terms.attempts.failed(record, name, error)
                 continue
+            except InvalidRequest as error:
+                if not _tries(record, name):
+                    terms.ledger.failed(record, name, error, request)
+                    raise
+                problem = problem or error
+                terms.attempts.failed(record, name, error)
+                continue
             except BaseException as error:
                 terms.ledger.failed(record, name, error, request)
                 raise
@@ -198,6 +222,14 @@ class Plane:
                 problem = problem or error
                 terms.attempts.failed(record, name, error)
                 continue
+            except InvalidRequest as error:
+                if not _tries(record, name):
+                    terms.ledger.failed(record, name, error, request)
+                    await pieces.aclose()
+                    raise
+                problem = problem or error
+                terms.attempts.failed(record, name, error)
+                continue
             except BaseException as error:
                 terms.ledger.failed(record, name, error, request)
                 await pieces.aclose()
@@ -220,6 +252,9 @@ class Plane:
             self.metrics.on_trial(self.routers.share)
         for name, control in self.decider.controls.items():
             self.metrics.steered(name, control.state(self.clock()))
+        if self.rollouts.any:
+            self.metrics.rolled_out(self.catalog, self.rollouts.trials)
+        self.metrics.pooled(self.fleet.pool)
 
     def answers_to_peers(self) -> Answers:
         """What this worker does for the others of its gateway."""
@@ -307,6 +342,12 @@ class Plane:
         finally:
             await opened.rest.aclose()
             terms.ledger.written(record, request, opened, status, last, first_s)
+
+
+def _tries(record: Record, name: str) -> bool:
+    """Whether this is a canary: what it refuses, production may well take."""
+    drawn = record.decided.drawn
+    return drawn is not None and drawn.served and name == drawn.model
 
 
 def _public(tensors: Tensors) -> Tensors:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import routing
 from routing.quality import ModelPrior, QualityModel, load_router
-from turnout.catalog import Catalog
+from turnout.catalog import Catalog, split
 
 DEFAULT_ROUTER = Path(routing.__file__).parent / "default_router"
 
@@ -16,14 +16,15 @@ class LearnedPrompts:
     """``routing.judge.PromptQuality`` over a trained router.
 
     Args:
-        catalog: whose priors and proxies stand for models the router was not trained on.
+        catalog: whose priors and proxies stand for models the router was not trained on. Versions
+            of a model share what was learned of its name.
         router: the trained router.
     """
 
     def __init__(self, catalog: Catalog, router: QualityModel) -> None:
         self._router = router
         self._priors = {
-            name: ModelPrior(name, model.quality.prior, model.quality.proxy)
+            name: ModelPrior(split(name)[0], model.quality.prior, model.quality.proxy)
             for name, model in catalog.models.items()
         }
 

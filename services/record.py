@@ -118,6 +118,7 @@ class Record:
             "expected_output_tokens": view.demand.output_tokens,
             "steer": self._steer(),
             "exploration": self._exploration(),
+            "version": self._version(),
             "trace_id": self.trace_id,
             "session": self.session,
             "prompt": self.prompt,
@@ -131,16 +132,12 @@ class Record:
         }
 
     def _candidates(self) -> list[dict[str, Any]]:
-        decision, chance = self.decision, self.decided.exploration
+        decision = self.decision
         found = candidates_json(decision)
         for shown, candidate in zip(found, decision.candidates, strict=True):
             shown["p99_ms"] = round(candidate.prediction.p99_s * 1e3, 4)
             shown["broken"] = candidate.broken
-            shown["propensity"] = (
-                float(candidate.model == decision.model)
-                if chance is None
-                else chance.propensity(candidate.model)
-            )
+            shown["propensity"] = self._propensity(candidate.model)
         return found
 
     def _router(self) -> dict[str, Any] | None:
@@ -149,6 +146,31 @@ class Record:
         if view.router is None:
             return None
         return {"digest": view.router, "part": view.part or "features"}
+
+    def _propensity(self, model: str) -> float:
+        """The probability that this model answers: of the policy, chance, and a canary's share."""
+        decision, chance, drawn = self.decision, self.decided.exploration, self.decided.drawn
+        chosen, asked, share = decision.model, model, 1.0
+        if drawn is not None:
+            chosen, share = drawn.rollout.production, drawn.propensity(model)
+            asked = chosen if model == drawn.rollout.canary else model
+        return share * (float(asked == chosen) if chance is None else chance.propensity(asked))
+
+    def _version(self) -> dict[str, Any] | None:
+        """Which version chance drew, of a model with a canary."""
+        drawn = self.decided.drawn
+        if drawn is None:
+            return None
+        rollout = drawn.rollout
+        return {
+            "name": rollout.name,
+            "production": rollout.production,
+            "canary": rollout.canary,
+            "share": rollout.share,
+            "draw": drawn.draw,
+            "part": drawn.part,
+            "why_not": drawn.why_not,
+        }
 
     def _policy(self) -> str | None:
         route = self.decided.route

@@ -32,7 +32,10 @@ def models(url: str) -> list[dict[str, Any]]:
         raise DataError(
             f"{url} does not answer as a Turnout gateway: {type(error).__name__}: {error}"
         ) from error
-    return [row for row in found if "state" in row]  # routes have none
+    # Routes have no state, and the name of a model with versions has that of its production.
+    return [
+        row for row in found if "state" in row and ("version" not in row or "@" in row["model"])
+    ]
 
 
 def operate(url: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

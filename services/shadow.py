@@ -77,8 +77,10 @@ class Shadow:
 
 def again(record: Record, router: LearnedPrompts, prompt: str, *, fast: bool) -> dict[str, Any]:
     """What this router would have decided; everything but the quality as it was."""
-    decision, route = record.decision, record.decided.route
-    models = [candidate.model for candidate in decision.candidates]
+    decision, route, drawn = record.decision, record.decided.route, record.decided.drawn
+    canary = None if drawn is None else drawn.rollout.canary
+    considered = [candidate for candidate in decision.candidates if candidate.model != canary]
+    models = [candidate.model for candidate in considered]
     quality = router.quality(prompt, models, fast=fast)
     bounds = bounds_of(route, record.latency_class, record.deadline_ms / 1e3, record.limits)
 
@@ -87,9 +89,10 @@ def again(record: Record, router: LearnedPrompts, prompt: str, *, fast: bool) ->
         reason = one.why_not if one.broken else why_not(prediction, bounds)
         return Candidate(one.model, prediction, reason is None, reason, one.broken)
 
-    candidates = [judged(one) for one in decision.candidates]
+    candidates = [judged(one) for one in considered]
     chance = record.decided.exploration
-    served = decision.model if chance is None else chance.policy_model
+    served = decision.model if drawn is None else drawn.rollout.production
+    served = served if chance is None else chance.policy_model
     try:
         choice = settle(route, decision.latency_class, bounds, candidates, record.decided.steer)
         model, rule = choice.candidate.model, choice.rule

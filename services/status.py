@@ -6,6 +6,8 @@ from typing import Any
 
 from runners.pool import Slot
 from services.fleet import Fleet, Member
+from services.rollouts.rollouts import Rollouts
+from turnout.catalog import split
 
 
 def status(fleet: Fleet, name: str) -> dict[str, Any]:
@@ -31,6 +33,23 @@ def status(fleet: Fleet, name: str) -> dict[str, Any]:
         found["slow"] = slow
     if member.slot is not None:
         found |= _pooled(member.slot)
+    return found
+
+
+def version_status(rollouts: Rollouts, model: str) -> dict[str, Any]:
+    """What a version is to its model: its alias and share, and how its trial stands."""
+    name, version = split(model)
+    known = rollouts.state(name)
+    canary = known["canary"]
+    found: dict[str, Any] = {"version": version, "alias": "", "versions": known}
+    if version == known["production"]:
+        found |= {"alias": "production", "share": 1.0 - (canary["share"] if canary else 0.0)}
+    elif canary is not None and version == canary["version"]:
+        trial = known["trial"]
+        found |= {"alias": "canary", "share": canary["share"]}
+        found |= {"verdict": trial["verdict"], "verdict_why": trial["why"]}
+    elif version == known["taken_back"]:
+        found |= {"verdict": "taken back", "verdict_why": known["why"]}
     return found
 
 

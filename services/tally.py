@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from prometheus_client import Histogram
 
+from turnout.catalog import split
 from turnout.types import Decision, Outcome
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Tally:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def add(self, batch: Iterable[Ended]) -> None:
+    def add(self, batch: Sequence[Ended]) -> None:
         """Count every request of the batch."""
         metrics = self._metrics
         requests: Counter[_Labels] = Counter()
@@ -77,6 +78,7 @@ class Tally:
             observe_all(metrics.request_seconds.labels(*labels), values)
         for labels, values in first.items():
             observe_all(metrics.first_seconds.labels(*labels), values)
+        self._add_versions(batch, [model for model in run if "@" in model])
         for histogram, groups in (
             (metrics.queue_seconds, queue),
             (metrics.run_seconds, run),
@@ -84,6 +86,12 @@ class Tally:
         ):
             for model, values in groups.items():
                 observe_all(histogram.labels(model), values)
+
+    def _add_versions(self, batch: Sequence[Ended], models: Sequence[str]) -> None:
+        """The answers of models with versions, by version."""
+        for model in models:
+            took = [o.total_s for _, o, *_ in batch if o.model == model and o.status == "ok"]
+            observe_all(self._metrics.versions.seconds.labels(*split(model)), took)
 
 
 def observe_all(histogram: Histogram, values: Sequence[float]) -> None:

@@ -87,8 +87,7 @@ class PlaneEndpoints:
         """See ``Endpoints.most_rows``: one batch in the engine, and the next one waiting."""
         task = self._task(url)
         name = model_named(url)
-        route = self._catalog.routes.get(name or self._catalog.route_for(task) or "")
-        names = route.candidates if route else (name,) if name else ()
+        names = self._catalog.models_of(name or self._catalog.route_for(task) or "")
         largest = max((_batch_rows(self._catalog, each) for each in names), default=_FEWEST)
         return min(max(2 * largest, _FEWEST), _MOST)
 
@@ -147,9 +146,9 @@ def task_called(catalog: Catalog, url: str) -> Task:
     if name is None:
         known = f"{_CHAT}, {_EMBED} and /v2/models/NAME/infer"
         raise InvalidRequest(f"a batch cannot call {url!r}; it can call {known}", param="endpoint")
-    entry = catalog.routes.get(name) or catalog.models.get(name)
+    entry = catalog.named(name)
     if entry is None:
-        error = UnknownModel(name, (*catalog.routes, *catalog.models))
+        error = UnknownModel(name, catalog.names)
         raise InvalidRequest(str(error), param="endpoint") from error
     return entry.task
 

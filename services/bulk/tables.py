@@ -1,4 +1,6 @@
-"""The tables of the bulk path. ``migrations/`` makes them; the two must agree (tested).
+"""The tables of the gateway's database: the bulk path's, and the aliases of models.
+
+``migrations/`` makes them; the two must agree (tested).
 
 Content is bytes in rows of at most ``CHUNK_BYTES``, so that replicas that share the database share
 the files too and nobody holds a whole file in memory.
@@ -95,6 +97,16 @@ portions = Table(
     Column("done_at", Float),
     Index("bulk_portions_by_state", "batch_id", "state", "first_row"),
     Index("bulk_portions_by_owner", "owner"),
+)
+
+# Which version of a model is production, and which is on trial: see ``services/rollouts``.
+aliases = Table(
+    "model_aliases",
+    metadata,
+    Column("model", String(64), primary_key=True),
+    Column("basis", String(64), nullable=False),  # what the catalog said then, a hash
+    Column("aliases", Text, nullable=False),  # JSON
+    Column("changed_at", Float, nullable=False),
 )
 
 

@@ -139,12 +139,9 @@ class Endpoints:
         catalog, fleet = self._plane.catalog, self._plane.fleet
         return any(
             fleet.serves(model)
-            for group in (catalog.routes, catalog.models)
-            for target in group
+            for target in catalog.names
             if stage.matches(target) is not None
-            for model in (
-                catalog.routes[target].candidates if target in catalog.routes else (target,)
-            )
+            for model in catalog.models_of(target)
         )
 
 

@@ -62,9 +62,8 @@ def expected(plane: Plane, route: str, task: Task, rows: int, stage: Stage) -> E
 
     Nothing, where a reload has removed it since the request came: the stage's own call says so.
     """
-    entry = plane.catalog.routes.get(route)
     found: list[Expected] = []
-    for name in entry.candidates if entry else (route,):
+    for name in plane.catalog.models_of(route):
         member = plane.fleet.members.get(name)
         state = None if member is None else plane.fleet.state(name)
         if member is None or state is None or state.broken is not None:

@@ -165,8 +165,8 @@ class Native:
 
     def _task(self, name: str) -> Task:
         catalog = self._plane.catalog
-        if name not in catalog.routes and name not in catalog.models:
-            raise UnknownRoute(name, ("auto", *catalog.routes, *catalog.models))
+        if catalog.named(name) is None:
+            raise UnknownRoute(name, ("auto", *catalog.names))
         return self._tasks.task_of(name)
 
 

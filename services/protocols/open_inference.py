@@ -16,11 +16,13 @@ from services.http import Http, Reply, json_reply
 from services.plane import Plane
 from services.protocols import options
 from services.protocols.answer import decision_headers
-from services.status import status
+from services.status import status, version_status
+from turnout.catalog import split
 from turnout.errors import InvalidRequest, UnknownModel
 from turnout.types import Generation, Message, Signature, Task, Tensors, TensorSpec
 
 _LENGTH = b"inference-header-content-length"
+_ONLY = "1"
 ROUTING_KEYS = ("latency_class", "deadline_ms", "max_cost_usd", "min_quality", "session")
 
 
@@ -29,9 +31,6 @@ class OpenInference:
 
     def __init__(self, plane: Plane) -> None:
         self._plane = self.plane = plane
-        self._tasks = {name: route.task for name, route in plane.catalog.routes.items()} | {
-            name: model.task for name, model in plane.catalog.models.items()
-        }
         self._signatures: dict[str, Signature] = {}
 
     def task_of(self, name: str) -> Task:
@@ -40,10 +39,10 @@ class OpenInference:
         Raises:
             UnknownModel: there is none of this name.
         """
-        task = self._tasks.get(name)
-        if task is None:
-            raise UnknownModel(name, tuple(self._tasks))
-        return task
+        entry = self._plane.catalog.named(name)
+        if entry is None:
+            raise UnknownModel(name, self._plane.catalog.names)
+        return entry.task
 
     def signature_of(self, name: str) -> Signature:
         """The public tensors of a model or route.
@@ -55,7 +54,7 @@ class OpenInference:
         if known is None:
             known = self._plane.catalog.signature_of(name)
             if known is None:
-                raise UnknownModel(name, tuple(self._tasks))
+                raise UnknownModel(name, self._plane.catalog.names)
             self._signatures[name] = known
         return known
 
@@ -82,10 +81,9 @@ class OpenInference:
         """``GET /v2/models/{name}/ready``: a route is ready when one of its models is."""
         del http
         self.task_of(name)
-        route = self._plane.catalog.routes.get(name)
-        models = route.candidates if route else (name,)
+        models = self._plane.catalog.models_of(name)
         ready = any(self._plane.fleet.serves(model) for model in models)
-        return json_reply({"name": name, "ready": ready}, 200 if ready else 503)
+        return json_reply({"name": split(name)[0], "ready": ready}, 200 if ready else 503)
 
     async def metadata(self, http: Http, name: str) -> Reply:
         """``GET /v2/models/{name}``: tensors, and what really runs."""
@@ -93,8 +91,8 @@ class OpenInference:
         signature = self.signature_of(name)
         return json_reply(
             {
-                "name": name,
-                "versions": ["1"],
+                "name": split(name)[0],
+                "versions": self._versions(name),
                 "platform": self._platform(name),
                 "inputs": [spec_json(spec) for spec in signature.inputs],
                 "outputs": [spec_json(spec) for spec in signature.outputs],
@@ -115,8 +113,7 @@ class OpenInference:
         request = options.request(plane, name, task, tensors, said, now_s)
         answer = await plane.infer(request)
         headers, body = encode_response(
-            name,
-            "1",
+            *self._answered(name, answer.model),
             infer.id,
             infer.chosen(answer.tensors),
             binary=infer.binary(answer.tensors),
@@ -142,7 +139,10 @@ class OpenInference:
         text = "".join([piece.text async for piece in stream.pieces])
         produced = {"text": np.array([text.encode()], object)}
         headers, body = encode_response(
-            name, "1", infer.id, infer.chosen(produced), binary=infer.binary(produced)
+            *self._answered(name, stream.model),
+            infer.id,
+            infer.chosen(produced),
+            binary=infer.binary(produced),
         )
         return Reply(
             200,
@@ -153,15 +153,30 @@ class OpenInference:
             body,
         )
 
+    def _answered(self, name: str, model: str) -> tuple[str, str]:
+        """Name and version of an answer: a route has one version, a model the one that answered."""
+        if "@" in model and name not in self._plane.catalog.routes:
+            own, version = split(model)
+            return own, version or _ONLY
+        return name, _ONLY
+
+    def _versions(self, name: str) -> list[str]:
+        known = self._plane.catalog.versioned.get(split(name)[0])
+        return [_ONLY] if known is None else list(known.versions)
+
     def _platform(self, name: str) -> str:
-        model = self._plane.catalog.models.get(name)
+        model = self._plane.catalog.models.get(self._plane.catalog.model_called(name) or "")
         return f"turnout_{model.runner.engine}" if model else "turnout_route"
 
     def _parameters(self, name: str) -> dict[str, Any]:
         route = self._plane.catalog.routes.get(name)
         if route is not None:
             return {"candidates": list(route.candidates), "latency_class": route.latency_class}
-        return status(self._plane.fleet, name)
+        model = self._plane.catalog.model_called(name) or name
+        found = status(self._plane.fleet, model)
+        if "@" not in model:
+            return found
+        return found | version_status(self._plane.rollouts, model)
 
 
 def check(signature: Signature, tensors: Tensors) -> Tensors:

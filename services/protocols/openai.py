@@ -43,13 +43,13 @@ class OpenAI:
     async def model(self, http: Http, name: str) -> Reply:
         """``GET /v1/models/{name}``."""
         del http
-        if name not in self._names():
+        if name not in self._names() and self._plane.catalog.model_called(name) is None:
             raise UnknownModel(name, self._names())
         return json_reply(self._model(name))
 
     def _names(self) -> tuple[str, ...]:
         catalog = self._plane.catalog
-        return ("auto", *catalog.routes, *catalog.pipelines, *catalog.models)
+        return ("auto", *catalog.routes, *catalog.pipelines, *catalog.versioned, *catalog.models)
 
     async def chat(self, http: Http) -> Reply:
         """``POST /v1/chat/completions``."""

@@ -140,7 +140,7 @@ def default_class(catalog: Catalog, target: str, task: Task) -> str:
 def signature_for(catalog: Catalog, target: str, task: Task) -> Signature:
     """The public tensors of what a caller named; of the task itself when that does another."""
     name = catalog.route_for(task) if target == "auto" else target
-    entry = catalog.routes.get(name or "") or catalog.models.get(name or "")
+    entry = catalog.named(name or "")
     found = catalog.signature_of(name) if name and entry and entry.task is task else None
     return found or SIGNATURES[task]
 

@@ -12,6 +12,7 @@ from services.http import Http, Reply, json_object, json_reply
 from services.plane import Plane
 from services.reload import reload_catalog
 from services.status import status
+from turnout.catalog import split
 from turnout.errors import InvalidRequest, UnknownModel
 from turnout.settings import from_environment
 
@@ -31,15 +32,13 @@ class Repository:
     async def load(self, http: Http, name: str) -> Reply:
         """``POST /v2/repository/models/{name}/load``: waits until it is loaded."""
         del http
-        self._known(name)
-        await self._plane.fleet.pool.load(name, priority=0)
+        await self._plane.fleet.pool.load(self._known(name), priority=0)
         return json_reply({})
 
     async def unload(self, http: Http, name: str) -> Reply:
         """``POST /v2/repository/models/{name}/unload``: what is accepted is finished first."""
         del http
-        self._known(name)
-        await self._plane.fleet.pool.unload(name)
+        await self._plane.fleet.pool.unload(self._known(name))
         return json_reply({})
 
     async def pin(self, http: Http, name: str) -> Reply:
@@ -47,8 +46,7 @@ class Repository:
         pinned = json_object(http).get("pinned", True) if http.body else True
         if not isinstance(pinned, bool):
             raise InvalidRequest("pinned must be true or false", param="pinned")
-        self._known(name)
-        await self._plane.fleet.pool.pin(name, pinned)
+        await self._plane.fleet.pool.pin(self._known(name), pinned)
         return json_reply({"pinned": pinned})
 
     async def reload(self, http: Http) -> Reply:
@@ -57,25 +55,28 @@ class Repository:
         changes = reload_catalog(self._plane, from_environment().catalog)
         return json_reply(changes.as_json())
 
-    def _known(self, name: str) -> None:
-        """Refuse what is no model of this process.
+    def _known(self, name: str) -> str:
+        """The plain model of this process that a name means.
 
         Raises:
             UnknownModel: there is none of this name.
             InvalidRequest: it runs elsewhere.
         """
-        if name not in self._plane.catalog.models:
+        model = self._plane.catalog.model_called(name)
+        if model is None:
             raise UnknownModel(name, tuple(self._plane.catalog.models))
-        if name not in self._plane.fleet.pool.slots:
+        if model not in self._plane.fleet.pool.slots:
             raise InvalidRequest(
                 f"model {name!r} runs in a process of its own or elsewhere; only inline models "
                 "are loaded and unloaded here",
                 param="model",
             )
+        return model
 
     def _row(self, name: str) -> dict[str, Any]:
         state = status(self._plane.fleet, name)["state"]
         known = {"ready": "READY", "loading": "LOADING", "cold": "UNAVAILABLE"}
         reason = {"ready": "", "cold": "not loaded; loads on demand"}.get(state, state)
         shown = known.get(state, "UNAVAILABLE")
-        return {"name": name, "version": "1", "state": shown, "reason": reason}
+        own, version = split(name)
+        return {"name": own, "version": version or "1", "state": shown, "reason": reason}

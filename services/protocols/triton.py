@@ -12,7 +12,7 @@ from typing import Any
 from services.exposition import totals
 from services.http import Http, Reply, json_reply
 from services.plane import Plane
-from turnout.catalog import Model
+from turnout.catalog import Catalog, Model, model_name, split
 from turnout.errors import UnknownModel
 from turnout.types import TensorSpec
 
@@ -34,10 +34,10 @@ class Triton:
         if signature is None:
             raise self._unknown(name)
         route = catalog.routes.get(name)
-        models = [catalog.models[each] for each in (route.candidates if route else (name,))]
+        models = [catalog.models[each] for each in catalog.models_of(name)]
         return json_reply(
             {
-                "name": name,
+                "name": split(name)[0],
                 "platform": "turnout_route" if route else f"turnout_{models[0].runner.engine}",
                 "backend": "turnout",
                 "version_policy": {"latest": {"num_versions": 1}},
@@ -57,18 +57,26 @@ class Triton:
         """
         del http
         catalog = self._plane.catalog
-        if name is not None and name not in catalog.routes and name not in catalog.models:
+        if name is not None and catalog.named(name) is None:
             raise self._unknown(name)
         self._plane.measure()
         if self._plane.peers is not None:
             await self._plane.peers.ask("measure")
         counted = _Counted(totals(self._plane.metrics.registry))
-        names = (name,) if name is not None else (*catalog.routes, *catalog.models)
+        names = (*catalog.routes, *catalog.models) if name is None else _counted_as(catalog, name)
         found = [counted.of(each, is_route=each in catalog.routes) for each in names]
         return json_reply({"model_stats": found})
 
     def _unknown(self, name: str) -> UnknownModel:
-        return UnknownModel(name, (*self._plane.catalog.routes, *self._plane.catalog.models))
+        return UnknownModel(name, self._plane.catalog.names)
+
+
+def _counted_as(catalog: Catalog, name: str) -> tuple[str, ...]:
+    """What is counted under a name: of a model with versions, each."""
+    known = catalog.versioned.get(name)
+    if known is not None:
+        return tuple(model_name(name, version) for version in known.versions)
+    return (name,) if name in catalog.routes else (catalog.model_called(name) or name,)
 
 
 class _Counted:
@@ -92,9 +100,10 @@ class _Counted:
         ok, failed = (total("turnout_requests_total" + how) for how in ("ok", "failed"))
         queue_s, run_s = total("turnout_queue_seconds_sum"), total("turnout_run_seconds_sum")
         all_s = total("turnout_request_seconds_sum") if is_route else queue_s + run_s
+        own, version = split(name)
         return {
-            "name": name,
-            "version": "1",
+            "name": own,
+            "version": version or "1",
             "last_inference": 0,
             "inference_count": int(ok),
             "execution_count": int(ok),

@@ -16,11 +16,13 @@ from turnout.catalog.schema import (
     Quality,
     Route,
 )
+from turnout.catalog.versions import Canary, Rollback, Versioned, model_name, realiased, split
 
 __all__ = [
     "Artifact",
     "Batching",
     "Calibration",
+    "Canary",
     "Cascade",
     "Catalog",
     "Cost",
@@ -34,8 +36,13 @@ __all__ = [
     "Pipeline",
     "Profile",
     "Quality",
+    "Rollback",
     "Route",
     "Stage",
+    "Versioned",
     "json_schema",
     "load",
+    "model_name",
+    "realiased",
+    "split",
 ]

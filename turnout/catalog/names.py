@@ -17,12 +17,15 @@ def dangling(catalog: Catalog) -> list[str]:
     """One line for each name that means nothing or two things: ``key: what is wrong``."""
     problems = [
         f"models.{name}: a route has the same name"
-        for name in catalog.models
+        for name in (*catalog.models, *catalog.versioned)
         if name in catalog.routes
     ]
     problems += [
         f"{kind}.{name}: this name is reserved"
-        for kind, names in (("models", catalog.models), ("routes", catalog.routes))
+        for kind, names in (
+            ("models", (*catalog.models, *catalog.versioned)),
+            ("routes", tuple(catalog.routes)),
+        )
         for name in names
         if name in RESERVED
     ]
@@ -67,7 +70,7 @@ def dangling(catalog: Catalog) -> list[str]:
 
 
 def _of_pipelines(catalog: Catalog) -> list[str]:
-    taken = {*catalog.models, *catalog.routes, *RESERVED}
+    taken = {*catalog.names, *RESERVED}
     problems = [f"pipelines.{n}: this name is taken" for n in catalog.pipelines if n in taken]
     for name, pipeline in catalog.pipelines.items():
         problems += [f"pipelines.{name}.{what}" for what in plan(catalog, pipeline).problems]

@@ -100,10 +100,7 @@ def _called(catalog: Catalog, made: Plan, name: str) -> Signature | None:
     """The one signature of every route or model a stage may call."""
     stage = made.pipeline.stages[name]
     matching = {
-        target: values
-        for group in (catalog.routes, catalog.models)
-        for target in group
-        if (values := stage.matches(target)) is not None
+        target: values for target in catalog.names if (values := stage.matches(target)) is not None
     }
     routes = {target: values for target, values in matching.items() if target in catalog.routes}
     matching = routes or matching
@@ -239,4 +236,4 @@ def _shown(spec: TensorSpec) -> str:
 
 
 def _task(catalog: Catalog, name: str) -> Task:
-    return (catalog.routes.get(name) or catalog.models[name]).task
+    return (catalog.routes.get(name) or catalog.models[catalog.model_called(name) or name]).task

@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from turnout.catalog.schema import Catalog
+from turnout.catalog.versions import as_written
 from turnout.errors import CatalogInvalid
 
 Path_ = tuple[str, ...]
@@ -81,7 +82,7 @@ def _walk(node: yaml.Node, at: Path_, lines: dict[Path_, int]) -> Iterator[tuple
 def _problems(error: ValidationError, name: str, lines: dict[Path_, int]) -> list[str]:
     found: list[str] = []
     for item in error.errors(include_url=False):
-        path = tuple(str(part) for part in item["loc"])
+        path = as_written(tuple(str(part) for part in item["loc"]), lines)
         if not path and item["type"] == "value_error":
             found += [_dangling_line(text, name, lines) for text in _message(item).split("; ")]
             continue
@@ -90,8 +91,21 @@ def _problems(error: ValidationError, name: str, lines: dict[Path_, int]) -> lis
 
 
 def _dangling_line(text: str, name: str, lines: dict[Path_, int]) -> str:
-    key = text.split(":", 1)[0]
-    return f"{name}:{_line(tuple(key.split('.')), lines)}: {text}"
+    key, colon, what = text.partition(":")
+    path = as_written(_parted(key.split("."), lines), lines)
+    return f"{name}:{_line(path, lines)}: {'.'.join(path)}{colon}{what}"
+
+
+def _parted(words: list[str], lines: dict[Path_, int]) -> Path_:
+    """A key in dots as a path, although names may have dots of their own."""
+    path: Path_ = ()
+    while words:
+        for end in range(len(words), 0, -1):
+            longer = (*path, ".".join(words[:end]))
+            if end == 1 or as_written(longer, lines) in lines:
+                path, words = longer, words[end:]
+                break
+    return path
 
 
 def _line(path: Path_, lines: dict[Path_, int]) -> int:

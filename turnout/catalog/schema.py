@@ -20,10 +20,12 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.json_schema import SkipJsonSchema
 
 from turnout.catalog.artifact import Address, File, FileName, Optimize, Sha256, Share
 from turnout.catalog.engines import RemoteEngine, Runner
 from turnout.catalog.pipeline import Pipeline
+from turnout.catalog.versions import PRODUCTION, Versioned, expand, model_name, schema_extra, split
 from turnout.types import DIMENSIONS, Signature, Task, signature
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)?\s*$")
@@ -50,6 +52,10 @@ def _check_name(value: str) -> str:
     return value
 
 
+def _check_model_name(value: str) -> str:
+    return value if "@" in value and _check_name(value.partition("@")[0]) else _check_name(value)
+
+
 def _check_window(value: str) -> str:
     match = _WINDOW.match(value)
     if match is None or match.group(1) == match.group(2):
@@ -58,6 +64,7 @@ def _check_window(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_check_name)]
+ModelName = Annotated[str, AfterValidator(_check_model_name)]
 Bytes = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
 Window = Annotated[str, AfterValidator(_check_window)]
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda:\d+)$")]
@@ -196,8 +203,11 @@ class Model(Strict):
         pinned: loaded at start and never evicted.
         warm_utc: windows of the day in which it is kept loaded like a pinned one.
         limits: what keeps its trouble from other models.
+
+    With ``versions`` each of them becomes a model of its own: see ``turnout.catalog.versions``.
     """
 
+    model_config = ConfigDict(json_schema_extra=schema_extra)
     task: Task
     dimensions: dict[str, PositiveInt] = Field(default_factory=dict)
     runner: Runner
@@ -293,7 +303,8 @@ class Route(Strict):
 
     Attributes:
         task: what every candidate does.
-        candidates: model names, in no order of preference.
+        candidates: model names, in no order of preference; of a model with versions its name
+            (production, with the canary's share), ``NAME@production`` or ``NAME@VERSION``.
         latency_class: the class of a request that names none.
         policy: ``cheapest`` that reaches the target; ``best`` quality; ``fastest``; or
             ``cascade``, cheap first and escalate when unsure.
@@ -310,7 +321,7 @@ class Route(Strict):
     """
 
     task: Task
-    candidates: Annotated[tuple[Name, ...], Field(min_length=1)]
+    candidates: Annotated[tuple[ModelName, ...], Field(min_length=1)]
     latency_class: Name
     policy: Literal["cheapest", "best", "fastest", "cascade"] = "cheapest"
     target_quality: Share | dict[Name, Share] = 0.95
@@ -386,14 +397,24 @@ class Gateway(Strict):
 
 
 class Catalog(Strict):
-    """A whole fleet: classes, models, routes, and the pipelines that compose routes."""
+    """A whole fleet: classes, models, routes, and the pipelines that compose routes.
+
+    ``versioned`` holds what is left of models with versions once ``models`` has each of those:
+    see ``turnout.catalog.versions``.
+    """
 
     version: Literal[1]
     gateway: Gateway = Gateway()
     classes: Annotated[dict[Name, LatencyClass], Field(min_length=1)]
-    models: Annotated[dict[Name, Model], Field(min_length=1)]
+    models: Annotated[dict[ModelName, Model], Field(min_length=1)]
     routes: Annotated[dict[Name, Route], Field(min_length=1)]
     pipelines: dict[Name, Pipeline] = Field(default_factory=dict)
+    versioned: SkipJsonSchema[dict[Name, Versioned]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _versions_are_models(cls, data: object) -> object:
+        return expand(data)
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Catalog:
@@ -408,8 +429,47 @@ class Catalog(Strict):
         """The first route that does this task: what ``auto`` means."""
         return next((name for name, route in self.routes.items() if route.task == task), None)
 
+    def model_called(self, name: str) -> str | None:
+        """The plain model that a name, ``NAME@VERSION`` or ``NAME@ALIAS`` means now, if any."""
+        if name in self.models:
+            return name
+        base, alias = split(name)
+        known = self.versioned.get(base)
+        version = None if known is None else known.version_of(alias or PRODUCTION)
+        return None if version is None else model_name(base, version)
+
+    def named(self, name: str) -> Route | Model | None:
+        """The route or model that a caller means by a name."""
+        route = self.routes.get(name)
+        return route or self.models.get(self.model_called(name) or "")
+
+    def models_of(self, name: str) -> tuple[str, ...]:
+        """The plain models that may answer to the name of a route or model; none if there is none.
+
+        Without the canaries, whose part in it is chance.
+        """
+        route = self.routes.get(name)
+        if route is not None:
+            return route.candidates
+        model = self.model_called(name)
+        return () if model is None else (model,)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What callers may name: routes and models, of versioned ones the name and the versions."""
+        return (*self.routes, *self.versioned, *self.models)
+
+    def routes_of(self, model: str) -> list[Route]:
+        """The routes that may choose a model: now, or when an alias of its name moves."""
+        known = self.versioned.get(split(model)[0])
+        moving = () if known is None else (*known.routes, *known.steady)
+        return [
+            route
+            for name, route in self.routes.items()
+            if model in route.candidates or name in moving
+        ]
+
     def signature_of(self, name: str) -> Signature | None:
         """The public tensors of a model or route (its candidates agree); None if there is none."""
-        route = self.routes.get(name)
-        model = self.models.get(route.candidates[0] if route else name)
+        model = self.models.get(next(iter(self.models_of(name)), ""))
         return None if model is None else signature(model.task, model.dimensions)

@@ -11,7 +11,7 @@ from services.bulk.job import Job
 from services.bulk.leases import Portion, Results
 from services.bulk.window import Window
 from services.compose import compose
-from turnout.catalog import Catalog
+from turnout.catalog import Catalog, model_name
 from turnout.errors import ConfigError
 from turnout.settings import from_environment
 
@@ -31,10 +31,16 @@ def narrow(catalog: Catalog, endpoint: str) -> Catalog:
     if name is None:
         keep = {key for key, model in catalog.models.items() if model.task is task}
     else:
-        keep = set(route.candidates if route else (name,))
+        keep = set(route.candidates if route else (catalog.model_called(name) or name,))
     models = {key: model for key, model in catalog.models.items() if key in keep}
     routes = {key: each for key, each in catalog.routes.items() if keep.issuperset(each.candidates)}
-    return catalog.model_copy(update={"models": models, "routes": routes})
+    # A batch is answered by production throughout: no version is on trial here.
+    versioned = {
+        key: known.model_copy(update={"versions": (known.production,), "canary": None})
+        for key, known in catalog.versioned.items()
+        if model_name(key, known.production) in keep
+    }
+    return catalog.model_copy(update={"models": models, "routes": routes, "versioned": versioned})
 
 
 class Rows:

@@ -1,0 +1,93 @@
+"""What the pool has loaded and evicted, and what of its budget is taken."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from runners.pool import Pool
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+class PoolMetrics:
+    """Metrics of the pool of one gateway process.
+
+    Args:
+        registry: where they are registered.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._loads = Counter(
+            "turnout_model_loads_total", "Loads that succeeded.", ("model",), registry=registry
+        )
+        self._evictions = Counter(
+            "turnout_model_evictions_total",
+            "Times a model made room for another.",
+            ("model",),
+            registry=registry,
+        )
+        self._requests = Counter(
+            "turnout_model_residency_total",
+            "Requests by whether they found their model loaded (hit) or waited for it (miss).",
+            ("model", "found"),
+            registry=registry,
+        )
+        self._load_seconds = Histogram(
+            "turnout_model_load_seconds",
+            "Time of a load, once there was room for it.",
+            ("model",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._resident = Gauge(
+            "turnout_model_resident_bytes",
+            "What a model is believed to take while it is loaded; 0 while it is not.",
+            ("model", "device"),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._used = Gauge(
+            "turnout_pool_used_bytes",
+            "What counts against a device's memory budget now.",
+            ("device",),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._budget = Gauge(
+            "turnout_pool_budget_bytes",
+            "A device's memory budget; absent without one.",
+            ("device",),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._seen: dict[tuple[str, str], int] = {}
+        self._shown: set[tuple[str, str]] = set()
+
+    def loaded(self, model: str, load_s: float) -> None:
+        """A model was loaded."""
+        self._load_seconds.labels(model).observe(load_s)
+
+    def measure(self, pool: Pool) -> None:
+        """Bring everything up to date."""
+        shown: set[tuple[str, str]] = set()
+        for name, slot in pool.slots.items():
+            self._grow("loads", name, self._loads.labels(name), slot.loads)
+            self._grow("evictions", name, self._evictions.labels(name), slot.evictions)
+            self._grow("hits", name, self._requests.labels(name, "hit"), slot.hits)
+            self._grow("misses", name, self._requests.labels(name, "miss"), slot.misses)
+            taken = slot.footprint.resident_bytes if slot.inner is not None else 0
+            self._resident.labels(name, slot.device).set(taken)
+            shown.add((name, slot.device))
+        for name, device in self._shown - shown:  # a reload has removed it
+            self._resident.labels(name, device).set(0)
+        self._shown = shown
+        for device in dict.fromkeys(slot.device for slot in pool.slots.values()):
+            self._used.labels(device).set(pool.used_bytes(device))
+        for device, budget in pool.budgets.items():
+            self._budget.labels(device).set(budget)
+
+    def _grow(self, what: str, model: str, counter: Counter, count: int) -> None:
+        """Count what a slot has counted since the last look; a fresh slot begins at 0."""
+        before = self._seen.get((what, model), 0)
+        self._seen[what, model] = count
+        counter.inc(count - before if count >= before else count)

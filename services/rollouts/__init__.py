@@ -1,0 +1,1 @@
+"""Versions of a model: which one is production, which is on trial, and how that changes."""

@@ -1,0 +1,194 @@
+"""The aliases of one model, and the steps that move them. Pure.
+
+The catalog says where a model's aliases begin. From then on the last word counts, whoever says it:
+an operator, a trial, or somebody who edits what the catalog says of this model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from pydantic import ValidationError
+
+from turnout.catalog import Canary, Catalog, Versioned, model_name
+from turnout.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Aliases:
+    """Where the aliases of a model are.
+
+    Attributes:
+        production: the version that answers to its name.
+        canary: the version on trial; None when there is none.
+        previous: production before the last promotion.
+        taken_back: the last canary that was taken back.
+        why: the last change, in words.
+        at: when, UTC; empty while it is as the catalog says.
+    """
+
+    production: str
+    canary: Canary | None = None
+    previous: str | None = None
+    taken_back: str | None = None
+    why: str = "as the catalog says"
+    at: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "production": self.production,
+            "canary": None if self.canary is None else self.canary.model_dump(mode="json"),
+            "previous": self.previous,
+            "taken_back": self.taken_back,
+            "why": self.why,
+            "at": self.at,
+        }
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> Aliases:
+        """What ``as_json`` wrote.
+
+        Raises:
+            ValueError, TypeError, KeyError: it was something else.
+        """
+        canary = found["canary"]
+        return cls(
+            production=str(found["production"]),
+            canary=None if canary is None else Canary.model_validate(canary),
+            previous=found["previous"],
+            taken_back=found["taken_back"],
+            why=str(found["why"]),
+            at=str(found["at"]),
+        )
+
+
+Step: TypeAlias = Callable[[Aliases, Versioned], Aliases]
+"""From where a model's aliases are to where they should be; the same object when that is where.
+
+Raises ``InvalidRequest`` where there is no such step.
+"""
+
+
+def as_written(known: Versioned) -> Aliases:
+    """Where a model's aliases begin."""
+    return Aliases(known.production, known.canary)
+
+
+def basis_of(catalog: Catalog, name: str) -> str:
+    """What the catalog says of a model's versions and aliases, as a hash."""
+    known = catalog.versioned[name]
+    said = {
+        "aliases": as_written(known).as_json(),
+        "models": {
+            version: catalog.models[model_name(name, version)].model_dump(
+                mode="json", include={"artifact", "runner", "placement"}
+            )
+            for version in known.versions
+        },
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def trying(version: str, share: float | None, by: str) -> Step:
+    """Put a version on trial, or give the canary another share."""
+
+    def step(aliases: Aliases, known: Versioned) -> Aliases:
+        _check(known, version)
+        if version == aliases.production:
+            raise InvalidRequest(
+                f"version {version!r} is production; try another version", param="version"
+            )
+        old = aliases.canary or known.canary or Canary(version=version)
+        said = old.model_dump() | {"version": version}
+        if share is not None:
+            said["share"] = share
+        try:
+            canary = Canary.model_validate(said)
+        except ValidationError as error:
+            raise InvalidRequest(f"share: {error.errors()[0]['msg']}", param="share") from error
+        why = f"version {version} is on trial with a share of {canary.share:.3g}: {by}"
+        return replace(aliases, canary=canary, taken_back=None, why=why)
+
+    return step
+
+
+def promoting(version: str | None, by: str) -> Step:
+    """Make a version production; the canary when none is given."""
+
+    def step(aliases: Aliases, known: Versioned) -> Aliases:
+        canary = aliases.canary
+        chosen = version or (None if canary is None else canary.version)
+        if chosen is None:
+            raise InvalidRequest("there is no canary to promote; name a version", param="version")
+        _check(known, chosen)
+        if chosen == aliases.production:
+            raise InvalidRequest(f"version {chosen!r} is production already", param="version")
+        return replace(
+            aliases,
+            production=chosen,
+            previous=aliases.production,
+            canary=None if canary is None or canary.version == chosen else canary,
+            why=f"version {chosen} took over from {aliases.production}: {by}",
+        )
+
+    return step
+
+
+def rolling_back(by: str) -> Step:
+    """Take the canary back; without one, make the version before the last promotion production."""
+
+    def step(aliases: Aliases, known: Versioned) -> Aliases:
+        if aliases.canary is not None:
+            return taken_back(aliases, by)
+        if aliases.previous is None or aliases.previous not in known.versions:
+            raise InvalidRequest(
+                "there is nothing to roll back: no canary, and no version was promoted; "
+                "`promote` names any version"
+            )
+        why = f"version {aliases.previous} is back in place of {aliases.production}: {by}"
+        return replace(aliases, production=aliases.previous, previous=None, why=why)
+
+    return step
+
+
+def taking_back(version: str, why: str) -> Step:
+    """Take this version back if it still is the canary: somebody may have been faster."""
+
+    def step(aliases: Aliases, known: Versioned) -> Aliases:
+        del known
+        canary = aliases.canary
+        return aliases if canary is None or canary.version != version else taken_back(aliases, why)
+
+    return step
+
+
+def promoting_sound(version: str, why: str) -> Step:
+    """Promote this version if it still is the canary."""
+
+    def step(aliases: Aliases, known: Versioned) -> Aliases:
+        canary = aliases.canary
+        if canary is None or canary.version != version:
+            return aliases
+        return promoting(version, why)(aliases, known)
+
+    return step
+
+
+def taken_back(aliases: Aliases, why: str) -> Aliases:
+    """Without the canary."""
+    version = None if aliases.canary is None else aliases.canary.version
+    why = f"version {version} was taken back: {why}"
+    return replace(aliases, canary=None, taken_back=version, why=why)
+
+
+def _check(known: Versioned, version: str) -> None:
+    if version not in known.versions:
+        raise InvalidRequest(
+            f"there is no version {version!r}; there are {', '.join(known.versions)}",
+            param="version",
+        )

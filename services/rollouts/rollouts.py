@@ -1,0 +1,271 @@
+"""The aliases of one gateway's models: read where they are kept, followed, and moved by trials."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from routing.rollout import Rollout, rollouts_of
+from routing.trial import Trial
+from services.rollouts.aliases import (
+    Aliases,
+    Step,
+    as_written,
+    basis_of,
+    promoting_sound,
+    taking_back,
+)
+from services.rollouts.book import Book, MemoryBook, Rows, now_iso
+from turnout.catalog import Canary, Catalog, realiased
+from turnout.errors import InvalidRequest, TurnoutError, UnknownModel
+
+logger = logging.getLogger("turnout.rollouts")
+
+_BEAT_S = 0.5
+
+
+@dataclass(slots=True)
+class _Running:
+    """A trial, and what it is a trial of."""
+
+    production: str
+    canary: Canary
+    trial: Trial
+
+    def same(self, aliases: Aliases) -> bool:
+        """Whether these aliases are still what it is a trial of; another share makes no other."""
+        canary = aliases.canary
+        return (
+            canary is not None
+            and self.production == aliases.production
+            and self.canary.version == canary.version
+            and self.canary.rollback == canary.rollback
+        )
+
+
+class Rollouts:
+    """The aliases and trials of one process.
+
+    Args:
+        catalog: as its file says.
+        changed: told when an alias has moved.
+        taken_back: told of each canary that was worse: model, version and in what.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        changed: Callable[[], None] = lambda: None,
+        taken_back: Callable[[str, str, str], None] = lambda name, version, why: None,
+    ) -> None:
+        self._taken_back = taken_back
+        self._changed = changed
+        self._make: Callable[[], Book] | None = None
+        self._book: Book | None = MemoryBook()
+        self._written = catalog
+        self._rows: dict[str, tuple[str, Aliases]] = {}
+        self._running: dict[str, _Running] = {}
+        self._begun = True
+        self._following: asyncio.Task[None] | None = None
+        self.problem: str | None = None
+        self.adopt(catalog)
+
+    @property
+    def any(self) -> bool:
+        """Whether any model has versions."""
+        return bool(self._rows)
+
+    # -- what holds now ------------------------------------------------------------------
+
+    def adopt(self, catalog: Catalog) -> Catalog:
+        """Take over a catalog as its file says.
+
+        Aliases of models of which it says the same as before stay where they are.
+
+        Returns:
+            The catalog with the aliases of now.
+        """
+        self._written = catalog
+        rows: dict[str, tuple[str, Aliases]] = {}
+        for name, known in catalog.versioned.items():
+            basis = basis_of(catalog, name)
+            kept = self._rows.get(name)
+            same = kept is not None and kept[0] == basis
+            rows[name] = kept if same and kept else (basis, as_written(known))
+        if rows != self._rows:
+            self._begun = self._make is None
+        self._rows = rows
+        self._retry()
+        return self.catalog()
+
+    def catalog(self) -> Catalog:
+        """The catalog with the aliases of now."""
+        catalog = self._written
+        for name, (_, aliases) in self._rows.items():
+            catalog = realiased(catalog, name, aliases.production, aliases.canary)
+        return catalog
+
+    def on_trial(self, catalog: Catalog) -> dict[str, Rollout]:
+        """The canaries that get their share now, by the model of their production version.
+
+        None before it is known where the aliases are: one that was taken back must not come back.
+        """
+        if not self._begun:
+            return {}
+        return rollouts_of(catalog, {name: one.trial for name, one in self._running.items()})
+
+    def state(self, name: str) -> dict[str, Any]:
+        """Where a model's aliases are, and the evidence on its canary.
+
+        Raises:
+            UnknownModel, InvalidRequest: it is no model with versions.
+        """
+        self._known(name)
+        aliases, running = self._rows[name][1], self._running.get(name)
+        return {
+            "name": name,
+            "versions": list(self._written.versioned[name].versions),
+            **aliases.as_json(),
+            "trial": None if running is None else running.trial.state(),
+            "problem": self.problem,
+        }
+
+    @property
+    def trials(self) -> Mapping[str, tuple[Canary, Trial]]:
+        """The canaries on trial, by model."""
+        return {name: (one.canary, one.trial) for name, one in self._running.items()}
+
+    # -- how it changes ------------------------------------------------------------------
+
+    async def open(self, make: Callable[[], Book]) -> None:
+        """Keep the aliases in this book from now on, and follow it.
+
+        A book that cannot be read is tried again; until then no canary gets a share.
+
+        Args:
+            make: opens the book, on a thread; called once there is a model with versions.
+        """
+        self._make, self._book, self._begun = make, None, not self._rows
+        if self._rows:
+            self._changed()
+        await self.beat()
+        self._following = asyncio.get_running_loop().create_task(self._follow())
+
+    async def close(self) -> None:
+        """Follow no more."""
+        if self._following is not None:
+            self._following.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._following
+        if self._book is not None:
+            await self._book.close()
+
+    async def change(self, name: str, step: Step) -> dict[str, Any]:
+        """Move the aliases of a model, here and wherever the book is read.
+
+        Returns:
+            See ``state``.
+
+        Raises:
+            UnknownModel, InvalidRequest: there is no such model, or no such step.
+            ConfigError: the book cannot be reached.
+        """
+        self._known(name)
+        known = self._written.versioned[name]
+        basis, now = self._rows[name]
+
+        def stamped(old: Aliases) -> Aliases:
+            new = step(old, known)
+            return old if new is old else replace(new, at=now_iso())
+
+        book = await self._opened()
+        self._heed({name: (basis, await book.change(name, basis, now, stamped))})
+        return self.state(name)
+
+    async def beat(self) -> None:
+        """Once: heed what others have changed, and act on what the trials have shown."""
+        if not self._rows:
+            return
+        try:
+            begun, book = self._begun, await self._opened()
+            rows = await (book.read() if begun else book.begin(dict(self._rows)))
+            self._begun = True
+            self._heed(rows, anyway=not begun)
+            await self._judge()
+            self.problem = None
+        except TurnoutError as error:
+            if self.problem is None:
+                logger.error("aliases stay as they are for now: %s", error)
+            self.problem = str(error)
+
+    async def _opened(self) -> Book:
+        if self._book is None:
+            make = self._make or MemoryBook
+            self._book = await asyncio.to_thread(make)
+        return self._book
+
+    async def _judge(self) -> None:
+        for name, running in list(self._running.items()):
+            trial, version = running.trial, running.canary.version
+            enough = running.canary.promote_after
+            if trial.worse is not None:
+                self._taken_back(name, version, trial.worse)
+                logger.error("canary %s@%s is taken back: %s", name, version, trial.why)
+                await self.change(name, taking_back(version, trial.why))
+            elif (
+                enough is not None
+                and trial.verdict == "sound"
+                and trial.requests["canary"] >= enough
+            ):
+                logger.warning("canary %s@%s is promoted: %s", name, version, trial.why)
+                await self.change(name, promoting_sound(version, trial.why))
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(_BEAT_S)
+            try:
+                await self.beat()
+            except Exception:
+                logger.exception("aliases could not be looked after; trying again")
+
+    def _heed(self, rows: Rows, *, anyway: bool = False) -> None:
+        """Move aliases to where the book says, where its rows are of our basis."""
+        moved = anyway
+        for name, (basis, aliases) in rows.items():
+            kept = self._rows.get(name)
+            if kept is None or kept[0] != basis or kept[1] == aliases:
+                continue
+            logger.info("model %s: %s", name, aliases.why)
+            self._rows[name] = basis, aliases
+            moved = True
+        if moved:
+            self._retry()
+            self._changed()
+
+    def _retry(self) -> None:
+        """A trial for each canary: the one that runs, or a new one."""
+        running: dict[str, _Running] = {}
+        for name, (_, aliases) in self._rows.items():
+            if aliases.canary is None:
+                continue
+            old = self._running.get(name)
+            if old is not None and old.same(aliases):
+                running[name] = replace(old, canary=aliases.canary)
+            else:
+                trial = Trial(aliases.canary.rollback, self._written.gateway.workers)
+                running[name] = _Running(aliases.production, aliases.canary, trial)
+        self._running = running
+
+    def _known(self, name: str) -> None:
+        if name in self._rows:
+            return
+        if name not in self._written.models:
+            raise UnknownModel(name, tuple(self._rows))
+        raise InvalidRequest(
+            f"model {name!r} has no versions; list them under `versions` in the catalog",
+            param="model",
+        )
