@@ -216,6 +216,10 @@ class Pool:
         ahead_s = sum(job.slot.load_in_s(now_s) for job in lanes.running if job.slot is not slot)
         return slot.load_in_s(now_s) + ahead_s / lanes.count
 
+    def used_bytes(self, device: str) -> int:
+        """What counts against a device's budget now."""
+        return self._budget.used_bytes(device)
+
     def worth(self, slot: Slot) -> float:
         """What it costs, a second, not to have this model."""
         return slot.demand.worth(self._urgency, slot.reload_s, self.clock())
