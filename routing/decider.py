@@ -177,8 +177,10 @@ class Decider:
         busy = state_of(rollout.canary)
         cold = busy.busy.load_in_s > 0
         decided.drawn = drawn = Drawn(rollout, "canary", draw, cold=cold)
-        view = self._judge.look(request, (rollout.canary,))
-        question = Question(request, view.demand, view.input_tokens, view.quality)
+        view = decided.view
+        learned = view.router is not None  # of the name that both versions share
+        told = view.quality[decision.model] if learned else self._strength[rollout.canary]
+        question = Question(request, view.demand, view.input_tokens, {rollout.canary: told})
         candidate, bounds = self._router.alone(rollout.canary, question, busy, decision.route)
         patient = self._infeasible[request.latency_class] == "queue"
         if candidate.broken:

@@ -21,7 +21,7 @@ from routing.quality.feature_artifact import FILES, load_feature_router
 from routing.quality.feature_quality import MAX_ROWS, FeatureQuality
 from routing.quality.row_look import Look, row_look
 from services.routers import Stamp, stamp_of
-from turnout.catalog import Catalog, Route
+from turnout.catalog import Catalog, Route, known_as
 from turnout.errors import ArtifactInvalid, ConfigError
 from turnout.types import Request, Task, Tensors
 
@@ -170,8 +170,7 @@ class FeatureRouters:
             ArtifactInvalid: it cannot be read, or does not fit the route.
         """
         quality = load_feature_router(part.folder)
-        unknown = [model for model in part.route.candidates if model not in quality.models]
-        if len(unknown) == len(part.route.candidates):
+        if not any(known_as(model, quality.models) for model in part.route.candidates):
             raise ArtifactInvalid(
                 f"router {part.folder}: has no head for a candidate of route {name!r}; it has "
                 f"{', '.join(quality.models)}"
@@ -191,7 +190,11 @@ class FeatureRouters:
         """Judge by this router, and work out for which classes a request need not be looked at."""
         candidates = part.route.candidates
         part.quality, part.look = quality, row_look(quality)
-        part.columns = {m: quality.models.index(m) for m in candidates if m in quality.models}
+        part.columns = {
+            model: quality.models.index(head)
+            for model in candidates
+            if (head := known_as(model, quality.models)) is not None
+        }
         usual = {name: float(quality.base_rate[column]) for name, column in part.columns.items()}
         part.given = {
             name: Judged(self._with_priors(part, usual), {}, part.digest, PART, by_content=False)
@@ -210,8 +213,9 @@ class FeatureRouters:
             return False
         cost = {name: self._catalog.models[name].cost.usd_per_request for name in route.candidates}
         order = sorted(route.candidates, key=lambda name: cost[name])
-        with_heads = set(order) <= set(quality.models)
-        return with_heads and quality.settled(order, route.target_for(latency_class))
+        heads = [head for name in order if (head := known_as(name, quality.models)) is not None]
+        with_heads = len(heads) == len(order)
+        return with_heads and quality.settled(heads, route.target_for(latency_class))
 
     def _with_priors(self, part: RouteRouter, known: dict[str, float]) -> dict[str, float]:
         models = self._catalog.models

@@ -134,6 +134,8 @@ class Plane:
     def _realias(self) -> None:
         """Decide with the aliases of now."""
         self.catalog = catalog = self.rollouts.catalog()
+        if self.feature_routers is not None:
+            self.feature_routers.adopt(catalog)
         self.decider = Decider(
             catalog,
             self.fleet.latencies,

@@ -52,8 +52,6 @@ def reload_catalog(plane: Plane, file: Path) -> Changes:
         plane.routers = routers_for(catalog, from_environment())
     else:
         plane.routers.adopt(catalog)
-    if learned is not None:
-        learned.adopt(catalog)
     plane.fleet.adopt(catalog)
     plane.adopt(catalog, Judge(catalog, plane.routers, learned))
     return changes

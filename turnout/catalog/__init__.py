@@ -16,7 +16,15 @@ from turnout.catalog.schema import (
     Quality,
     Route,
 )
-from turnout.catalog.versions import Canary, Rollback, Versioned, model_name, realiased, split
+from turnout.catalog.versions import (
+    Canary,
+    Rollback,
+    Versioned,
+    known_as,
+    model_name,
+    realiased,
+    split,
+)
 
 __all__ = [
     "Artifact",
@@ -41,6 +49,7 @@ __all__ = [
     "Stage",
     "Versioned",
     "json_schema",
+    "known_as",
     "load",
     "model_name",
     "realiased",

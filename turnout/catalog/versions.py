@@ -9,7 +9,7 @@ metrics. What is left of the name is a ``Versioned``: the versions it has, the o
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import (
@@ -152,6 +152,14 @@ def split(model: str) -> tuple[str, str | None]:
     """A plain model's name and its version; None for one without versions."""
     name, _, version = model.partition("@")
     return name, version or None
+
+
+def known_as(model: str, names: Collection[str]) -> str | None:
+    """How a model is called among what was learned: itself, or the name all its versions share."""
+    if model in names:
+        return model
+    name = split(model)[0]
+    return name if name in names else None
 
 
 # -- from what is written to what is read ------------------------------------------------
