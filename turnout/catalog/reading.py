@@ -101,7 +101,7 @@ def _parted(words: list[str], lines: dict[Path_, int]) -> Path_:
     path: Path_ = ()
     while words:
         for end in range(len(words), 0, -1):
-            longer = (*path, ".".join(words[:end]))
+            longer: Path_ = (*path, ".".join(words[:end]))
             if end == 1 or as_written(longer, lines) in lines:
                 path, words = longer, words[end:]
                 break
