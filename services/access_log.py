@@ -18,7 +18,6 @@ from typing import IO
 from services.http import Http, Reply
 
 _FLUSH_S = 0.25
-_Line = tuple[float, str, str, int, float, Reply]
 
 
 class AccessLog:
@@ -30,15 +29,14 @@ class AccessLog:
 
     def __init__(self, where: str) -> None:
         self._where = where
-        self._lines: deque[_Line] = deque()
+        self._lines: deque[str] = deque()
         self._stopping = threading.Event()
         self._writer = threading.Thread(target=self._write, name="access-log", daemon=True)
         self._writer.start()
 
     def add(self, http: Http, reply: Reply, took_s: float) -> None:
-        """Remember one answered request; formatted later."""
-        now = datetime.now(UTC).timestamp()
-        self._lines.append((now, http.method, http.path, reply.status, took_s, reply))
+        """Make the line of one answered request; it is written later."""
+        self._lines.append(_line(http, reply, took_s))
 
     def close(self) -> None:
         """Write what is left and stop."""
@@ -57,20 +55,17 @@ class AccessLog:
     def _drain(self, out: IO[str]) -> None:
         while True:
             stopping = self._stopping.wait(_FLUSH_S)
-            lines: list[str] = []
-            while self._lines:
-                lines.append(_format(self._lines.popleft()))
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
             out.write("".join(lines))  # at once, so that the lines of several workers don't mix
             out.flush()
             if stopping:
                 return
 
 
-def _format(line: _Line) -> str:
-    at, method, path, status, took_s, reply = line
-    when = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _line(http: Http, reply: Reply, took_s: float) -> str:
+    when = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     headers = dict(reply.headers)
     model = headers.get(b"x-turnout-model", b"-").decode()
     decision = headers.get(b"x-turnout-decision", b"-").decode()
-    shown = path.encode("unicode_escape").decode()
-    return f"{when} {method} {shown} {status} {took_s * 1e3:.2f} ms {model} {decision}\n"
+    path = http.path.encode("unicode_escape").decode()
+    return f"{when} {http.method} {path} {reply.status} {took_s * 1e3:.2f} ms {model} {decision}\n"

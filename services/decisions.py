@@ -2,8 +2,9 @@
 
 Feedback comes later and has lines of its own: ``{"decision_id", "feedback", "at"}``.
 
-Lines are buffered and written by a thread every ``_FLUSH_S``, so that a request pays for neither
-formatting nor disk.
+A line is made when its request ends and written by a thread every ``_FLUSH_S``. Making it on that
+thread, too, would be worse for the requests: the event loop lets go of the interpreter in every run
+of a model, and would wait for the thread to let go of it again.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class DecisionLog:
         self._records: OrderedDict[str, Record] = OrderedDict()
         self._keep = keep
         self._path = path
-        self._pending: deque[Record | dict[str, Any]] = deque()
+        self._pending: deque[bytes] = deque()
         self._stopping = threading.Event()
         self._writer: threading.Thread | None = None
         if path is not None:
@@ -67,7 +68,7 @@ class DecisionLog:
         """Attach what happened and write the line."""
         record.outcome = outcome
         if self._path is not None:
-            self._pending.append(record)
+            self._write_line(record)
 
     def feedback(self, decision_id: str, said: dict[str, Any]) -> Record | None:
         """Attach feedback; None when the decision is no longer (or never was) known."""
@@ -88,7 +89,15 @@ class DecisionLog:
         """Write what came after the record's own line."""
         if self._path is not None:
             at = datetime.now(UTC).isoformat()
-            self._pending.append({"decision_id": record.decision.id, key: value, "at": at})
+            self._write_line({"decision_id": record.decision.id, key: value, "at": at})
+
+    def _write_line(self, item: Record | dict[str, Any]) -> None:
+        """Hand a line to the writer; what can't be one is left out."""
+        try:
+            line = _line(item) if isinstance(item, Record) else item
+            self._pending.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        except Exception:
+            logger.exception("a line of the decision log could not be made")
 
     def get(self, decision_id: str) -> Record | None:
         """The decision with this id, while it is remembered."""
@@ -108,25 +117,13 @@ class DecisionLog:
         with path.open("ab", buffering=0) as file:
             while True:
                 stopping = self._stopping.wait(_FLUSH_S)
-                lines = self._lines()
+                lines = [self._pending.popleft() for _ in range(len(self._pending))]
                 try:
                     file.write(b"".join(lines))
                 except OSError as error:
                     logger.error("%d lines of the decision log are lost: %s", len(lines), error)
                 if stopping:
                     return
-
-    def _lines(self) -> list[bytes]:
-        """What is pending, each as a line; what can't be one is left out."""
-        lines: list[bytes] = []
-        while self._pending:
-            item = self._pending.popleft()
-            try:
-                line = _line(item) if isinstance(item, Record) else item
-                lines.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
-            except Exception:
-                logger.exception("a line of the decision log could not be made")
-        return lines
 
 
 def _line(record: Record) -> dict[str, Any]:
