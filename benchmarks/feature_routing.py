@@ -4,11 +4,11 @@
 
 Card transactions: the catalog's two fraud models flag their 1 % most suspicious transactions (each
 threshold from the earlier days); an answer is good when what is flagged is fraud and what is not is
-not. A router is trained on the earlier days' outcomes and judged on the later ones, beside chance,
-an oracle, and what a cascade goes by, the small model's own confidence. Intervals resample days.
+not. A router is trained on the earlier days' outcomes and judged on the later ones: by what it says
+before any answer, and, as a cascade, once the small model has answered, beside that model's own
+confidence, chance and an oracle. Intervals resample days.
 
-Pictures: what a file's header says, cross-validated on all labelled pictures, beside the
-confidence of the small model.
+Pictures: the same from what a file's header says, cross-validated on all labelled pictures.
 
 CPU: one look, one decision with and without it, one run of either fraud model, in this process.
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,12 @@ from turnout.types import Request, Task
 _CATALOG = Path(__file__).parents[1] / "catalog" / "default.yaml"
 _FRAUD = ("fraud-small", "fraud-large")
 _PICTURES = ("efficientnet-lite0", "efficientnet-lite2")
-_SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+_SHARES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _FLAGGED = 0.01
+_DOOR, _SURE = "features, before any answer", "confidence in the first answer"
+_AFTER = "features and that confidence"
 _FOLDS = 5
+_EASY = 0.2
 
 Rates = dict[str, np.ndarray]
 
@@ -95,20 +99,36 @@ def fraud(file: Path, most_rows: int, rounds: int) -> tuple[dict[str, Any], Feat
     score = np.stack([(flag == table.fraud).astype(np.float64) for flag in flagged], axis=1)
     random = np.random.default_rng(0)
     rows = random.permutation(np.flatnonzero(early))[:most_rows]
-    router = train_features(table_of(_FRAUD, FEATURES, table.features[rows], score[rows]))
+    confidence = np.maximum(raised[0], 1.0 - raised[0])
+    known = table_of(_FRAUD, FEATURES, table.features[rows], score[rows])
+    sure = np.column_stack((confidence[rows], np.full(len(rows), np.nan)))
+    router = train_features(replace(known, confidence=sure))
     rest = table.rows(late)
-    seen, confidence = score[late], np.maximum(raised[0], 1.0 - raised[0])[late]
+    seen, confidence = score[late], confidence[late]
     p_good = router.predict(rest.features).astype(np.float64)
     rates: Rates = {
-        "router": p_good[:, 1] - p_good[:, 0],
-        "confidence of the small model": -confidence,
+        _DOOR: p_good[:, 1] - p_good[:, 0],
+        _SURE: -confidence,
+        _AFTER: learned_gain(router, rest.features, confidence),
         "random": random.random(len(seen)),
         "oracle": oracle_win_rate(seen[:, 0], seen[:, 1]),
     }
     found = summary(rates, seen, p_good)
+    found["least_ratio"] = round(float(router.least[0, 1]), 3)
     found["train_rows"], found["trees"] = len(rows), len(router.trees.feature) // 3
     found["less_strong"] = by_days(rest, rates, seen, rounds)
     return found, router
+
+
+def learned_gain(
+    router: FeatureQuality,
+    rows: np.ndarray,
+    confidence: np.ndarray,
+    models: tuple[str, str] = _FRAUD,
+) -> np.ndarray:
+    """What a second answer adds to the first; of rows unlike those seen, those it is unsure of."""
+    found = router.gain_after(*models, rows, confidence)
+    return np.where(np.isnan(found), np.float32(0.7) - confidence, found).astype(np.float64)
 
 
 def summary(rates: Rates, score: np.ndarray, p_good: np.ndarray) -> dict[str, Any]:
@@ -138,7 +158,7 @@ def by_days(table: Table, rates: Rates, score: np.ndarray, rounds: int) -> dict[
     count = np.bincount(place)
     draws = np.random.default_rng(0).integers(0, len(days), (rounds, len(days)))
     found: dict[str, Any] = {}
-    for name in ("router", "confidence of the small model"):
+    for name in (_DOOR, _SURE, _AFTER):
         order = np.argsort(-rates[name], kind="stable")
         found[name] = {}
         for share in _SHARES:
@@ -159,23 +179,28 @@ def pictures(folder: Path, repeat: int) -> dict[str, Any]:
     logits = [logits_of(folder_of(name), paths).astype(np.float64) for name in _PICTURES]
     score = np.stack([(z.argmax(axis=1) == classes).astype(np.float64) for z in logits], axis=1)
     top = np.sort(np.exp(logits[0] - logits[0].max(axis=1, keepdims=True)), axis=1)[:, -2:]
+    confidence = top[:, 1] / top.sum(axis=1)
     features = np.stack([picture_features(path.read_bytes()) for path in paths])
     random = np.random.default_rng(0)
-    crossed: list[tuple[np.ndarray, np.ndarray]] = []
+    crossed: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
     silent = 0
     for seed in range(repeat):
         fold = np.random.default_rng(seed).permutation(len(score)) % _FOLDS
-        p_good = np.empty_like(score)
+        p_good, after = np.empty_like(score), np.empty(len(score))
         for held in range(_FOLDS):
             kept, test = fold != held, fold == held
             rows = table_of(_PICTURES, NAMES, features[kept], score[kept])
-            router = train_features(rows, seed=seed)
+            sure = np.column_stack((confidence[kept], np.full(kept.sum(), np.nan)))
+            router = train_features(replace(rows, confidence=sure), seed=seed)
             silent += router.constant
             p_good[test] = router.predict(features[test])
-        crossed.append((p_good[:, 1] - p_good[:, 0] + 1e-9 * random.random(len(score)), p_good))
+            after[test] = learned_gain(router, features[test], confidence[test], _PICTURES)
+        ties = 1e-9 * random.random(len(score))
+        crossed.append((p_good[:, 1] - p_good[:, 0] + ties, after + ties, p_good))
     at = {
-        "what the header says": [at_share(rate, score, 0.2) for rate, _ in crossed],
-        "confidence of the small model": [at_share(-top[:, 1] / top.sum(axis=1), score, 0.2)],
+        _DOOR: [at_share(rate, score, 0.2) for rate, _, _ in crossed],
+        _AFTER: [at_share(rate, score, 0.2) for _, rate, _ in crossed],
+        _SURE: [at_share(-confidence, score, 0.2)],
         "random": [at_share(random.random(len(score)), score, 0.2) for _ in range(repeat)],
     }
     return {
@@ -184,7 +209,7 @@ def pictures(folder: Path, repeat: int) -> dict[str, Any]:
         "strong": round(float(score[:, 1].mean()), 4),
         "routers": repeat * _FOLDS,
         "routers_that_saw_nothing": int(silent),
-        "ece": [round(reliability(crossed[0][1][:, i], score[:, i]).ece, 4) for i in (0, 1)],
+        "ece": [round(reliability(crossed[0][2][:, i], score[:, i]).ece, 4) for i in (0, 1)],
         "at_share_0.2": {name: round(float(np.mean(values)), 4) for name, values in at.items()},
     }
 
@@ -195,9 +220,12 @@ def cpu(router: FeatureQuality, file: Path | None) -> dict[str, Any]:
 
     row = router.centre[None].copy()
     many = np.tile(row, (64, 1))
-    look = row_look(router)
+    look, sure = row_look(router), np.array([0.9], np.float32)
     found: dict[str, Any] = {
         "a look at one row": microseconds(lambda _: look(row[0])),
+        "a look at one row and a confidence": microseconds(
+            lambda _: router.gain_after(*_FRAUD, row, sure)
+        ),
         "a look at 64 rows": microseconds(lambda _: router.of_request(many), 2_000),
     }
     for name in _FRAUD:
@@ -220,28 +248,31 @@ def cpu(router: FeatureQuality, file: Path | None) -> dict[str, Any]:
 def decisions(router: FeatureQuality, row: np.ndarray) -> dict[str, Any]:
     """A fraud decision, each alone, with the router of its route or without."""
     catalog = load(_CATALOG)
+    easy = catalog.routes["fraud"].model_copy(update={"target_quality": _EASY})
+    settled = catalog.model_copy(update={"routes": catalog.routes | {"fraud": easy}})
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         save_feature_router(router, folder, {})
-        learned = FeatureRouters(catalog, {"fraud": Path(folder)})
-        plain = Judge(catalog)
-        for name, judge, latency_class in (
-            ("a decision from priors", plain, "realtime"),
-            ("a decision where a look can't matter", Judge(catalog, tensors=learned), "realtime"),
-            ("a decision with a look", Judge(catalog, tensors=learned), "bulk"),
+        for name, fleet, step_s in (
+            ("a decision from priors", None, 1.0),
+            ("a decision from priors, 1,000 a second", None, 0.001),
+            ("a decision that needs no look, 1,000 a second", settled, 0.001),
+            ("a decision with a look", catalog, 1.0),
+            ("a decision with a look, 1,000 a second", catalog, 0.001),
         ):
-            plane = plane_of(catalog)
-            plane.adopt(catalog, judge)
+            learned = None if fleet is None else FeatureRouters(fleet, {"fraud": Path(folder)})
+            plane = plane_of(fleet or catalog)
+            plane.adopt(plane.catalog, Judge(plane.catalog, tensors=learned))
 
-            def decide(index: int, plane: Any = plane, name: str = latency_class) -> object:
-                now_s = 1000.0 + index
-                rows = {"features": row}
+            def decide(index: int, plane: Any = plane, step_s: float = step_s) -> object:
+                now_s = 1000.0 + index * step_s
+                tensors = {"features": row}
+                task, told = Task.TABULAR, "realtime"
                 return plane.decide(
-                    Request(str(index), "fraud", Task.TABULAR, rows, name, now_s, now_s + 0.1)
+                    Request(str(index), "fraud", task, tensors, told, now_s, now_s + 0.1)
                 )
 
             found[name] = microseconds(decide)
-        found["settled classes"] = learned.state()["fraud"]["settled_classes"]
     return found
 
 

@@ -50,6 +50,10 @@ TableOption = Annotated[Path, typer.Option("--outcomes", help="Outcome table.")]
 RouterOption = Annotated[Path, typer.Option("--router", help="Folder of a trained router.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 WeakOption = Annotated[str, typer.Option("--weak", help="The cheaper model.")]
+CascadeOption = Annotated[
+    bool,
+    typer.Option("--cascade", help="As a cascade: with the weak model's confidence in its answer."),
+]
 StrongOption = Annotated[str, typer.Option("--strong", help="The better model.")]
 
 
@@ -153,6 +157,7 @@ def evaluate(
     strong: StrongOption,
     plot: Annotated[Path | None, typer.Option("--plot", help="Write PLOT.png, PLOT.html.")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="The real-time tier.")] = False,
+    cascade: CascadeOption = False,
     rounds: Annotated[int, typer.Option("--rounds", min=0, help="Bootstrap resamples.")] = 500,
     seed: Annotated[int, typer.Option("--seed")] = 0,
     as_json: JsonOption = False,
@@ -162,7 +167,9 @@ def evaluate(
 
     quality = load_trained(router)
     with _progress() as step:
-        table, p_good = predict_pair(quality, outcomes, weak, strong, fast=fast, step=step)
+        table, p_good = predict_pair(
+            quality, outcomes, weak, strong, fast=fast, step=step, cascade=cascade
+        )
         step("resampling")
         report = pair_report(
             names=(weak, strong),
@@ -170,6 +177,7 @@ def evaluate(
             p_good=p_good,
             score=table.score,
             cost=table.cost_usd,
+            more={"confidence": -table.confidence[:, 0]} if cascade else {},
             rounds=rounds,
             seed=seed,
         )
@@ -216,6 +224,7 @@ def calibrate(
     strong_share: Annotated[
         float | None, typer.Option("--strong-share", help="Share of calls for the strong model.")
     ] = None,
+    cascade: CascadeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """The threshold on the predicted gain that holds a quality or a share of strong calls."""
@@ -225,7 +234,9 @@ def calibrate(
         raise DataError("give either --target-quality or --strong-share")
     quality = load_trained(router)
     with _progress() as step:
-        table, p_good = predict_pair(quality, outcomes, weak, strong, fast=False, step=step)
+        table, p_good = predict_pair(
+            quality, outcomes, weak, strong, fast=False, step=step, cascade=cascade
+        )
     gain = p_good[:, 1] - p_good[:, 0]
     found = (
         for_share(gain, table.score, strong_share)
@@ -242,6 +253,8 @@ def calibrate(
     if as_json:
         _print_json(result)
         return
+    if cascade:
+        Console().print(f"cascade: {{gain: {found.gain:.6f}}}")
     Console().print(
         f"send to {strong} when its predicted gain is at least {found.gain:.4f}: "
         f"{found.strong_share:.1%} of {len(table)} questions, mean score {found.quality:.3f}, "

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from routing.constraints import Bounds
 from routing.control import Steer
+from routing.replay_cascade import Step
 from turnout.errors import DataError
 from turnout.types import Candidate, Prediction
 
@@ -40,6 +41,7 @@ class Row:
         score: mean of the feedback, in [0, 1]; None without any.
         prompt: None unless prompts were logged.
         features: of a request of one row; None unless features were logged.
+        step: a cascade's second step; None without one.
     """
 
     id: str
@@ -65,6 +67,7 @@ class Row:
     input_tokens: float = 0.0
     expected_output_tokens: float = 0.0
     features: tuple[float, ...] | None = None
+    step: Step | None = None
 
     def candidate(self, model: str) -> Candidate:
         """The candidate of this name, which must be one."""
@@ -151,6 +154,23 @@ def _row(found: dict[str, Any]) -> Row:
         input_tokens=float(found["input_tokens"]),
         expected_output_tokens=float(found["expected_output_tokens"]),
         features=tuple(map(float, row)) if (row := found.get("row")) else None,
+        step=_step(found.get("escalation")),
+    )
+
+
+def _step(found: dict[str, Any] | None) -> Step | None:
+    if found is None:
+        return None
+    sure, gains = found.get("confidences"), found.get("gains")
+    return Step(
+        to=str(found["to"]),
+        rows=int(found["rows"]),
+        of=int(found["of"]),
+        threshold=float(found["threshold"]),
+        done=bool(found["done"]),
+        confidences=None if sure is None else tuple(map(float, sure)),
+        gain=found.get("gain"),
+        gains=None if gains is None else tuple(gains),
     )
 
 

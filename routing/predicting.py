@@ -51,12 +51,29 @@ def predict_all(quality: Trained, path: Path, *, fast: bool, step: Step) -> tupl
 
 
 def predict_pair(
-    quality: Trained, path: Path, weak: str, strong: str, *, fast: bool, step: Step
+    quality: Trained,
+    path: Path,
+    weak: str,
+    strong: str,
+    *,
+    fast: bool,
+    step: Step,
+    cascade: bool = False,
 ) -> tuple[Outcomes, Array]:
     """Questions that both models answered, and predictions for them, weak then strong.
 
+    Args:
+        quality: the router.
+        path: an outcome table.
+        weak: the cheaper model.
+        strong: the better one.
+        fast: use the real-time tier.
+        step: told how far it is.
+        cascade: predict the strong model's gain with the weak one's confidence in its answer.
+
     Raises:
-        DataError: there are none, a model has no head, or the queries are of the other kind.
+        DataError: there are none, a model has no head, the queries are of the other kind, or a
+            cascade's confidence is missing.
     """
     from routing.training.outcomes import check_names, read_outcomes
 
@@ -72,11 +89,31 @@ def predict_pair(
         if not table.has_features:
             raise DataError(f"{path} has prompts, and this router was trained on features")
         check_names(path, table.feature_names, quality.names)
-        columns = [quality.models.index(name) for name in (weak, strong)]
-        return table, quality.predict(table.features.astype(np.float32))[:, columns]
+        rows = table.features.astype(np.float32)
+        found = quality.predict(rows)[:, [quality.models.index(name) for name in (weak, strong)]]
+        return (table, found) if not cascade else _after(quality, path, table, rows, found)
+    if cascade:
+        raise DataError("--cascade: only routers trained on features learn from a confidence")
     if table.has_features:
         raise DataError(f"{path} has features, and this router was trained on prompts")
     return table, _of_prompts(quality, table.prompts, (weak, strong), fast=fast, step=step)
+
+
+def _after(
+    quality: FeatureQuality, path: Path, table: Outcomes, rows: Array, found: Array
+) -> tuple[Outcomes, Array]:
+    """The same with the gain known once the weak model has answered.
+
+    Rows unlike those of the training keep the gain that is expected of them before.
+    """
+    weak, strong = table.models
+    if weak not in quality.after:
+        raise DataError(f"this router was trained without the confidence of {weak!r}")
+    if not len(table.confidence) or np.isnan(sure := table.confidence[:, 0]).any():
+        raise DataError(f"{path}: column 'confidence' is empty for answers of {weak!r}")
+    gain = quality.gain_after(weak, strong, rows, sure.astype(np.float32))
+    gain = np.where(np.isnan(gain), found[:, 1] - found[:, 0], gain)
+    return table, np.column_stack((found[:, 0], found[:, 0] + gain))
 
 
 def _of_prompts(

@@ -14,10 +14,11 @@ from typing import Any
 from routing.constraints import Bounds, why_not
 from routing.control import Control, Steer
 from routing.log_row import Row
+from routing.replay_cascade import Second, cascade_of, mixed, second
 from routing.router import cost_usd, settle
 from turnout.catalog import Catalog, Route
 from turnout.errors import DataError, TurnoutError
-from turnout.types import Candidate, Task
+from turnout.types import Candidate, Prediction, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Change:
         max_strong_share: held along the log.
         budget_usd_per_hour: held along the log.
         catalog: routes, classes and costs from another catalog.
+        threshold: confidence under which a cascade goes on.
+        gain: what a second answer must be expected to add, where that was learned.
     """
 
     policy: str | None = None
@@ -37,6 +40,14 @@ class Change:
     max_strong_share: float | None = None
     budget_usd_per_hour: float | None = None
     catalog: Catalog | None = None
+    threshold: float | None = None
+    gain: float | None = None
+
+    @property
+    def cascade(self) -> dict[str, float]:
+        """The keys of a route's cascade that it sets."""
+        found = {"threshold": self.threshold, "gain": self.gain}
+        return {key: value for key, value in found.items() if value is not None}
 
     @property
     def knobs(self) -> dict[str, Any]:
@@ -58,11 +69,22 @@ class Again:
         row: the logged decision.
         model: who would answer; None when the request would be refused.
         rule: by which rule, or the refusal's code.
+        told: what was predicted of the whole answer; None when it would be refused.
+        second: a cascade's second step; None where there would be none.
+        unknown: whether there would be one, but the log does not say for whom.
     """
 
     row: Row
     model: str | None
     rule: str
+    told: Prediction | None = None
+    second: Second | None = None
+    unknown: bool = False
+
+    @property
+    def share(self) -> float:
+        """Rows that would be answered twice, of all."""
+        return 0.0 if self.second is None else self.second.share
 
 
 def replay(rows: Sequence[Row], change: Change) -> list[Again]:
@@ -80,12 +102,12 @@ class _Replayer:
 
     def __init__(self, change: Change) -> None:
         self._change = change
-        self._routes: dict[tuple[str, str, float], Route] = {}
+        self._routes: dict[tuple[object, ...], Route] = {}
         self._controls: dict[str, Control] = {}
 
     def decide(self, row: Row) -> Again:
         if row.policy is None:
-            return Again(row, row.model, "named")
+            return Again(row, row.model, "named", row.candidate(row.model).prediction)
         route = self._route(row)
         bounds, candidates = self._facts(row, route)
         steer = self._steer(row, route, candidates)
@@ -97,16 +119,45 @@ class _Replayer:
         if control is not None:
             feasible = [one for one in candidates if one.feasible]
             control.chose(row.latency_class, choice.candidate, feasible, steer, row.at_s)
-        return Again(row, choice.candidate.model, choice.rule)
+        chosen = choice.candidate
+        found = Again(row, chosen.model, choice.rule, chosen.prediction)
+        if route.policy_for(row.latency_class) != "cascade":
+            return found
+        return self._cascaded(found, route, steer, chosen, bounds, candidates)
+
+    def _cascaded(
+        self,
+        found: Again,
+        route: Route,
+        steer: Steer,
+        first: Candidate,
+        bounds: Bounds,
+        candidates: Sequence[Candidate],
+    ) -> Again:
+        """The same with a cascade's second step, where the log says enough of the first answer."""
+        row = found.row
+        if row.step is None or first.model != row.model:
+            # A logged cascade without a step had nobody to go on to, or never got an answer.
+            return found if row.policy == "cascade" else replace(found, unknown=True)
+        step = second(row.step, route, steer, first, bounds, candidates)
+        if step is None:
+            return replace(found, unknown=True)
+        usd = step.to.prediction.cost_usd * step.share
+        control = self._controls.get(row.route)
+        if control is not None:
+            control.escalated(step.rows, step.of, usd)
+        told = mixed(first.prediction, step.to.prediction, step.share)
+        return replace(found, told=told, second=step if step.rows else None)
 
     def _route(self, row: Row) -> Route:
-        key = (row.route, row.policy or "", row.steer.asked)
+        cascade = {} if row.step is None else cascade_of(row.step, row.steer, row.candidates)
+        key = (row.route, row.policy or "", row.steer.asked, *cascade.values())
         route = self._routes.get(key)
         if route is None:
-            route = self._routes[key] = self._made(row)
+            route = self._routes[key] = self._made(row, cascade)
         return route
 
-    def _made(self, row: Row) -> Route:
+    def _made(self, row: Row, cascade: dict[str, float]) -> Route:
         catalog, knobs = self._change.catalog, self._change.knobs
         base: dict[str, Any]
         if catalog is None:
@@ -124,7 +175,8 @@ class _Replayer:
             raise DataError(f"decision {row.id}: the catalog has no route {row.route!r}")
         base |= knobs
         if base["policy"] == "cascade":
-            base.setdefault("cascade", {"threshold": 0.5})
+            told = base.get("cascade") or cascade or {"threshold": 0.5}
+            base["cascade"] = told | self._change.cascade
         else:
             base.pop("cascade", None)
         return Route.model_validate(base)
@@ -155,7 +207,8 @@ class _Replayer:
         return bounds, found
 
     def _steer(self, row: Row, route: Route, candidates: Sequence[Candidate]) -> Steer:
-        if not self._change.knobs and self._change.catalog is None:
+        change = self._change
+        if not change.knobs and not change.cascade and change.catalog is None:
             return row.steer
         if not route.steered:
             target = route.target_for(row.latency_class)

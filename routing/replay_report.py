@@ -12,6 +12,7 @@ import numpy as np
 from routing.log_row import Row
 from routing.off_policy import Estimates, Evidence, estimate
 from routing.replay import Again
+from routing.replay_cascade import mixed
 from turnout.types import Prediction
 
 
@@ -24,7 +25,9 @@ class Report:
         same: how many would go to the same model.
         refused: how many would be refused.
         logged: answers by model, as logged.
-        replayed: answers by model, as decided again.
+        replayed: answers by model, as decided again; of a cascade who answers first.
+        escalated: share of a cascade's rows that are answered twice, ``logged`` and ``replayed``;
+            ``unknown`` requests, of which the log does not say. Empty without a cascade.
         rewards: estimates by name: ``quality`` (feedback), ``cost_usd``, ``first_s``, ``total_s``.
     """
 
@@ -33,6 +36,7 @@ class Report:
     refused: int
     logged: dict[str, int]
     replayed: dict[str, int]
+    escalated: dict[str, float]
     rewards: dict[str, Estimates]
 
     def as_json(self) -> dict[str, Any]:
@@ -40,6 +44,7 @@ class Report:
         return asdict(self)
 
 
+_TIE = 1e-9
 _Reward = tuple[Callable[[Row], float | None], Callable[[Prediction], float]]
 _REWARDS: dict[str, _Reward] = {
     "quality": (lambda row: row.score, lambda told: told.quality),
@@ -57,12 +62,44 @@ def report(found: Sequence[Again], *, rounds: int = 500, seed: int = 0) -> Repor
             rewards[name] = estimate(evidence, rounds=rounds, seed=seed)
     return Report(
         requests=len(found),
-        same=sum(each.model == each.row.model for each in found),
+        same=sum(_same(each) for each in found),
         refused=sum(each.model is None for each in found),
         logged=dict(Counter(each.row.model for each in found).most_common()),
         replayed=dict(Counter(each.model for each in found if each.model).most_common()),
+        escalated=_escalated(found),
         rewards=rewards,
     )
+
+
+def _escalated(found: Sequence[Again]) -> dict[str, float]:
+    logged = [(step.rows if step.done else 0, step.of) for a in found if (step := a.row.step)]
+    again = [(a.second.rows, a.second.of) if a.second else (0, a.row.step.of)
+             for a in found if a.row.step is not None]  # fmt: skip
+    unknown = sum(each.unknown for each in found)
+    if not logged and not unknown and not any(each.second for each in found):
+        return {}
+    return {"logged": _share(logged), "replayed": _share(again), "unknown": unknown}
+
+
+def _share(rows: Sequence[tuple[int, int]]) -> float:
+    return sum(row for row, _ in rows) / max(sum(of for _, of in rows), 1)
+
+
+def _logged_share(row: Row) -> float:
+    return 0.0 if row.step is None else row.step.share
+
+
+def _same(each: Again) -> bool:
+    """Whether the same models would answer, the same number of rows each."""
+    return each.model == each.row.model and abs(each.share - _logged_share(each.row)) < _TIE
+
+
+def _taken(row: Row) -> Prediction:
+    """What was predicted of what was done."""
+    first, share = row.candidate(row.model).prediction, _logged_share(row)
+    if row.step is None or not share:
+        return first
+    return mixed(first, row.candidate(row.step.to).prediction, share)
 
 
 def _evidence(
@@ -73,14 +110,14 @@ def _evidence(
     """The requests whose reward is known and that would be answered; None when there are none."""
     known: list[tuple[bool, float, float, float, float, float]] = []
     for each in found:
-        reward, row, model = observed(each.row), each.row, each.model
-        if reward is None or model is None:
+        reward, row, model, new = observed(each.row), each.row, each.model, each.told
+        if reward is None or model is None or new is None or each.unknown:
             continue
-        taken, new = row.candidate(row.model).prediction, row.candidate(model).prediction
-        chance, support = row.propensity[row.model], row.propensity[model]
-        known.append(
-            (row.model == model, chance, support, reward, predicted(taken), predicted(new))
-        )
+        same, chance = _same(each), row.propensity[row.model]
+        # Who goes on is no matter of chance: it was done, or the log never does it.
+        never = model == row.model and not same
+        support = 0.0 if never else row.propensity[model]
+        known.append((same, chance, support, reward, predicted(_taken(row)), predicted(new)))
     if not known:
         return None
     same, chance, support, reward, taken, new = zip(*known, strict=True)

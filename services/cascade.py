@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -17,7 +17,11 @@ from turnout.catalog import Catalog, Route
 from turnout.errors import CapacityError, InvalidRequest, LoadFailed, RunnerError, TurnoutError
 from turnout.types import Candidate, Generation, Piece, Request, Tensors
 
+if TYPE_CHECKING:
+    from services.feature_routers import FeatureRouters
+
 _STREAM_TOKENS = 24
+_SHOWN_ROWS = 64
 
 
 @dataclass(slots=True)
@@ -45,11 +49,18 @@ class Cascade:
         decider: hears what a second answer costs.
         attempts: runs the second model.
         clock: monotonic seconds.
+        learned: knows what a second answer adds, on routes with a trained router.
     """
 
     def __init__(
-        self, catalog: Catalog, decider: Decider, attempts: Attempts, clock: Callable[[], float]
+        self,
+        catalog: Catalog,
+        decider: Decider,
+        attempts: Attempts,
+        clock: Callable[[], float],
+        learned: FeatureRouters | None = None,
     ) -> None:
+        self._learned = learned
         self._routes = catalog.routes
         self._decider = decider
         self._attempts = attempts
@@ -63,11 +74,7 @@ class Cascade:
         if found is None:
             return None
         better, threshold = found
-        confidence = of_rows(request.task, ran.tensors)
-        rows = np.flatnonzero(confidence < threshold)
-        told = Escalation(
-            better.model, len(rows), len(confidence), threshold, float(confidence.min()), False
-        )
+        rows, told = self._unsure(record, request, better, threshold, ran)
         if self._stands(record, told, better, request):
             return None
         try:
@@ -84,6 +91,43 @@ class Cascade:
         return better.model, Ran(
             merged, ran.queue_s + again.queue_s, ran.run_s + again.run_s, ran.batch
         )
+
+    def _unsure(
+        self, record: Record, request: Request, better: Candidate, threshold: float, ran: Ran
+    ) -> tuple[np.ndarray, Escalation]:
+        """The rows that go on, by what was learned of them or else by confidence alone."""
+        confidence = of_rows(request.task, ran.tensors)
+        going = confidence < threshold
+        needed, gains = self._gains(record, request, better, confidence)
+        if gains is not None:
+            going = np.where(np.isnan(gains), going, gains >= needed)
+        rows = np.flatnonzero(going)
+        shown = len(confidence) <= _SHOWN_ROWS
+        return rows, Escalation(
+            better.model,
+            len(rows),
+            len(confidence),
+            threshold,
+            float(confidence.min()),
+            False,
+            gain=None if gains is None else needed,
+            confidences=tuple(confidence.tolist()) if shown else None,
+            gains=tuple(gains.tolist()) if shown and gains is not None else None,
+        )
+
+    def _gains(
+        self, record: Record, request: Request, better: Candidate, confidence: np.ndarray
+    ) -> tuple[float, np.ndarray | None]:
+        """The gain a row must bring to go on, and what each is expected to; None: not learned."""
+        decision = record.decision
+        cascade = self._routes[decision.route].cascade
+        if self._learned is None or cascade is None or cascade.gain is None:
+            return 0.0, None
+        needed, steer = cascade.gain, record.decided.steer
+        if steer is not None:
+            needed += steer.share_price + steer.usd_price * better.prediction.cost_usd
+        pair = (decision.model, better.model)
+        return needed, self._learned.gains(decision.route, request, pair, confidence)
 
     def watched(self, record: Record, request: Request) -> Request:
         """The request with the log-probabilities that judging its answer needs."""
@@ -115,6 +159,7 @@ class Cascade:
             threshold,
             1.0 if confidence is None else confidence,
             False,
+            confidences=None if confidence is None else (confidence,),
         )
         if self._stands(record, told, better, request):
             return opened

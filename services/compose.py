@@ -84,9 +84,7 @@ def compose(catalog: Catalog, settings: Settings, metrics: Metrics | None = None
         settings.decision_log, prompts=settings.log_prompts, features=settings.log_features
     )
     judge = Judge(catalog, routers, learned)
-    plane = Plane(catalog, fleet, judge, metrics, log, routers=routers)
-    plane.feature_routers = learned
-    return plane
+    return Plane(catalog, fleet, judge, metrics, log, routers=routers, learned=learned)
 
 
 def _learned(catalog: Catalog, settings: Settings) -> FeatureRouters | None:

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from routing.features.picture import NAMES
 from routing.features.rows import has_features, rows_of
@@ -25,8 +25,12 @@ from turnout.catalog import Catalog, Route, known_as
 from turnout.errors import ArtifactInvalid, ConfigError
 from turnout.types import Request, Task, Tensors
 
+if TYPE_CHECKING:
+    import numpy as np
+
 logger = logging.getLogger("turnout.routers")
 
+Array: TypeAlias = "np.ndarray[Any, Any]"
 PART = "features"
 
 
@@ -128,6 +132,29 @@ class FeatureRouters:
         found = part.look(rows[0]) if len(rows) == 1 else part.quality.of_request(rows)
         quality = {name: found[column] for name, column in part.columns.items()}
         return Judged(self._with_priors(part, quality), {}, part.digest, PART)
+
+    def gains(
+        self, route: str, request: Request, pair: tuple[str, str], confidence: Array
+    ) -> Array | None:
+        """What a second answer to each row is expected to add to the first one, which is there.
+
+        Args:
+            route: the route that decided.
+            request: the request.
+            pair: who answered, and who would answer again.
+            confidence: shape (n,), of the first in each row's answer.
+
+        Returns:
+            shape (n,); NaN for rows unlike those of the training. None where nothing was learned.
+        """
+        part = self.parts.get(route)
+        quality = None if part is None else part.quality
+        if quality is None or pair[0] not in quality.after or pair[1] not in quality.models:
+            return None
+        rows = rows_of(request.task, cast("Tensors", request.inputs), len(confidence))
+        if rows.shape[1] != len(quality.names):
+            return None
+        return quality.gain_after(*pair, rows, confidence)
 
     def changed(self) -> bool:
         """Whether a folder holds other files than those last tried."""

@@ -91,6 +91,7 @@ class Plane:
         clock: monotonic seconds.
         seed: of exploration's draws; random when none is given.
         routers: the trained routers behind ``judge``, where chats are served.
+        learned: those of routes of rows and pictures, where there are any.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Plane:
         clock: Callable[[], float] = time.monotonic,
         seed: bytes | None = None,
         routers: Routers | None = None,
+        learned: FeatureRouters | None = None,
     ) -> None:
         self.fleet = fleet
         self.metrics = metrics
@@ -110,7 +112,7 @@ class Plane:
         self.clock = clock
         self._seed = seed or os.urandom(16)
         self.routers = routers
-        self.feature_routers: FeatureRouters | None = None
+        self.feature_routers = learned
         self._shadow = Shadow(self._shadow_router, self._shadowed)
         self.draining = False
         self.peers: Peers | None = None
@@ -148,7 +150,7 @@ class Plane:
         ledger = Ledger(
             catalog, self.fleet, self.decider, self.metrics, self.log, self.clock, self.routers
         )
-        cascade = Cascade(catalog, self.decider, attempts, self.clock)
+        cascade = Cascade(catalog, self.decider, attempts, self.clock, self.feature_routers)
         self._terms = _Terms(attempts, ledger, cascade)
         for told in self.adopted:
             told()

@@ -33,6 +33,10 @@ class Escalation:
         threshold: confidence under which a row goes on, with the prices of the moment.
         confidence: of the first answer's least sure row.
         done: whether the second answer was used; if not, ``why``.
+        gain: what a second answer had to be expected to add, where a trained router decided.
+        confidences: of the first answer's rows; None of many.
+        gains: what a second answer was expected to add to each row; NaN for rows unlike those of
+            the training.
     """
 
     to: str
@@ -42,6 +46,9 @@ class Escalation:
     confidence: float
     done: bool
     why: str = ""
+    gain: float | None = None
+    confidences: tuple[float, ...] | None = None
+    gains: tuple[float, ...] | None = None
 
 
 @dataclass(slots=True)

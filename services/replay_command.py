@@ -30,6 +30,13 @@ def run(
     target_quality: ShareOption = None,
     max_strong_share: ShareOption = None,
     budget_usd_per_hour: Annotated[float | None, typer.Option(min=1e-12)] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Confidence under which a cascade goes on."),
+    ] = None,
+    gain: Annotated[
+        float | None, typer.Option(min=-1.0, max=1.0, help="What a second answer must add.")
+    ] = None,
     catalog: Annotated[
         Path | None, typer.Option(help="Routes, classes and costs from this catalog.")
     ] = None,
@@ -56,6 +63,8 @@ def run(
         max_strong_share,
         budget_usd_per_hour,
         None if catalog is None else load(catalog),
+        threshold,
+        gain,
     )
     found = report(replay(rows, change), rounds=rounds, seed=seed)
     if as_json:
@@ -91,6 +100,14 @@ def _show(log: Path, found: Report) -> None:
     for name in dict.fromkeys([*found.logged, *found.replayed]):
         who.add_row(name, str(found.logged.get(name, 0)), str(found.replayed.get(name, 0)))
     console.print(who)
+    if found.escalated:
+        logged, replayed = found.escalated["logged"], found.escalated["replayed"]
+        console.print(f"cascade: {logged:.1%} of rows were answered twice, {replayed:.1%} would be")
+        if found.escalated["unknown"]:
+            console.print(
+                f"[bold]warning[/bold]: of {found.escalated['unknown']:.0f} requests the log does "
+                "not say how sure the first answer is; they are left out of the estimates"
+            )
     lines = Table("", *found.rewards)
     rewards = list(found.rewards.values())
     if rewards:

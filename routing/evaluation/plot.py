@@ -25,7 +25,7 @@ def draw(report: PairReport) -> bytes:
     left, right = figure.subplots(1, 2)
     for name, curve in report.curves.items():
         label = f"{name}, APGR {report.apgr[name].value:.3f}"
-        left.plot(curve.share * 100, curve.quality, _STYLE[name], marker=".", label=label)
+        left.plot(curve.share * 100, curve.quality, _STYLE.get(name, "--"), marker=".", label=label)
     left.set_xlabel(f"answered by {report.strong}, % of questions")
     left.set_ylabel("mean score")
     left.legend()

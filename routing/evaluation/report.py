@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,7 @@ def pair_report(
     p_good: Floats,
     score: Floats,
     cost: Floats,
+    more: Mapping[str, Floats] = MappingProxyType({}),
     rounds: int = 500,
     seed: int = 0,
 ) -> PairReport:
@@ -97,6 +99,7 @@ def pair_report(
         p_good: shape (n, 2), weak then strong.
         score: shape (n, 2), recorded; no NaN.
         cost: shape (n, 2), NaN where not recorded.
+        more: win rates of other methods, shape (n,), by name.
         rounds: bootstrap resamples.
         seed: of resampling, of the random router and of the oracle's ties.
 
@@ -107,6 +110,7 @@ def pair_report(
     rates = {
         "router": p_good[:, 1] - p_good[:, 0],
         **({} if prompts is None else {"length": length_win_rate(prompts)}),
+        **more,
         "random": np.random.default_rng(seed).random(len(weak)),
         "oracle": oracle_win_rate(weak, strong, seed),
     }

@@ -38,7 +38,9 @@ def save_feature_router(
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {name: getattr(router, name) for name in _REST}
-    arrays |= {f"trees_{name}": getattr(router.trees, name) for name in _TREES}
+    arrays |= _pack("trees", router.trees)
+    for number, trees in enumerate(router.after.values()):
+        arrays |= _pack(f"after_{number}", trees)
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer, allow_pickle=False, usual=np.array(router.usual, np.float32), **arrays
@@ -51,6 +53,7 @@ def save_feature_router(
         "origin": router.origin,
         "models": list(router.models),
         "features": list(router.names),
+        "after": list(router.after),
         "sha256": {"heads.npz": hashlib.sha256(buffer.getvalue()).hexdigest()},
     }
     (folder / "router.json").write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
@@ -75,7 +78,11 @@ def load_feature_router(directory: str | Path) -> FeatureQuality:
             return FeatureQuality(
                 models=tuple(card["models"]),
                 names=tuple(card["features"]),
-                trees=BoostedPairs(**{name: archive[f"trees_{name}"] for name in _TREES}),
+                trees=_unpack("trees", archive),
+                after={
+                    name: _unpack(f"after_{number}", archive)
+                    for number, name in enumerate(card.get("after", ()))
+                },
                 usual=float(archive["usual"]),
                 origin=str(card.get("origin", "")),
                 **{name: archive[name] for name in _REST},
@@ -84,6 +91,14 @@ def load_feature_router(directory: str | Path) -> FeatureQuality:
         raise _invalid(folder, f"has no {error.args[0]!r}") from None
     except (ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
         raise _invalid(folder, f"heads.npz is corrupt ({error})") from None
+
+
+def _pack(prefix: str, trees: BoostedPairs) -> dict[str, Any]:
+    return {f"{prefix}_{name}": getattr(trees, name) for name in _TREES}
+
+
+def _unpack(prefix: str, archive: Mapping[str, Any]) -> BoostedPairs:
+    return BoostedPairs(**{name: archive[f"{prefix}_{name}"] for name in _TREES})
 
 
 def _card(folder: Path) -> dict[str, Any]:

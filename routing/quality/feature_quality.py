@@ -6,8 +6,8 @@ enough to be asked about a card transaction: some microseconds, and none where i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,9 @@ class FeatureQuality:
             gets but for one training row in a thousand.
         most: the same, as high as it gets.
         origin: what it was trained on, for people.
+        after: by model, gains of every model over it once its answer is there: from a row and its
+            confidence in that answer, shape (n, d + 1), to (n, m). Only of models whose confidence
+            was recorded.
     """
 
     models: tuple[str, ...]
@@ -48,6 +51,7 @@ class FeatureQuality:
     least: Floats
     most: Floats
     origin: str = ""
+    after: Mapping[str, BoostedPairs] = field(default_factory=dict[str, BoostedPairs])
 
     def predict(self, rows: Floats) -> Floats:
         """Calibrated P(good answer): from shape (n, d) to (n, m).
@@ -69,6 +73,24 @@ class FeatureQuality:
             rows = rows[np.linspace(0, len(rows) - 1, MAX_ROWS).astype(np.int64)]
         found = self.predict(rows)
         return (found[0] if len(found) == 1 else found.mean(axis=0)).tolist()
+
+    def gain_after(self, first: str, better: str, rows: Floats, confidence: Floats) -> Floats:
+        """What a second answer is expected to add to a first one that is there.
+
+        Args:
+            first: who answered; one of ``after``.
+            better: who would answer again.
+            rows: shape (n, d).
+            confidence: shape (n,), of ``first`` in each answer.
+
+        Returns:
+            shape (n,), P(better good) - P(first good); NaN for rows that are far from what was
+            seen.
+        """
+        known = np.column_stack((rows, confidence)).astype(np.float32, copy=False)
+        gain = self.after[first].estimate(known)[:, self.models.index(better)]
+        trust = self.trust(rows)
+        return gain if trust is None else np.where(trust < 1.0, np.float32(np.nan), gain)
 
     def trust(self, rows: Floats) -> Floats | None:
         """1 for usual rows, falling with the square of the distance beyond; shape (n,).

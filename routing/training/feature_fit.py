@@ -83,6 +83,7 @@ def train_features(
         least=np.zeros((0, 0), np.float32),
         most=np.zeros((0, 0), np.float32),
         origin=origin,
+        after=_after(outcomes, x, seed, progress),
     )
     least, most = _ratios(draft.predict(x))
     return replace(draft, least=least, most=most)
@@ -101,6 +102,39 @@ def _targets(deviation: Doubles) -> list[tuple[Doubles, Doubles]]:
     _, _, right = np.linalg.svd(deviation - level[:, None], full_matrices=False)
     gains = right[: min(models - 1, MAX_GAINS)]
     return [(level, np.ones(models))] + [(deviation @ gain, gain) for gain in gains]
+
+
+def _after(outcomes: Outcomes, x: Floats, seed: int, progress: Progress) -> dict[str, BoostedPairs]:
+    """Gains over each model whose confidence was recorded, given the row and that confidence.
+
+    NaN for models that hardly ever answered the same rows.
+    """
+    found: dict[str, BoostedPairs] = {}
+    if not len(outcomes.confidence):
+        return found
+    for column, first in enumerate(outcomes.models):
+        sure = outcomes.confidence[:, column]
+        gains = np.where(
+            np.isnan(sure)[:, None], np.nan, outcomes.score - outcomes.score[:, [column]]
+        )
+        known = np.count_nonzero(~np.isnan(gains), axis=0)
+        others = [
+            other for other, n in enumerate(known) if other != column and n >= LEAST_QUESTIONS
+        ]
+        if not others:
+            continue
+        progress(f"gains over {first} by its confidence")
+        inputs = np.column_stack((x, sure)).astype(np.float32)
+        base = np.full(len(outcomes.models), np.nan)
+        base[column] = 0.0
+        base[others] = np.nanmean(gains[:, others], axis=0)
+        means = np.eye(len(base))
+        parts = [
+            _fit(inputs, gains[:, other] - base[other], means[other], seed, progress)
+            for other in others
+        ]
+        found[first] = _together([part for part in parts if part is not None], base)
+    return found
 
 
 def _fit(

@@ -2,9 +2,10 @@
 
 One long format for parquet and JSONL, one row per question and model:
 
-    query_id, prompt, group, model, score, cost_usd, output_tokens, latency_s
+    query_id, prompt, group, model, score, cost_usd, output_tokens, latency_s, confidence
 
-``score`` is in [0, 1]; the last three may be missing or NaN where nothing was recorded. Where the
+``score`` is in [0, 1]; the last four may be missing or NaN where nothing was recorded
+(``confidence`` is the model's in its own answer). Where the
 query is a row of numbers, ``features`` stands in place of ``prompt`` (see ``feature_rows.py``).
 """
 
@@ -34,8 +35,9 @@ COLUMNS: Final = (
     "cost_usd",
     "output_tokens",
     "latency_s",
+    "confidence",
 )
-_MEASURED: Final = ("cost_usd", "output_tokens", "latency_s")
+_MEASURED: Final = ("cost_usd", "output_tokens", "latency_s", "confidence")
 _NOT_WORDS: Final = re.compile(r"[^a-z0-9]+")
 Floats = NDArray[np.float64]
 
@@ -53,6 +55,8 @@ class Outcomes:
         cost_usd: shape (n, m); NaN where not recorded.
         features: shape (n, d); d is 0 for prompts.
         feature_names: of the features.
+        confidence: shape (n, m), of each model in its own answer; NaN where not recorded. Empty
+            where no model's is.
     """
 
     query_ids: tuple[str, ...]
@@ -63,6 +67,7 @@ class Outcomes:
     cost_usd: Floats
     features: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     feature_names: tuple[str, ...] = ()
+    confidence: Floats = field(default_factory=lambda: np.zeros((0, 0)))
 
     @property
     def has_features(self) -> bool:
@@ -83,6 +88,7 @@ class Outcomes:
             self.cost_usd[rows],
             self.features[rows] if self.has_features else self.features,
             self.feature_names,
+            self.confidence[rows] if len(self.confidence) else self.confidence,
         )
 
     def only(self, models: Sequence[str]) -> Outcomes:
@@ -104,6 +110,7 @@ class Outcomes:
             models=tuple(models),
             score=part.score[:, columns],
             cost_usd=part.cost_usd[:, columns],
+            confidence=part.confidence[:, columns] if len(part.confidence) else part.confidence,
         )
 
     def sample(self, limit: int | None, seed: int) -> Outcomes:
@@ -139,6 +146,10 @@ def read_outcomes(paths: Sequence[Path]) -> Outcomes:
     firsts = frame.drop_duplicates("question").sort_values("question")
     score = _by_question(frame, "score")
     cost = _by_question(frame, "cost_usd").reindex(index=score.index, columns=score.columns)
+    sure = np.zeros((0, 0))
+    if frame["confidence"].notna().to_numpy().any():
+        found = _by_question(frame, "confidence")
+        sure = found.reindex(index=score.index, columns=score.columns).to_numpy(dtype=np.float64)
     return Outcomes(
         query_ids=tuple(firsts["query_id"].astype(str)),
         prompts=("",) * len(firsts) if names else tuple(firsts["prompt"]),
@@ -148,6 +159,7 @@ def read_outcomes(paths: Sequence[Path]) -> Outcomes:
         cost_usd=cost.to_numpy(dtype=np.float64),
         features=features[firsts.index] if names else features,
         feature_names=names,
+        confidence=sure,
     )
 
 
@@ -209,6 +221,7 @@ def _read(path: Path) -> pd.DataFrame:
         frame["group"] = ""
     _check_ids(path, frame)
     _check_score(path, frame)
+    _check_confidence(path, frame)
     columns = [query if name == "prompt" else name for name in COLUMNS]
     return frame.reindex(columns=columns)
 
@@ -234,7 +247,7 @@ def _require(path: Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
         if column not in frame:
             raise DataError(
                 f"{path}: column {column!r} is missing; a table has the columns "
-                f"{', '.join(COLUMNS)} (the last three may be left out)"
+                f"{', '.join(COLUMNS)} (the last four may be left out)"
             )
 
 
@@ -269,3 +282,16 @@ def _check_score(path: Path, frame: pd.DataFrame) -> None:
             "a score is a number from 0 (useless) to 1 (good)"
         )
     frame["score"] = score
+
+
+def _check_confidence(path: Path, frame: pd.DataFrame) -> None:
+    given = frame["confidence"]
+    read = np.asarray(pd.to_numeric(given, errors="coerce"), dtype=np.float64)
+    wrong = np.flatnonzero(given.notna().to_numpy() & ~((read >= 0.0) & (read <= 1.0)))
+    if len(wrong):
+        row = int(wrong[0])
+        raise DataError(
+            f"{path}: row {row}: column 'confidence' is {given.iloc[row]}; it is a number from 0 "
+            "(guesses) to 1 (sure), or empty"
+        )
+    frame["confidence"] = read

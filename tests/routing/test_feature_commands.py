@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from routing.commands import DEFAULT_ROUTER, app
 from tests.routing import rows, tables
+from tests.routing.test_feature_quality import with_confidence
 from turnout.errors import DataError
 
 PAIR = ("--weak", "small", "--strong", "large")
@@ -94,3 +95,23 @@ def test_features_that_tell_nothing_are_said_to(tmp_path: Path) -> None:
     table.to_parquet(path, index=False)
     found = run("train", "--outcomes", path, "--out", tmp_path / "router")
     assert "tell nothing" in found["note"]
+
+
+def test_a_cascade_is_evaluated_and_its_gain_chosen(tmp_path: Path) -> None:
+    seen, unseen, router = (tmp_path / name for name in ("a.parquet", "b.parquet", "router"))
+    with_confidence(2500).to_parquet(seen, index=False)
+    with_confidence(1500, seed=1).to_parquet(unseen, index=False)
+    run("train", "--outcomes", seen, "--out", router)
+    told = ("--router", router, "--outcomes", unseen, *PAIR, "--cascade")
+    methods = run("evaluate", *told, "--rounds", 20)["methods"]
+    at_door = run("evaluate", *told[:-1], "--rounds", 20)["methods"]
+    assert methods["router"]["apgr"] > methods["confidence"]["apgr"]
+    assert methods["router"]["apgr"] > at_door["router"]["apgr"]
+    assert "cascade: {gain: " in run("calibrate", *told, "--strong-share", 0.1, as_json=False)
+    plain = tmp_path / "plain.parquet"
+    rows.frame(200).to_parquet(plain, index=False)
+    with pytest.raises(DataError, match="'confidence' is empty"):
+        run("evaluate", "--router", router, "--outcomes", plain, *PAIR, "--cascade")
+    run("train", "--outcomes", plain, "--out", router)
+    with pytest.raises(DataError, match="without the confidence of 'small'"):
+        run("evaluate", *told)

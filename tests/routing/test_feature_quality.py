@@ -227,3 +227,46 @@ def test_prompts_and_features_do_not_mix(tmp_path: Path) -> None:
         read_outcomes([one, two])
     with pytest.raises(TooFewOutcomes, match="too few"):
         train_features(read_outcomes([one]))
+
+
+# -- once the first answer is there ---------------------------------------------------------------
+
+
+def with_confidence(n: int, seed: int = 0) -> pd.DataFrame:
+    """The small model is unsure where it fails, but also where the large one would fail, too."""
+    table = rows.frame(n, seed)
+    random = np.random.default_rng(seed + 100)
+    wide = table.pivot_table(index="query_id", columns="model", values="score", sort=False)
+    hopeless = random.random(n) < 0.3
+    unsure = (wide["small"].to_numpy() < 0.5) | hopeless
+    small = table["model"] == "small"
+    table.loc[small, "confidence"] = np.where(unsure, 0.3, 0.9) + 0.1 * random.random(n)
+    return table
+
+
+def test_a_second_answer_is_worth_what_row_and_confidence_say(tmp_path: Path) -> None:
+    path = tmp_path / "seen.parquet"
+    with_confidence(3000).to_parquet(path, index=False)
+    found = train_features(read_outcomes([path]))
+    assert set(found.after) == {"small"}
+    cases = np.concatenate([HARD, HARD, EASY, HARD * 1e4])
+    sure = np.array([0.35, 0.95, 0.95, 0.35], np.float32)
+    hard_unsure, hard_sure, easy_sure, far = found.gain_after("small", "large", cases, sure)
+    assert hard_unsure > 0.5
+    assert hard_unsure > hard_sure + 0.2
+    assert abs(easy_sure) < 0.1
+    assert np.isnan(far)
+    save_feature_router(found, tmp_path / "router", {})
+    again = load_feature_router(tmp_path / "router")
+    np.testing.assert_array_equal(
+        again.gain_after("small", "large", cases, sure)[:3], [hard_unsure, hard_sure, easy_sure]
+    )
+
+
+@pytest.mark.parametrize("confidence", [1.5, -0.1, "high"])
+def test_a_confidence_is_between_zero_and_one(tmp_path: Path, confidence: object) -> None:
+    path = tmp_path / "bad.jsonl"
+    line = {"query_id": "a", "features": [1], "model": "m", "score": 1, "confidence": confidence}
+    path.write_text(json.dumps(line) + "\n")
+    with pytest.raises(DataError, match="row 0: column 'confidence'"):
+        read_outcomes([path])

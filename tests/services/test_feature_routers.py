@@ -128,6 +128,42 @@ async def test_a_pictures_header_decides(make_rig: Callable[..., Rig], tmp_path:
     assert answers == ["image-small", "image-large"]
 
 
+CASCADE = CATALOG.replace(
+    "    target_quality: {realtime: 0.9, interactive: 0.9, bulk: 1.0}\n",
+    "    policy: cascade\n    cascade: {threshold: 0.7, gain: 0.1}\n",
+)
+
+
+async def test_a_learned_gain_says_which_rows_go_on(rig: Rig, tmp_path: Path) -> None:
+    """The stand-in is always sure of itself, so no threshold on confidence would send any on."""
+    gains = BoostedPairs(
+        np.zeros(3, np.int32),
+        np.array([0.0, np.inf, np.inf], np.float32),
+        np.array([[0, 0.5], [0, 0], [0, 0], [0, 0]], np.float32),
+        np.array([0.0, 0.05], np.float32),
+    )
+    made = replace(quality(), after={"fraud-small": gains})
+    rig.plane.catalog = parse(CASCADE, "test")
+    use(rig, FeatureRouters(rig.plane.catalog, {"fraud": saved(tmp_path, made)}))
+    reply = await ask(rig, 1.0, -1.0, 2.0, 1e6)
+    assert reply.json()["outputs"][0]["data"] == [1.0, 0.0, 1.0, 0.0]
+    record = (await rig.client.get("/v1/decisions/" + reply.headers["x-turnout-decision"])).json()
+    told = record["escalation"]
+    assert (told["rows"], told["of"], told["done"], told["gain"]) == (2, 4, True, 0.1)
+    assert told["gains"] == pytest.approx([0.55, 0.05, 0.55, None])
+    assert told["confidences"] == [1.0] * 4
+    assert (await ask(rig, -1.0)).headers["x-turnout-model"] == "fraud-small"
+
+
+async def test_without_a_learned_gain_confidence_decides(rig: Rig, tmp_path: Path) -> None:
+    rig.plane.catalog = parse(CASCADE, "test")
+    use(rig, FeatureRouters(rig.plane.catalog, {"fraud": saved(tmp_path, quality())}))
+    reply = await ask(rig, 1.0)
+    assert reply.headers["x-turnout-model"] == "fraud-small"
+    record = (await rig.client.get("/v1/decisions/" + reply.headers["x-turnout-decision"])).json()
+    assert record["escalation"]["gains"] is None
+
+
 @pytest.mark.parametrize(
     ("route", "made", "what"),
     [

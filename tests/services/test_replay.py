@@ -113,6 +113,50 @@ async def test_replay_under_another_catalog_and_under_knobs(
     assert "no route 'chat'" in capsys.readouterr().err
 
 
+async def test_a_cascades_second_step_is_decided_again(
+    make_rig: Callable[..., Rig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "log.jsonl"
+    rig = make_rig(log=DecisionLog(file))
+    await rig.plane.fleet.settled()
+    for index in range(30):
+        rig.backends["chat-small"].logprob = -2.0 if index % 3 == 0 else -0.1
+        body = {"model": "careful", "messages": [{"role": "user", "content": "hi"}]}
+        reply = await rig.client.post("/v1/chat/completions", json=body)
+        name = reply.headers["x-turnout-decision"]
+        score = 1.0 if reply.headers["x-turnout-model"] == "chat-large" else 0.25
+        await rig.client.post("/v1/feedback", json={"decision_id": name, "score": score})
+    rig.plane.log.close()
+
+    def again(*options: str) -> dict[str, Any]:
+        main(["replay", str(file), *options, "--json"])
+        return json.loads(capsys.readouterr().out)
+
+    same = again()
+    assert same["same"] == 30
+    assert same["escalated"] == {"logged": pytest.approx(1 / 3), "replayed": pytest.approx(1 / 3),
+                                 "unknown": 0}  # fmt: skip
+    assert same["rewards"]["quality"]["by"]["snips"]["value"] == pytest.approx(0.5)
+    never = again("--threshold", "0")
+    assert (never["same"], never["escalated"]["replayed"]) == (20, 0.0)
+    assert never["rewards"]["quality"]["unsupported"] == pytest.approx(1 / 3)
+    assert again("--threshold", "1")["escalated"]["replayed"] == 1.0
+    assert again("--max-strong-share", "0")["escalated"]["replayed"] < 0.3
+    main(["replay", str(file), "--threshold", "1"])
+    assert "33.3% of rows were answered twice, 100.0% would be" in capsys.readouterr().out
+
+
+async def test_what_the_log_does_not_say_of_a_cascade_is_left_out(
+    make_rig: Callable[..., Rig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "log.jsonl"
+    await logged(make_rig, file)
+    main(["replay", str(file), "--route", "chat", "--policy", "cascade", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["escalated"]["unknown"] == 60
+    assert found["rewards"] == {}
+
+
 async def test_scored_answers_become_an_outcome_table_where_prompts_are_logged(
     make_rig: Callable[..., Rig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -265,6 +265,9 @@ class Cascade(Strict):
     Attributes:
         threshold: confidence under which the better model answers too: of an image the top-1
             probability, of a row the likelier outcome's, of a text exp(mean token log-probability).
+        gain: with a trained router for this route (``TURNOUT_FEATURE_ROUTERS``): a row goes on
+            where a second answer is expected to be good so much more often, given the row and the
+            first answer's confidence. ``threshold`` is left for rows unlike those it learned from.
         judged_tokens: a text is judged by so many first tokens; by all of them when none is
             given, a stream then by its first 24. Nothing is sent before.
         classes: latency classes that cascade; all when none is given. The others take the
@@ -272,6 +275,7 @@ class Cascade(Strict):
     """
 
     threshold: Share
+    gain: Annotated[float, Field(ge=-1.0, le=1.0)] | None = None
     judged_tokens: PositiveInt | None = None
     classes: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
 
