@@ -45,7 +45,7 @@ class VersionMetrics:
         )
         self._verdict = Gauge(
             "turnout_canary_verdict",
-            "Of the canary on trial: -1 worse (taken back at once), 0 watching, 1 no worse.",
+            "Of a canary: 1 shown to be no worse, 0 nothing shown yet, -1 worse and taken back.",
             ("model", "version"),
             registry=registry,
             multiprocess_mode="livemin",
@@ -56,8 +56,8 @@ class VersionMetrics:
             ("model", "version", "why"),
             registry=registry,
         )
-        self._trials: dict[str, Trial] = {}
         self._verdicts: set[tuple[str, str]] = set()
+        self._back: set[tuple[str, str]] = set()
 
     def tried(self, name: str, model: str, part: Part, *, failed: bool, late: bool) -> None:
         """A request of a trial has ended."""
@@ -79,10 +79,13 @@ class VersionMetrics:
         for name, (canary, trial) in trials.items():
             self._verdict.labels(name, canary.version).set(_VERDICTS[trial.verdict])
             verdicts.add((name, canary.version))
-        for name, version in self._verdicts - verdicts:
-            self._verdict.remove(name, version)
+        for name, version in self._verdicts - verdicts - self._back:  # promoted, or ended
+            self._verdict.labels(name, version).set(_VERDICTS["watching"])
+        self._back -= verdicts
         self._verdicts = verdicts
 
     def taken_back(self, name: str, version: str, why: str) -> None:
         """A canary was taken back because it is worse."""
         self._taken_back.labels(name, version, why).inc()
+        self._verdict.labels(name, version).set(_VERDICTS["worse"])
+        self._back.add((name, version))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -173,6 +174,14 @@ def test_a_version_that_cannot_fit_is_named_where_it_stands() -> None:
     assert problems_of(text)[0].startswith(
         "test:12: models.ranker.versions.2024-05.b.memory: 9216 MiB can never fit"
     )
+
+
+def test_the_example_in_the_docs_is_a_catalog() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "versions.md").read_text()
+    example = page.split("```yaml\n")[1].split("```")[0]
+    classes = "version: 1\nclasses: {realtime: {deadline_ms: 100, priority: 0}}\n"
+    catalog = parse(classes + example, "docs")
+    assert list(catalog.models) == ["ranker-shoes@1", "ranker-shoes@2"]
 
 
 def test_an_editor_knows_the_keys() -> None:

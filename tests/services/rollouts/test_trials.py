@@ -68,6 +68,7 @@ async def test_a_canary_that_fails_is_taken_back_and_callers_see_nothing(
     drawn = {"model": "ranker", "version": "2", "part": "canary", "ended": "failed"}
     failed = gateway.count("turnout_canary_requests_total", **drawn)
     assert 13 <= failed <= 40
+    assert gateway.count("turnout_canary_verdict", model="ranker", version="2") == -1
     record = await gateway.decision(await gateway.ask())
     assert record["version"] is None
     shown = await gateway.client.get("/v2/models/ranker/versions/2")
