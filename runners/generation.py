@@ -25,8 +25,8 @@ class LocalText:
         max_queue: the most generations that wait.
         reserved: slots that only priority 0 may take; by default the last one, if there are more.
         clock: monotonic seconds.
-        broke: told the reason, on the event loop, when the model failed for good; it takes nothing
-            more and is freed by then.
+        broke: told which backend, and the reason, on the event loop, when the model failed for
+            good; it takes nothing more and is freed by then.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class LocalText:
         max_queue: int = 64,
         reserved: int | None = None,
         clock: Callable[[], float] = time.monotonic,
-        broke: Callable[[str], None] = lambda reason: None,
+        broke: Callable[[LocalText, str], None] = lambda backend, reason: None,
     ) -> None:
         self._name = name
         self._make = make
@@ -138,7 +138,7 @@ class LocalText:
         finally:
             broken = generations.broken
             if broken is not None and not loop.is_closed():
-                loop.call_soon_threadsafe(self._broke, broken.problem)
+                loop.call_soon_threadsafe(self._broke, self, broken.problem)
 
     def _send(self, loop: asyncio.AbstractEventLoop, events: list[Event]) -> None:
         if loop.is_closed():  # the process is ending without stop(): nobody listens any more

@@ -79,7 +79,7 @@ class LocalTensors:
         workers: threads to run on, shared with other models; None has one of its own.
         max_run_s: after which a run is given up.
         finite: whether an answer that is not a number is an error.
-        hung: told the reason when a run was given up; the model is of no use from then on.
+        hung: told which backend, and the reason, when a run was given up; it is of no use then.
         clock: monotonic seconds.
     """
 
@@ -96,7 +96,7 @@ class LocalTensors:
         workers: Workers | None = None,
         max_run_s: float = float("inf"),
         finite: bool = True,
-        hung: Callable[[str], None] = lambda reason: None,
+        hung: Callable[[LocalTensors, str], None] = lambda backend, reason: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
@@ -334,7 +334,7 @@ class LocalTensors:
         self._running = 0
         for waiting in (*batch, *self._queue.clear()):
             self._fail(waiting, RunFailed(self._name, reason))
-        self._hung(reason)
+        self._hung(self, reason)
 
     def _run(self, batch: Sequence[Waiting[_Work]]) -> tuple[list[_Result], float]:
         """Run a batch; never raises, so that no future is left behind.

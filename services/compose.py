@@ -200,13 +200,7 @@ def _local_text(name: str, model: Model, here: Here) -> LocalText:
             raise LoadFailed(name, f"engine {model.runner.engine!r} does not generate text")
         return runner  # type: ignore[return-value]
 
-    backend = LocalText(
-        name,
-        make,
-        max_queue=model.batching.max_queue,
-        broke=lambda reason: here.pool.give_up(backend, reason),
-    )
-    return backend
+    return LocalText(name, make, max_queue=model.batching.max_queue, broke=here.pool.give_up)
 
 
 def _local_tensors(
@@ -223,7 +217,7 @@ def _local_tensors(
         task = PassThrough() if folder is None else load_task(model.task, folder, model.dimensions)
         return runner, task  # type: ignore[return-value]
 
-    backend = LocalTensors(
+    return LocalTensors(
         name,
         make,
         latency,
@@ -235,9 +229,8 @@ def _local_tensors(
         workers=None if model.runner.engine == "torch" else here.workers(nice),
         max_run_s=model.limits.max_run_s,
         finite=not model.limits.allow_nan,
-        hung=lambda reason: here.pool.give_up(backend, reason),
+        hung=here.pool.give_up,
     )
-    return backend
 
 
 def _folder(name: str, model: Model, verified: set[Path]) -> Path | None:

@@ -141,6 +141,7 @@ class Fleet:
             lambda: self._make(name, model, times),
             self._weigh(name, model),
             device=model.device,
+            kind=model.runner.engine,
             pinned=model.pinned,
             windows=tuple(Window.read(text) for text in model.warm_utc),
         )

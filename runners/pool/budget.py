@@ -41,7 +41,7 @@ class Budget:
         self._memory = memory
         self._order = order
         self._worth = worth
-        self._own = 0
+        self._own: int | None = None
 
     def used_bytes(self, device: str = CPU) -> int:
         """What counts against a device's budget now."""
@@ -102,11 +102,16 @@ class Budget:
         return victims(residents, need_bytes, self._order)
 
     def _own_bytes(self) -> int:
-        """What the process takes beside its models, as of the last moment nothing was moving."""
+        """The least the process was ever seen to take beside its models.
+
+        It takes more while it serves (scratch memory, what leaks, what models touch after their
+        load), but that may go again, and a model is refused for good only for what cannot.
+        """
         if not any(self._roster.of(CPU, State.LOADING, State.CLOSING)):
             loaded = _sum(self._roster.of(CPU, State.RESIDENT))
-            self._own = max(self._memory.resident_bytes() - loaded, 0)
-        return self._own
+            own = max(self._memory.resident_bytes() - loaded, 0)
+            self._own = own if self._own is None else min(self._own, own)
+        return self._own or 0
 
     def _free_bytes(self, device: str) -> float:
         budget = self.limits.get(device)

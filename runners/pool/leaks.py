@@ -1,75 +1,143 @@
 """Which model's runs make the process grow. Pure.
 
 Many models share one process, so growth has no name on it. Each period tells how much was gained
-that no load explains, and how often each model ran; the gain a run is estimated from that by the
-normalised least-mean-squares rule, kept at zero or above.
+that no load explains, and how often each model ran. For each model alone, Bayesian linear
+regression asks how much of that its runs explain beside what any run leaves behind (a row of a
+log, say). Models are tried one at a time because a leak is one model's: with all of them at once,
+traffic that comes in step would have each explain a little. One period may not say much, and what
+is long ago is forgotten.
 
-Source: Widrow & Hoff, "Adaptive switching circuits" (1960); Nagumo & Noda (1967) for the
-normalised step.
+What comes of it is a suspicion. Whoever owns the models closes the suspect, sees whether its memory
+comes back, and says so here.
+
+Source: Bishop, "Pattern Recognition and Machine Learning" (2006), 3.3; Huber, "Robust Estimation
+of a Location Parameter" (1964), for the bound on what one period may say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
 
-_STEP = 0.1
-_MOST_A_RUN = 4 * 1024**2  # more at once is an arena that grew, not a leak
+import numpy as np
+
+_KIB = 1024.0
+_KEEP = 0.998  # of what is known, a period: half is forgotten after 350
+_PRIOR_KIB, _COMMON_KIB = 512.0, 3.0  # deviations of what a run of one model, of any, may gain
+_NOISE_KIB = 32.0  # of a period, at least
+_LEVEL_RATE, _NOISE_RATE = 0.05, 0.02
+_BOUND = 4.0  # times the noise
+_SURE = 3.5  # standard errors
 _LEAST_RUNS = 30
+
+_Array: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+
+
+class Suspect(NamedTuple):
+    """A model that seems to leak, and what of it was gained."""
+
+    name: str
+    a_run_bytes: float
+    gained_bytes: float
 
 
 class Leaks:
     """Growth a run of each model.
 
     Args:
-        least_bytes: what a model must have gained since its load to be called leaking.
+        least_bytes: what a model must have gained since its load to be suspected.
     """
 
     def __init__(self, least_bytes: int) -> None:
         self._least_bytes = least_bytes
-        self._a_run: dict[str, float] = {}
-        self._gained: dict[str, float] = {}
-        self._runs: dict[str, int] = {}
-        self._grown: dict[str, float] = {}
+        self._noise_kib = _NOISE_KIB
+        self._level_kib = 0.0
+        self._cleared: dict[str, int] = {}
+        self.start_over()
 
-    def observe(self, runs: Mapping[str, int], gained_bytes: float) -> None:
+    def start_over(self) -> None:
+        """Forget all growth: what caused it has gone."""
+        self._at: dict[str, int] = {}  # place 0 is what any run gains
+        self._runs: dict[str, int] = {}
+        self._products: _Array = np.zeros((1, 1))
+        self._gains: _Array = np.zeros(1)
+
+    def observe(
+        self, runs: Mapping[str, int], gained_bytes: float, unsure_bytes: float = 0.0
+    ) -> None:
         """Learn from one period.
 
         Args:
             runs: of each model in it; those that did not run may be left out.
             gained_bytes: growth that no load or close explains; may be negative.
+            unsure_bytes: how far that may be wrong, because models were loaded or closed.
         """
-        norm = sum(count * count for count in runs.values())
-        if not norm:
+        if not sum(runs.values()):
             return
-        gained_bytes = min(gained_bytes, _MOST_A_RUN * sum(runs.values()))
-        expected = sum(self._a_run.get(name, 0.0) * count for name, count in runs.items())
-        step = _STEP * (gained_bytes - expected) / norm
-        for name, count in runs.items():
-            a_run = max(self._a_run.get(name, 0.0) + step * count, 0.0)
-            self._a_run[name] = a_run
-            self._runs[name] = self._runs.get(name, 0) + count
-            self._gained[name] = self._gained.get(name, 0.0) + a_run * count
-            self._grown[name] = self._grown.get(name, 0.0) + gained_bytes
+        row = self._row(runs)
+        blur = float(np.hypot(1.0, unsure_bytes / _KIB / self._noise_kib))
+        bound = _BOUND * self._noise_kib * blur
+        error = min(max(gained_bytes / _KIB - self._level_kib, -bound), bound)
+        gained = self._level_kib + error
+        self._level_kib += _LEVEL_RATE * error / blur**2
+        usual = max(1.25 * abs(error) / blur, _NOISE_KIB)
+        self._noise_kib += _NOISE_RATE * (usual - self._noise_kib)
+        self._products = _KEEP * self._products + np.outer(row, row) / blur**2
+        self._gains = _KEEP * self._gains + gained * row / blur**2
 
-    def leaking(self, name: str, size_bytes: int) -> float | None:
-        """Bytes a run of a model that leaks; None when it does not.
+    def suspect(self, sizes: Mapping[str, int]) -> Suspect | None:
+        """The model that explains the growth best; None when none has surely gained much.
 
-        It leaks once it has gained more than twice its size (and the least that counts), and its
-        latest runs still gain at a rate that would get there again in as many runs. Of several
-        only the worst is named: what little is laid to its neighbours goes once it is reloaded.
+        Much is more than twice its size, and the least that counts.
+
+        Args:
+            sizes: bytes that each model takes after its load; others are not looked at.
         """
-        runs = self._runs.get(name, 0)
-        # Not more than the process has grown in all: what comes and goes is no leak.
-        gained = min(self._gained.get(name, 0.0), self._grown.get(name, 0.0))
-        limit = max(self._least_bytes, 2 * size_bytes)
-        a_run = self._a_run.get(name, 0.0)
-        if a_run < 0.5 * max(self._a_run.values(), default=0.0):
-            return None
-        if runs < _LEAST_RUNS or gained < limit or a_run * runs < 0.5 * limit:
-            return None
-        return a_run
+        mean, deviation, explained = self._alone()
+        found: tuple[float, Suspect] | None = None
+        for name, size in sizes.items():
+            place, runs = self._at.get(name), self._runs.get(name, 0)
+            if place is None or runs < max(_LEAST_RUNS, self._cleared.get(name, 0)):
+                continue
+            a_run = float(mean[place]) * _KIB
+            if mean[place] < _SURE * deviation[place]:
+                continue
+            if a_run * runs < max(self._least_bytes, 2 * size):
+                continue
+            if found is None or explained[place] > found[0]:
+                found = float(explained[place]), Suspect(name, a_run, a_run * runs)
+        return None if found is None else found[1]
 
-    def forget(self, name: str) -> None:
-        """Start over with a model that is loaded afresh."""
-        for known in (self._a_run, self._gained, self._runs, self._grown):
-            known.pop(name, None)
+    def clear(self, name: str) -> None:
+        """It was not this one: leave it alone until it has run twice as often."""
+        self._cleared[name] = 2 * self._runs.get(name, 0)
+
+    def _row(self, runs: Mapping[str, int]) -> _Array:
+        for name in runs:
+            self._at.setdefault(name, len(self._at) + 1)
+        more = len(self._at) + 1 - len(self._gains)
+        if more:
+            self._products = np.pad(self._products, (0, more))
+            self._gains = np.pad(self._gains, (0, more))
+        row = np.zeros(len(self._gains))
+        row[0] = sum(runs.values())
+        for name, count in runs.items():
+            row[self._at[name]] = count
+            self._runs[name] = self._runs.get(name, 0) + count
+        return row
+
+    def _alone(self) -> tuple[_Array, _Array, _Array]:
+        """Each model beside the common gain: mean and deviation of its gain a run, in KiB.
+
+        The third says how much of the growth the two explain; larger is better.
+        """
+        noise = self._noise_kib**2
+        any_any = self._products[0, 0] / noise + _COMMON_KIB**-2
+        one_any = self._products[0] / noise
+        one_one = np.diag(self._products) / noise + _PRIOR_KIB**-2
+        any_gain, one_gain = self._gains[0] / noise, self._gains / noise
+        determinant = np.maximum(any_any * one_one - one_any**2, 1e-30)
+        common = (one_one * any_gain - one_any * one_gain) / determinant
+        mean = (any_any * one_gain - one_any * any_gain) / determinant
+        explained = common * any_gain + mean * one_gain - np.log(determinant)
+        return mean, np.sqrt(any_any / determinant), explained

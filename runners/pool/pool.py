@@ -226,6 +226,7 @@ class Pool:
 
     async def watch(self) -> None:
         """Evict what leaves no headroom; load ahead what its time or its worth asks for."""
+        self._health.note_growth()
         minute = self._minute()
         for slot in self.slots.values():
             slot.warm = any_holds(slot.windows, minute)
@@ -237,13 +238,14 @@ class Pool:
                 over = self._budget.over_bytes(device)
                 if over > 0:
                     await self._residency.evict(self._budget.who_goes(device, over) or ())
+                self._health.look()
         if self._residency.lanes.idle:
             await self._prefetch()
 
     async def look_for_leaks(self) -> None:
         """Load a model afresh whose runs make the process grow."""
-        moving = bool(self._residency.lanes.running)
-        await self._health.look_for_leaks(self._residency.close, moving=moving)
+        residency = self._residency
+        await self._health.look_for_leaks(residency.close, residency.settled_bytes)
 
     async def _tick(self) -> None:
         for ticks in itertools.count(1):

@@ -16,7 +16,7 @@ from runners.pool.health import Health
 from runners.pool.lanes import Job, Lanes
 from runners.pool.memory import Memory
 from runners.pool.roster import Roster
-from runners.pool.slot import CPU, Footprint, Slot, State
+from runners.pool.slot import CPU, Slot, State
 from runners.protocol import Active, TensorBackend, TextBackend
 from turnout.errors import LoadFailed, OverMemoryBudget, RunnerError, TurnoutError
 
@@ -64,6 +64,7 @@ class Residency:
         self.lanes = Lanes(lanes, urgency, self._run)
         self._released = asyncio.Event()
         self._stopping = False
+        self._kinds: set[str] = set()
         self._threads: Executor = ThreadPoolExecutor(lanes + 1, thread_name_prefix="model-loader")
 
     def refuse_broken(self, slot: Slot) -> None:
@@ -109,10 +110,12 @@ class Residency:
         for slot, _ in going:
             slot.evictions += 1
         await asyncio.gather(*(self._shut(slot, inner) for slot, inner in going))
+        await self.settled_bytes()
 
     async def close(self, slot: Slot) -> None:
         """Free a model once what it has accepted is finished."""
-        await self._shut(slot, _detach(slot))
+        if await self._shut(slot, _detach(slot)) and self._budget.limits:
+            await self.settled_bytes()
 
     async def settled_bytes(self) -> int:
         """Resident memory once what was freed is given back."""
@@ -166,15 +169,16 @@ class Residency:
 
     async def _load(self, slot: Slot) -> None:
         slot.state, slot.loading_since_s = State.LOADING, self._clock()
-        measures = slot.loads < _MEASURED_LOADS and slot.device == CPU and bool(self._budget.limits)
+        measures = self._measures(slot)
         before = await self.settled_bytes() if measures else 0
         inner = slot.make()
         began_s = self._clock()
         await inner.start()
         slot.load_s = self._clock() - began_s
         slot.loads += 1
+        self._kinds.add(slot.kind)
         if measures and len(self.lanes.running) == 1:
-            _measured(slot, await self.settled_bytes() - before)
+            slot.took(await self.settled_bytes() - before)
         if not self._roster.holds(slot):
             await inner.stop()
             raise LoadFailed(slot.name, "was removed from the catalog")
@@ -189,32 +193,33 @@ class Residency:
         if inner.active is not None:
             self._came_up(slot.name, inner.active)
 
-    async def _shut(self, slot: Slot, inner: TensorBackend | TextBackend | None) -> None:
-        """Free what was detached, once what it has accepted is finished."""
+    def _measures(self, slot: Slot) -> bool:
+        """Whether what a load takes is measured; the first of an engine also imports libraries."""
+        return (
+            bool(self._budget.limits)
+            and slot.device == CPU
+            and slot.loads < _MEASURED_LOADS
+            and (not slot.kind or slot.kind in self._kinds)
+        )
+
+    async def _shut(self, slot: Slot, inner: TensorBackend | TextBackend | None) -> bool:
+        """Free what was detached, once what it has accepted is finished; whether there was any."""
         if inner is None:
-            return
+            return False
         active = inner.active
         try:
             await inner.stop()
-            if self._budget.limits:
-                await self.settled_bytes()
         finally:
             # Somebody may have asked for it again meanwhile.
             slot.state = State.WAITING if self.lanes.waits(slot) else State.COLD
             if active is not None:
                 self._went(slot.name, active)
+        return True
 
 
 def why(error: TurnoutError) -> str:
     """The problem in a few words."""
     return error.problem if isinstance(error, RunnerError) else str(error)
-
-
-def _measured(slot: Slot, grown_bytes: int) -> None:
-    """Correct what is believed of a model by what its load took."""
-    if grown_bytes > 0:
-        slot.footprint = Footprint(grown_bytes, slot.footprint.extra_bytes)
-        slot.measured = True
 
 
 def _detach(slot: Slot) -> TensorBackend | TextBackend | None:

@@ -16,6 +16,7 @@ CPU = "cpu"
 _BYTES_A_SECOND = 400e6
 _LOAD_LEAST_S = 0.02
 _RELOAD_LEAST_S = 1e-3
+_LEAST_BYTES = 128 * 1024
 
 
 class State(StrEnum):
@@ -55,6 +56,7 @@ class Slot:
         make: builds a backend for one residency, not yet loaded.
         footprint: what it takes: an estimate until ``measured``.
         device: which budget it counts against.
+        kind: its engine; the first load of one also brings its libraries into memory.
         pinned: loaded at start and never evicted.
         windows: parts of the day in which it is treated so.
         warm: whether such a window is open now.
@@ -72,6 +74,7 @@ class Slot:
     make: Callable[[], TensorBackend | TextBackend]
     footprint: Footprint
     device: str = CPU
+    kind: str = ""
     pinned: bool = False
     windows: tuple[Window, ...] = ()
     warm: bool = False
@@ -99,6 +102,18 @@ class Slot:
     def held(self) -> bool:
         """Whether it must stay: pinned, or with work in flight."""
         return self.pinned or self.warm or self.in_flight > 0
+
+    def took(self, grown_bytes: int) -> None:
+        """Correct what is believed of it by what a load took; of several loads the most counts.
+
+        A load into memory that was free but not given back shows as nothing: it is believed to
+        take little then, and what it does take is seen in what the process takes.
+        """
+        known = self.footprint.resident_bytes
+        taken = max(grown_bytes, known if self.measured else 0)
+        taken = taken if taken > 0 else min(known, _LEAST_BYTES)
+        self.footprint = Footprint(taken, self.footprint.extra_bytes)
+        self.measured = True
 
     def broken(self, now_s: float) -> str | None:
         """Why no request may go to it now; None when one may."""

@@ -164,15 +164,11 @@ async def test_an_engine_that_is_gone_fails_all_there_is_and_is_loaded_afresh():
     gone = asyncio.Event()
     pool = Pool(clock=lambda: Clock.now_s)
 
-    def make():
-        def broke(reason):
-            pool.give_up(made, reason)
-            gone.set()
+    def broke(backend, reason):
+        pool.give_up(backend, reason)
+        gone.set()
 
-        made = LocalText("m", runners.pop, broke=broke)
-        return made
-
-    slot = Slot("m", make, Footprint(1))
+    slot = Slot("m", lambda: LocalText("m", runners.pop, broke=broke), Footprint(1))
     pool.add(slot)
     backend = OnDemandText(pool, slot)
     async with asyncio.timeout(60):

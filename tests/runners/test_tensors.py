@@ -275,7 +275,7 @@ async def test_a_run_that_hangs_is_given_up_and_its_thread_replaced() -> None:
     runner, workers, told = Gated(), Workers(1), list[str]()
     local = LocalTensors(
         "m", lambda: (runner, Plain()), ModelLatency(SLOW), workers=workers, max_run_s=0.05,
-        hung=told.append,
+        hung=lambda _, reason: told.append(reason),
     )  # fmt: skip
     await local.start()
     runs = asyncio.ensure_future(local.infer(x(1), ticket()))

@@ -47,6 +47,7 @@ class Model:
         gate: loads wait for it, when there is one.
         busy: runs wait for it, when there is one.
         error: what the next loads end with.
+        leaks: what each run keeps until the model is closed.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Model:
     gate: asyncio.Event | None = None
     busy: asyncio.Event | None = None
     error: Exception | None = None
+    leaks: int = 0
     starts: int = 0
     running: int = 0
     active: Active | None = None
@@ -86,6 +88,7 @@ class Model:
             if self.busy is not None:
                 await self.busy.wait()
             await asyncio.sleep(0)
+            self.machine.loaded[self.name] += self.leaks
             return Ran(tensors, 0.0, 0.0, 1)
         finally:
             self.running -= 1
