@@ -28,7 +28,7 @@ from benchmarks.decide import microseconds, plane_of
 from benchmarks.images import labelled
 from benchmarks.provenance import save
 from routing.evaluation.calibration import reliability
-from routing.evaluation.pair import oracle_win_rate, pair_curve
+from routing.evaluation.pair import oracle_win_rate, pair_curve, quality_at
 from routing.features.picture import NAMES, picture_features
 from routing.judge import Judge
 from routing.quality.feature_artifact import save_feature_router
@@ -77,10 +77,7 @@ def table_of(
 
 def at_share(rate: np.ndarray, score: np.ndarray, share: float) -> float:
     """Mean score when the strong model answers the share with the highest rate."""
-    count = round(share * len(rate))
-    chosen = np.zeros(len(rate), bool)
-    chosen[np.argsort(-rate, kind="stable")[:count]] = True
-    return float(np.where(chosen, score[:, 1], score[:, 0]).mean())
+    return quality_at(rate, score[:, 0], score[:, 1], share)
 
 
 def fraud(file: Path, most_rows: int, rounds: int) -> tuple[dict[str, Any], FeatureQuality]:

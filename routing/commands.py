@@ -163,7 +163,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """PGR, APGR and CPT as RouteLLM defines them, calibration, AIQ, beside simple baselines."""
-    from routing.evaluation.report import pair_report
+    from routing.evaluation.report import SHARES, pair_report
 
     quality = load_trained(router)
     with _progress() as step:
@@ -199,6 +199,13 @@ def evaluate(
         console.print(f"calibration error of {name}: {found.ece:.3f}")
     if report.aiq is not None:
         console.print(f"AIQ {report.aiq['router']:.3f} (mixing: {report.aiq['mixture']:.3f})")
+    shares = Table(
+        "strong calls", *(f"{share:.0%}" for share in SHARES), title="gap recovered, exact shares"
+    )
+    for name, found in report.at_share.items():
+        recovered = [report.curves[name].recovered(value) for value in found.values()]
+        shares.add_row(name, *(f"{value:.0%}" for value in recovered))
+    console.print(shares)
     curve = Table("strong calls", "mean score", "gap recovered")
     for share, value, pgr in zip(
         report.curves["router"].share,
@@ -206,7 +213,7 @@ def evaluate(
         report.curves["router"].pgr,
         strict=True,
     ):
-        curve.add_row(f"{share:.0%}", f"{value:.3f}", f"{pgr:.1%}")
+        curve.add_row(f"{share:.0%}", f"{value:.4f}", f"{pgr:.1%}")
     console.print(curve)
     for path in files:
         console.print(path)
@@ -257,8 +264,8 @@ def calibrate(
         Console().print(f"cascade: {{gain: {found.gain:.6f}}}")
     Console().print(
         f"send to {strong} when its predicted gain is at least {found.gain:.4f}: "
-        f"{found.strong_share:.1%} of {len(table)} questions, mean score {found.quality:.3f}, "
-        f"{found.of_best:.1%} of the best model's"
+        f"{found.strong_share:.1%} of {len(table)} questions, mean score {found.quality:.4f}, "
+        f"{found.of_best:.2%} of the best model's"
     )
 
 

@@ -43,6 +43,10 @@ class Curve:
         """Share of the performance gap recovered, at each point."""
         return (self.quality - self.weak) / (self.strong - self.weak)
 
+    def recovered(self, quality: float) -> float:
+        """Share of the performance gap that a mean score recovers."""
+        return (quality - self.weak) / (self.strong - self.weak)
+
     @property
     def apgr(self) -> float:
         """Average performance gap recovered; random routing scores 0.5."""
@@ -96,6 +100,18 @@ def pair_curve(win_rate: Floats, weak: Floats, strong: Floats, *, bins: int = 10
     return Curve(
         np.array(share)[order], np.array(quality)[order], used[order], weak_mean, strong_mean
     )
+
+
+def quality_at(win_rate: Floats, weak: Floats, strong: Floats, share: float) -> float:
+    """Mean score when the strong model answers exactly this share, by ``win_rate``.
+
+    Unlike thresholds at quantiles it sees the few questions that matter where most look alike;
+    equal rates are taken in the order given.
+    """
+    count = round(share * len(win_rate))
+    chosen = np.zeros(len(win_rate), np.bool_)
+    chosen[np.argsort(-win_rate, kind="stable")[:count]] = True
+    return float(np.where(chosen, strong, weak).mean())
 
 
 def oracle_win_rate(weak: Floats, strong: Floats, seed: int = 0) -> Floats:

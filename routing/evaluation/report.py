@@ -7,17 +7,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routing.evaluation.bootstrap import Interval, bootstrap
 from routing.evaluation.calibration import Reliability, reliability
-from routing.evaluation.pair import Curve, length_win_rate, oracle_win_rate, pair_curve
+from routing.evaluation.pair import (
+    Curve,
+    length_win_rate,
+    oracle_win_rate,
+    pair_curve,
+    quality_at,
+)
 from routing.evaluation.pool import pool_frontier
 
 Floats = NDArray[np.float64]
+SHARES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,8 @@ class PairReport:
         apgr: by method, with intervals.
         cpt50: strong calls needed for half the gap, by method.
         cpt80: strong calls needed for 80 % of the gap, by method.
+        at_share: mean score by method when the strong model answers these shares of questions,
+            those with the highest win rate; equal rates in the table's order.
         reliability: calibration of both models.
         cost: mean cost of an answer by model, in USD; NaN where not recorded.
         aiq: of the router and of the best single-model mixture; None without costs.
@@ -44,6 +53,7 @@ class PairReport:
     apgr: Mapping[str, Interval]
     cpt50: Mapping[str, float]
     cpt80: Mapping[str, float]
+    at_share: Mapping[str, Mapping[float, float]]
     reliability: Mapping[str, Reliability]
     cost: Mapping[str, float]
     aiq: Mapping[str, float] | None
@@ -60,6 +70,7 @@ class PairReport:
                 "quality": curve.quality.tolist(),
                 "pgr": curve.pgr.tolist(),
                 "mean_cost_usd": self.mean_cost(curve),
+                "at_share": {f"{share:g}": q for share, q in self.at_share[name].items()},
             }
             for name, curve in self.curves.items()
         }
@@ -140,6 +151,10 @@ def pair_report(
         apgr=apgr,
         cpt50={name: curve.cpt(0.5) for name, curve in curves.items()},
         cpt80={name: curve.cpt(0.8) for name, curve in curves.items()},
+        at_share={
+            name: {share: quality_at(rate, weak, strong, share) for share in SHARES}
+            for name, rate in rates.items()
+        },
         reliability={name: reliability(p_good[:, i], score[:, i]) for i, name in enumerate(names)},
         cost=dict(zip(names, means.tolist(), strict=True)),
         aiq=aiq,

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from routing.evaluation.bootstrap import bootstrap
 from routing.evaluation.calibration import reliability
-from routing.evaluation.pair import oracle_win_rate, pair_curve
+from routing.evaluation.pair import oracle_win_rate, pair_curve, quality_at
 from routing.evaluation.pool import Frontier, pool_frontier
 from routing.evaluation.threshold import for_quality, for_share
 from turnout.errors import DataError
@@ -99,3 +99,14 @@ def test_thresholds_hold_what_they_promise():
 def test_a_share_is_a_share(share: float):
     with pytest.raises(DataError, match="strong-share"):
         for_share(np.zeros(2), np.zeros((2, 2)), share)
+
+
+def test_the_few_that_matter_are_seen_where_most_look_alike():
+    weak, strong = np.ones(100), np.ones(100)
+    weak[::50] = 0.0
+    rate = np.zeros(100)
+    rate[::50] = 0.3
+    assert quality_at(rate, weak, strong, 0.0) == 0.98
+    assert quality_at(rate, weak, strong, 0.02) == 1.0
+    assert quality_at(-rate, weak, strong, 0.02) == 0.98
+    assert pair_curve(rate, weak, strong).recovered(0.99) == pytest.approx(0.5)

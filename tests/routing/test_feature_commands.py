@@ -49,6 +49,9 @@ def test_evaluation_has_the_same_numbers_as_for_prompts(
     assert set(methods) == {"router", "random", "oracle"}
     assert methods["router"]["apgr"] > 0.75 > methods["random"]["apgr"]
     assert methods["router"]["cpt80"] < 0.4
+    at = methods["router"]["at_share"]
+    assert at["0.2"] > methods["random"]["at_share"]["0.2"] + 0.03
+    assert at["0.01"] < at["0.1"]
     assert max(found["ece"].values()) < 0.04
     assert found["aiq"]["router"] > found["aiq"]["mixture"]
     assert Path(found["files"][0]).is_file()
