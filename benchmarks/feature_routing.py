@@ -123,7 +123,9 @@ def learned_gain(
     confidence: np.ndarray,
     models: tuple[str, str] = _FRAUD,
 ) -> np.ndarray:
-    """What a second answer adds to the first; of rows unlike those seen, those it is unsure of."""
+    """What a second answer adds to the first; where nothing was learned, how unsure that is."""
+    if models[0] not in router.after:
+        return -confidence.astype(np.float64)
     found = router.gain_after(*models, rows, confidence)
     return np.where(np.isnan(found), np.float32(0.7) - confidence, found).astype(np.float64)
 
@@ -179,35 +181,32 @@ def pictures(folder: Path, repeat: int) -> dict[str, Any]:
     confidence = top[:, 1] / top.sum(axis=1)
     features = np.stack([picture_features(path.read_bytes()) for path in paths])
     random = np.random.default_rng(0)
-    crossed: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    found: dict[str, list[float]] = {name: [] for name in (_DOOR, _AFTER, _SURE, "random")}
     silent = 0
     for seed in range(repeat):
         fold = np.random.default_rng(seed).permutation(len(score)) % _FOLDS
-        p_good, after = np.empty_like(score), np.empty(len(score))
         for held in range(_FOLDS):
             kept, test = fold != held, fold == held
             rows = table_of(_PICTURES, NAMES, features[kept], score[kept])
             sure = np.column_stack((confidence[kept], np.full(kept.sum(), np.nan)))
             router = train_features(replace(rows, confidence=sure), seed=seed)
             silent += router.constant
-            p_good[test] = router.predict(features[test])
-            after[test] = learned_gain(router, features[test], confidence[test], _PICTURES)
-        ties = 1e-9 * random.random(len(score))
-        crossed.append((p_good[:, 1] - p_good[:, 0] + ties, after + ties, p_good))
-    at = {
-        _DOOR: [at_share(rate, score, 0.2) for rate, _, _ in crossed],
-        _AFTER: [at_share(rate, score, 0.2) for _, rate, _ in crossed],
-        _SURE: [at_share(-confidence, score, 0.2)],
-        "random": [at_share(random.random(len(score)), score, 0.2) for _ in range(repeat)],
-    }
+            p_good, ties = router.predict(features[test]), 1e-9 * random.random(int(test.sum()))
+            rates = {
+                _DOOR: p_good[:, 1] - p_good[:, 0] + ties,
+                _AFTER: learned_gain(router, features[test], confidence[test], _PICTURES) + ties,
+                _SURE: -confidence[test],
+                "random": ties,
+            }
+            for name, rate in rates.items():
+                found[name].append(at_share(rate, score[test], 0.2))
     return {
         "pictures": len(score),
         "weak": round(float(score[:, 0].mean()), 4),
         "strong": round(float(score[:, 1].mean()), 4),
         "routers": repeat * _FOLDS,
         "routers_that_saw_nothing": int(silent),
-        "ece": [round(reliability(crossed[0][2][:, i], score[:, i]).ece, 4) for i in (0, 1)],
-        "at_share_0.2": {name: round(float(np.mean(values)), 4) for name, values in at.items()},
+        "at_share_0.2": {name: round(float(np.mean(values)), 4) for name, values in found.items()},
     }
 
 

@@ -26,6 +26,7 @@ from turnout.errors import TooFewOutcomes
 Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
 Progress = Callable[[str], None]
+_Part = tuple[list[dict[str, Any]], Doubles]
 
 LEAST_QUESTIONS: Final = 20
 FOLDS: Final = 4
@@ -107,7 +108,8 @@ def _targets(deviation: Doubles) -> list[tuple[Doubles, Doubles]]:
 def _after(outcomes: Outcomes, x: Floats, seed: int, progress: Progress) -> dict[str, BoostedPairs]:
     """Gains over each model whose confidence was recorded, given the row and that confidence.
 
-    NaN for models that hardly ever answered the same rows.
+    NaN for models that hardly ever answered the same rows, or whose gain none of it tells: there a
+    cascade goes by confidence, as without a router.
     """
     found: dict[str, BoostedPairs] = {}
     if not len(outcomes.confidence):
@@ -125,21 +127,23 @@ def _after(outcomes: Outcomes, x: Floats, seed: int, progress: Progress) -> dict
             continue
         progress(f"gains over {first} by its confidence")
         inputs = np.column_stack((x, sure)).astype(np.float32)
-        base = np.full(len(outcomes.models), np.nan)
+        base, means = np.full(len(outcomes.models), np.nan), np.eye(len(outcomes.models))
         base[column] = 0.0
-        base[others] = np.nanmean(gains[:, others], axis=0)
-        means = np.eye(len(base))
-        parts = [
-            _fit(inputs, gains[:, other] - base[other], means[other], seed, progress)
-            for other in others
-        ]
-        found[first] = _together([part for part in parts if part is not None], base)
+        parts: list[_Part] = []
+        for other in others:
+            mean = float(np.nanmean(gains[:, other]))
+            part = _fit(inputs, gains[:, other] - mean, means[other], seed, progress)
+            if part is not None:
+                base[other] = mean
+                parts.append(part)
+        if parts:
+            found[first] = _together(parts, base)
     return found
 
 
 def _fit(
     x: Floats, target: Doubles, loadings: Doubles, seed: int, progress: Progress
-) -> tuple[list[dict[str, Any]], Doubles] | None:
+) -> _Part | None:
     """Trees for one target, with their loadings scaled by what came true.
 
     Returns:
@@ -200,7 +204,7 @@ def _boost(x: Floats, target: Doubles, seed: int) -> lgb.Booster:
     return model.booster_
 
 
-def _together(parts: list[tuple[list[dict[str, Any]], Doubles]], base: Doubles) -> BoostedPairs:
+def _together(parts: list[_Part], base: Doubles) -> BoostedPairs:
     """All trees of all parts side by side."""
     asked: list[tuple[tuple[int, float], ...]] = []
     weights: list[Doubles] = []

@@ -290,6 +290,32 @@ class TestWire:
         assert httpx.get(f"{gateway}/livez").status_code == 200
 
 
+class TestTritonsExtensions:
+    def test_configuration_and_statistics(self, gateway: str) -> None:
+        server = triton.InferenceServerClient(urlsplit(gateway).netloc)
+        try:
+            before = _count(server)
+            tensor = triton.InferInput("features", [2, 15], "FP32")
+            tensor.set_data_from_numpy(rows(2))
+            server.infer("fraud-large", [tensor])
+            assert _count(server) == before + 1
+            config = server.get_model_config("fraud")
+            assert config["input"][0] == {
+                "name": "features",
+                "data_type": "TYPE_FP32",
+                "dims": [15],
+            }
+            names = {each["name"] for each in server.get_inference_statistics()["model_stats"]}
+            assert {"chat", "fraud", "smollm2"} <= names
+        finally:
+            server.close()
+
+
+def _count(server: triton.InferenceServerClient) -> int:
+    found = server.get_inference_statistics("fraud-large", "1")["model_stats"][0]
+    return found["inference_stats"]["success"]["count"]
+
+
 class TestForms:
     """What BentoML's own endpoints say of forms they cannot read."""
 
