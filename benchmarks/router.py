@@ -182,11 +182,12 @@ def measure(
     models = [ModelPrior(case.weak, 0.5), ModelPrior(case.strong, 0.5)]
     fast, full = np.empty(table.score.shape), np.empty(table.score.shape)
     reference, random = np.empty(len(table)), np.random.default_rng(0)
-    started = time.monotonic()
-    training_s = 0.0
+    started, training_s = time.monotonic(), 0.0
+    parts: list[tuple[Any, int]] = []
     for train, test in _folds(case, table):
         rows = random.permutation(train)[: case.limit] if case.limit else train
         part = table.take(np.sort(rows))
+        parts.append((test, len(rows)))
         own = (case.weak, case.strong, train.tobytes()) if case.table in case.pool else ()
         if (case.table, own) not in encoders:
             encoders[case.table, own] = _pretrained(case, whole, train, data)
@@ -230,7 +231,7 @@ def measure(
         "cpt80": curve.cpt(0.8),
         "ece": _calibration(full, table),
         "ece_fast": _calibration(fast, table),
-        "ece_of_chance": _by_chance(full),
+        "ece_of_chance": _by_chance(full, parts),
         "target": case.target,
         "training_s": training_s,
         "seconds": time.monotonic() - started,
@@ -249,13 +250,23 @@ def _calibration(p_good: Any, table: Outcomes) -> dict[str, float]:
     }
 
 
-def _by_chance(p_good: Any) -> float:
-    """The error that perfect probabilities would show on so many questions, worst model."""
+def _by_chance(p_good: Any, parts: Sequence[tuple[Any, int]]) -> float:
+    """The error of perfect probabilities whose base rate came from the labels, worst model.
+
+    Args:
+        p_good: shape (n, 2).
+        parts: rows of each fold, and how many labels their router was trained on.
+    """
     random = np.random.default_rng(0)
-    rounds = [
-        [reliability(p, (random.random(len(p)) < p).astype(float)).ece for p in p_good.T]
-        for _ in range(20)
-    ]
+    odds = np.log(p_good / (1.0 - p_good))
+    information = np.mean(p_good * (1.0 - p_good), axis=0)
+    rounds: list[list[float]] = []
+    for _ in range(40):
+        score, off = (random.random(p_good.shape) < p_good).astype(float), odds.copy()
+        for rows, labels in parts:
+            off[rows] += random.normal(size=2) / np.sqrt(information * labels)
+        guess = 1.0 / (1.0 + np.exp(-off))
+        rounds.append([reliability(guess[:, i], score[:, i]).ece for i in range(2)])
     return float(np.mean(rounds, axis=0).max())
 
 

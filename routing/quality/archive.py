@@ -60,6 +60,23 @@ def _unpack_landmarks(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Landma
     )
 
 
+def _pack_kernel(prefix: str, heads: KernelHeads) -> Arrays:
+    return {
+        f"{prefix}_weights": heads.weights,
+        f"{prefix}_factors": heads.factor_weights,
+        f"{prefix}_bias": heads.bias,
+    } | _pack_landmarks(prefix, heads.landmarks)
+
+
+def _unpack_kernel(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> KernelHeads:
+    return KernelHeads(
+        _unpack_landmarks(prefix, arrays),
+        arrays[f"{prefix}_weights"],
+        arrays[f"{prefix}_factors"],
+        arrays[f"{prefix}_bias"],
+    )
+
+
 def unpack_encoder(arrays: Mapping[str, NDArray[Any]]) -> Encoder:
     """The encoder of ``pack_encoder``. Raises KeyError for a missing array."""
     words = arrays["words"].tobytes().decode().split("\n")
@@ -87,22 +104,20 @@ def unpack_encoder(arrays: Mapping[str, NDArray[Any]]) -> Encoder:
 
 def pack_heads(heads: Heads, cold: ColdStart, novelty: Novelty) -> Arrays:
     """Arrays of everything that is not the encoder."""
-    kernel = heads.kernel
     arrays: Arrays = {
         "base_rate": heads.base_rate,
         "weights": np.array(heads.weights, dtype=np.float32),
         "calibration": np.stack(
             [heads.fast.slope, heads.fast.shift, heads.full.slope, heads.full.shift]
         ),
-        "kernel_weights": kernel.weights,
-        "kernel_factors": kernel.factor_weights,
-        "kernel_bias": kernel.bias,
         "cold_weights": cold.weights,
         "cold_bias": np.array(cold.bias, dtype=np.float32),
         "cold_grid_prior": cold.grid_prior,
         "cold_grid_ability": cold.grid_ability,
         "novelty_usual": np.array(novelty.usual, dtype=np.float32),
-    } | _pack_landmarks("kernel", kernel.landmarks)
+    } | _pack_kernel("kernel", heads.kernel)
+    if heads.exact is not None:
+        arrays |= _pack_kernel("exact", heads.exact)
     if (forest := heads.forest) is not None:
         arrays |= {f"forest_{name}": getattr(forest, name) for name in _FOREST}
         arrays["forest_depth"] = np.array(forest.depth)
@@ -132,20 +147,16 @@ def unpack_heads(arrays: Mapping[str, NDArray[Any]], models: Sequence[str]) -> H
         forest = Forest(depth=int(arrays["forest_depth"]), **trees)
     if "terms_bias" in arrays:
         terms = TermHeads(arrays["terms_weights"], arrays["terms_bias"])
-    kernel, forest_weight, term_weight = arrays["weights"].tolist()
+    kernel, forest_weight, term_weight, exact = arrays["weights"].tolist()
     calibration = arrays["calibration"]
     return Heads(
         models=tuple(models),
         base_rate=arrays["base_rate"],
-        kernel=KernelHeads(
-            _unpack_landmarks("kernel", arrays),
-            arrays["kernel_weights"],
-            arrays["kernel_factors"],
-            arrays["kernel_bias"],
-        ),
+        kernel=_unpack_kernel("kernel", arrays),
         forest=forest,
         terms=terms,
-        weights=(kernel, forest_weight, term_weight),
+        exact=_unpack_kernel("exact", arrays) if "exact_bias" in arrays else None,
+        weights=(kernel, forest_weight, term_weight, exact),
         fast=Calibration(calibration[0], calibration[1]),
         full=Calibration(calibration[2], calibration[3]),
     )

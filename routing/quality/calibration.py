@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-
-
-def sigmoid(score: NDArray[np.floating]) -> Floats:
-    """Logistic function, elementwise, without overflow."""
-    return (1.0 / (1.0 + np.exp(-np.clip(score, -30.0, 30.0)))).astype(np.float32)
+def sigmoid(score: float) -> float:
+    """Logistic function, without overflow and inside (0, 1) in single precision."""
+    return 1.0 / (1.0 + math.exp(-min(max(score, -30.0), 16.0)))
 
 
 def logit(probability: float) -> float:

@@ -20,8 +20,10 @@ LIMIT = 4.0
 
 def standardise(raw: Floats, mean: Floats, inverse_std: Floats) -> Floats:
     """Raw features in units of their spread, cut at ``LIMIT``; shape as ``raw``, float32."""
-    dense = np.subtract(raw, mean, dtype=np.float32) * inverse_std
-    return np.clip(dense, -LIMIT, LIMIT, out=dense)
+    dense = np.subtract(raw, mean, dtype=np.float32)
+    dense *= inverse_std
+    np.minimum(dense, LIMIT, out=dense)
+    return np.maximum(dense, -LIMIT, out=dense)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class Calibration:
 
     def scores(self, estimate: Floats) -> Floats:
         """Calibrated log-odds, shape (m,)."""
-        p = np.clip(estimate, 0.01, 0.99)
+        p = np.minimum(np.maximum(estimate, np.float32(0.01)), np.float32(0.99))
         return np.log(p / (1.0 - p)) * self.slope + self.shift
 
 
@@ -47,9 +47,11 @@ class Heads:
         kernel: used by both tiers.
         forest: only the fuller tier; None where there were too few outcomes.
         terms: only the fuller tier; None where there were too few outcomes.
-        weights: of the deviations of kernel, forest and terms from the base rate in the fuller
-            tier. They may add up to more than 1: an average of estimates varies too little. They
-            are the same for all models, which keeps the order of their differences, the gains.
+        exact: only the fuller tier, a kernel that remembers all training prompts; None where
+            there were too few outcomes.
+        weights: of the deviations of kernel, forest, terms and exact from the base rate in the
+            fuller tier. They may add up to more than 1: an average of estimates varies too
+            little. They are the same for all models, which keeps the order of their gains.
         fast: calibration of the real-time tier.
         full: calibration of the fuller tier.
         rows: position of each model's head.
@@ -61,7 +63,8 @@ class Heads:
     kernel: KernelHeads
     forest: Forest | None
     terms: TermHeads | None
-    weights: tuple[float, float, float]
+    exact: KernelHeads | None
+    weights: tuple[float, float, float, float]
     fast: Calibration
     full: Calibration
     rows: Mapping[str, int] = field(init=False, repr=False)
@@ -84,4 +87,6 @@ class Heads:
             estimate += self.weights[1] * self.forest.estimate(known)
         if self.terms is not None:
             estimate += self.weights[2] * self.terms.estimate(encoded)
+        if self.exact is not None:
+            estimate += self.weights[3] * self.exact.estimate(encoded.dense, encoded.factors)
         return self.full.scores(estimate.astype(np.float32))

@@ -1,8 +1,7 @@
 """Likeness to remembered prompts: kernel regression on a fixed set of landmarks.
 
-Two Gaussian kernels share the landmarks: one looks at form, one also at meaning, so that the
-first still works on subjects the training never saw. Distances are additive over the two parts,
-so the second kernel is almost free.
+Two Gaussian kernels share the landmarks: one looks mostly at form, one mostly at meaning.
+Distances are additive over the two parts, so the second kernel is almost free.
 
 Source: Nyström (subset of regressors) approximation of kernel ridge regression, Williams &
 Seeger, NIPS 2000.

@@ -48,15 +48,15 @@ class LearnedQuality:
         head_scores: list[float] = self.heads.scores(encoded, fast=fast).tolist()
         difficulty = self.cold_start.difficulty(encoded) if -1 in known else 0.0
         trust = self.novelty.trust(encoded)
-        scores: list[float] = []
+        p_good: list[float] = []
         for model, row in zip(models, known, strict=True):
             if row >= 0:
                 score, anchor = head_scores[row], self.heads.anchors[row]
             else:
                 score = self.cold_start.score(model.prior, difficulty)
                 anchor = logit(model.prior)
-            scores.append(trust * score + (1.0 - trust) * anchor)
-        return sigmoid(np.array(scores, dtype=np.float32))
+            p_good.append(sigmoid(trust * score + (1.0 - trust) * anchor))
+        return np.array(p_good, dtype=np.float32)
 
 
 def _row(model: ModelPrior, rows: Mapping[str, int]) -> int:

@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 LANDMARKS: Final = 512
 KERNEL: Final = ((0.1, 1.0),)
-NOISE: Final = 8.0
+NOISE: Final = 2.0
 PER_TABLE: Final = 4
 FOLDS: Final = 4
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from routing.quality.encoder import Encoded, Encoder
 from routing.quality.forest import Forest
 from routing.quality.heads import Heads
-from routing.quality.kernel import Landmarks
+from routing.quality.kernel import KernelHeads, Landmarks
 from routing.quality.learned import LearnedQuality
 from routing.quality.novelty import Novelty
 from routing.quality.term_heads import TermHeads
 from routing.training.calibrate import base_rates, calibrate
 from routing.training.cold_start import fit_cold_start
 from routing.training.estimators import estimate_forest, fit_forest, fit_terms
+from routing.training.exact import fit_exact
 from routing.training.features import design, standardised
 from routing.training.kernel import Member, choose_landmarks, combine, fit_members, likeness
 from routing.training.outcomes import Outcomes
@@ -35,7 +36,7 @@ Progress = Callable[[str], None]
 FOLDS: Final = 4
 LEAST_QUESTIONS: Final = 20
 LEAST_FOR_RICH: Final = 300
-FULLER_PRIOR: Final = (0.5, 0.25, 0.25)
+FULLER_PRIOR: Final = (0.25, 0.2, 0.15, 0.4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ class _Parts:
     usual_factors: Floats
     forest: Forest | None
     terms: TermHeads | None
+    exact: KernelHeads | None
 
     def menu(self, inputs: _Inputs) -> list[Floats]:
         """Deviations from the base rate by each member of the kernel's menu."""
@@ -80,11 +82,15 @@ class _Parts:
         return [member.estimate(like, known) for member in self.members]
 
     def rest(self, inputs: _Inputs) -> list[Floats]:
-        """Deviations from the base rate by trees and terms; empty where there are none."""
-        if self.forest is None or self.terms is None:
+        """Deviations by trees, terms and the exact kernel; empty where there are none."""
+        if self.forest is None or self.terms is None or self.exact is None:
             return []
-        terms = inputs.terms @ self.terms.weights.astype(np.float32)
-        return [estimate_forest(self.forest, inputs.features) - self.forest.bias, terms]
+        return [
+            estimate_forest(self.forest, inputs.features) - self.forest.bias,
+            inputs.terms @ self.terms.weights.astype(np.float32),
+            likeness(self.exact.landmarks, inputs.dense) @ self.exact.weights
+            + (inputs.factors - self.usual_factors) @ self.exact.factor_weights,
+        ]
 
 
 def train_router(
@@ -136,10 +142,10 @@ def train_router(
     deviation = outcomes.score - base
     share = stack(menu, deviation, np.full(len(menu), 1.0 / len(menu)))
     fast: Doubles = np.einsum("j,jnm->nm", share, np.stack(menu))
-    weights, full = np.array([1.0, 0.0, 0.0]), fast
+    weights, full = np.array([1.0, 0.0, 0.0, 0.0]), fast
     if rich:
         weights = stack([fast, *rest], deviation, np.array(FULLER_PRIOR))
-        full = weights[0] * fast + weights[1] * rest[0] + weights[2] * rest[1]
+        full = np.einsum("j,jnm->nm", weights, np.stack([fast, *rest]))
     progress("fitting on all questions")
     parts, rates = _fit(inputs, seed, rich=rich), base.astype(np.float32)
     heads = Heads(
@@ -148,7 +154,9 @@ def train_router(
         kernel=combine(parts.landmarks, parts.members, share, inputs.factors, outcomes.score, base),
         forest=parts.forest and replace(parts.forest, bias=rates),
         terms=parts.terms and replace(parts.terms, bias=rates),
-        weights=(float(weights[0]), float(weights[1]), float(weights[2])),
+        exact=parts.exact
+        and replace(parts.exact, bias=rates - parts.usual_factors @ parts.exact.factor_weights),
+        weights=cast("tuple[float, float, float, float]", tuple(weights.tolist())),
         fast=calibrate(base + fast, outcomes.score),
         full=calibrate(base + full, outcomes.score),
     )
@@ -197,4 +205,7 @@ def _fit(inputs: _Inputs, seed: int, *, rich: bool) -> _Parts:
         inputs.factors.mean(axis=0),
         fit_forest(inputs.features, inputs.score, seed) if rich else None,
         fit_terms(inputs.terms, inputs.score) if rich else None,
+        fit_exact(inputs.dense, inputs.factors, inputs.encoder, inputs.score, seed)
+        if rich
+        else None,
     )

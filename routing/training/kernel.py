@@ -26,7 +26,7 @@ Doubles = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 LANDMARKS: Final = 768
-KERNELS: Final = ((1.0 / 81.0, 1.0), (0.3, 1.0))
+KERNELS: Final = ((0.1, 1.0), (1.2, 1.0))
 NOISES: Final = (2.0, 15.0, 100.0)
 FACTOR_SCALE: Final = 3.0
 FACTOR_RIDGE: Final = 10.0
