@@ -24,6 +24,7 @@ _HEAD_CHARS: Final = 600
 _LETTERS: Final = bytes(
     ord(chr(b).lower()) if chr(b).isascii() and chr(b).isalpha() else 32 for b in range(256)
 )
+_NUMERIC: Final = bytes(b if chr(b) in "0123456789,." else 32 for b in range(256))
 _NOT_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 _STAND_IN: Final = b"\x80"
 _VALUE: Final = re.compile(r"\d+(?:\.\d+)?")
@@ -67,7 +68,7 @@ def read(prompt: str) -> Reading:
     body = body.encode("latin-1")
     spaced = body.translate(_LETTERS)
     letters = spaced.decode("ascii")
-    numbers = _NUMBER.findall(text)
+    numbers = _NUMBER.findall(" ".join(body.translate(_NUMERIC).decode().split()))
     marks = list(_OPTION.finditer(text))
     if len(marks) < 2:
         words = letters.split()

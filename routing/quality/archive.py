@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routing.quality.cold_start import ColdStart
-from routing.quality.encoder import Encoder
+from routing.quality.encoder import Encoder, Vocabulary
 from routing.quality.factors import Factors
 from routing.quality.forest import Forest
 from routing.quality.heads import Calibration, Heads
@@ -91,7 +91,7 @@ def unpack_encoder(arrays: Mapping[str, NDArray[Any]]) -> Encoder:
             leading=tuple(arrays["factor_leading"].tolist()),
         )
     return Encoder(
-        index={word: row for row, word in enumerate(words)},
+        index=Vocabulary(words),
         vectors=arrays["vectors"],
         scale=arrays["scale"],
         rarity=arrays["rarity"].astype(np.float32),

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 from zlib import crc32
@@ -64,6 +65,18 @@ WORDING: Final = (
 )
 
 
+class Vocabulary(dict[str, int]):
+    """Word to row; an unknown word gets one of the buckets behind the rows."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        """Rows in the order of the words."""
+        super().__init__((word, row) for row, word in enumerate(words))
+
+    def __missing__(self, word: str) -> int:
+        """The bucket of a word that has no row."""
+        return len(self) + crc32(word.encode()) % UNKNOWN_BUCKETS
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """One prompt in numbers.
@@ -89,7 +102,7 @@ class Encoder:
     """The shared features. Plain arrays, no state.
 
     Attributes:
-        index: word to row.
+        index: word to row, or to a bucket behind the rows.
         vectors: shape (v, k), int8; times ``scale`` gives the word vectors.
         scale: shape (k,).
         rarity: shape (v,), log-rank of a word's frequency, in [0, 11].
@@ -97,10 +110,11 @@ class Encoder:
         mean: shape (d,), of the training prompts.
         inverse_std: shape (d,).
         factors: pretrained on a pool of models; None in an encoder that has no pool behind it.
-        weight: shape (v,), of each word in an average: near 0 for the few hundred most frequent.
+        commonness: shape (v, 2), rarity beside the weight of a word in an average, which is near 0
+            for the few hundred most frequent: one access to memory for both.
     """
 
-    index: Mapping[str, int]
+    index: Vocabulary
     vectors: NDArray[np.int8]
     scale: Floats
     rarity: Floats
@@ -108,12 +122,13 @@ class Encoder:
     mean: Floats
     inverse_std: Floats
     factors: Factors | None = None
-    weight: Floats = field(init=False, repr=False)
+    commonness: Floats = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Weights follow from rarity."""
-        weight = (1.0 / (1.0 + np.exp((6.5 - self.rarity) * 1.2))).astype(np.float32)
-        object.__setattr__(self, "weight", weight)
+        weight = 1.0 / (1.0 + np.exp((6.5 - self.rarity) * 1.2))
+        both = np.stack((self.rarity, weight), axis=1, dtype=np.float32)
+        object.__setattr__(self, "commonness", both)
 
     @property
     def n_factors(self) -> int:
@@ -163,33 +178,32 @@ class Encoder:
         form = hand_made(reading)
         wording = np.zeros(len(WORDING), dtype=np.float32)
         sizes, known = (reading.stem_words, *reading.option_words), ids
-        is_known = ids < len(self.index)
-        if not is_known.all():
-            known = ids[is_known]
-            ends = itertools.accumulate(sizes)
-            running = (0, *np.cumsum(is_known).tolist())
-            upto = [running[end] for end in ends]
-            sizes = tuple(end - start for start, end in zip((0, *upto), upto, strict=False))
+        positions = np.flatnonzero(ids < len(self.index))
+        if len(positions) < len(ids):
+            known = ids[positions]
+            upto = np.searchsorted(positions, list(itertools.accumulate(sizes))).tolist()
+            sizes = tuple(map(operator.sub, upto, (0, *upto)))
         wording[9] = 1.0 - len(known) / (len(ids) + 1.0)
         if not len(known):
             return np.concatenate((form, wording, np.zeros(2 * len(self.scale), dtype=np.float32)))
-        _rarity_features(self.rarity[known], sizes[0], known, wording)
-        stem, options = self._meaning(known, sizes, wording)
+        rarity, weight = self.commonness[known].T
+        _rarity_features(rarity, sizes[0], known, wording)
+        stem, options = self._meaning(known, weight, sizes, wording)
         wording[18] = math.sqrt(stem @ stem)
         near = (stem[:NEAR], options[:NEAR])
         return np.concatenate((form, wording, *near, stem[NEAR:], options[NEAR:]))
 
     def _meaning(
-        self, known: Ints, sizes: tuple[int, ...], wording: Floats
+        self, known: Ints, weight: Floats, sizes: tuple[int, ...], wording: Floats
     ) -> tuple[Floats, Floats]:
         """Mean vectors of the stem's and of the options' words, each of shape (k,).
 
         Args:
             known: rows of the known words, in order.
+            weight: of each of them.
             sizes: how many of them belong to the stem and to each option.
             wording: how alike the options are is written here.
         """
-        weight = self.weight[known]
         vectors = self.vectors[known].astype(np.float32)
         n, start = len(known), sizes[0]
         shares = np.zeros((len(sizes) + 1, n), dtype=np.float32)
@@ -207,16 +221,10 @@ class Encoder:
 
     def word_ids(self, reading: Reading) -> tuple[Ints, float]:
         """Rows of known words; unknown words get a bucket behind the vocabulary."""
-        index, size, words = self.index, len(self.index), reading.words
-        found = list(map(index.get, words))
-        unknown = found.count(None)
-        if unknown:
-            found = [
-                size + crc32(word.encode()) % UNKNOWN_BUCKETS if row is None else row
-                for word, row in zip(words, found, strict=True)
-            ]
-        share = 1.0 - unknown / len(words) if words else 0.0
-        return np.array(found, dtype=np.int64), share
+        words = reading.words
+        ids = np.fromiter(map(self.index.__getitem__, words), np.int64, len(words))
+        known = int(np.count_nonzero(ids < len(self.index)))
+        return ids, known / len(words) if words else 0.0
 
     def terms(self, ids: Ints) -> tuple[Ints, Floats]:
         """Distinct terms of a prompt and their tf-idf."""
