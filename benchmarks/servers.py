@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,13 +100,21 @@ def running(
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Ask a server to end, and see to it."""
+    """Ask a server to end, and see to it that it and every process it started does."""
+    try:
+        started = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        started = []
     process.terminate()
     try:
         process.wait(20)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    _, left = psutil.wait_procs(started, timeout=5)
+    for one in left:  # some servers leave theirs behind
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
 
 
 def _answers(url: str) -> bool:
