@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _STREAM_TOKENS = 24
 _SHOWN_ROWS = 64
+_ON_LOOP_ROWS = 256
 
 
 @dataclass(slots=True)
@@ -74,7 +76,11 @@ class Cascade:
         if found is None:
             return None
         better, threshold = found
-        rows, told = self._unsure(record, request, better, threshold, ran)
+        known = (record, request, better, threshold, of_rows(request.task, ran.tensors))
+        if len(known[-1]) <= _ON_LOOP_ROWS:
+            rows, told = self._unsure(*known)
+        else:
+            rows, told = await asyncio.to_thread(self._unsure, *known)
         if self._stands(record, told, better, request):
             return None
         try:
@@ -93,10 +99,14 @@ class Cascade:
         )
 
     def _unsure(
-        self, record: Record, request: Request, better: Candidate, threshold: float, ran: Ran
+        self,
+        record: Record,
+        request: Request,
+        better: Candidate,
+        threshold: float,
+        confidence: np.ndarray,
     ) -> tuple[np.ndarray, Escalation]:
         """The rows that go on, by what was learned of them or else by confidence alone."""
-        confidence = of_rows(request.task, ran.tensors)
         going = confidence < threshold
         needed, gains = self._gains(record, request, better, confidence)
         if gains is not None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -34,6 +34,26 @@ Array: TypeAlias = "np.ndarray[Any, Any]"
 PART = "features"
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A router as one route uses it; replaced whole, since files are read on a thread.
+
+    Attributes:
+        quality: the router.
+        look: what it says of one row.
+        columns: of each candidate by name, the head; absent without one.
+        given: what is said, by latency class, without looking at the request: where that can't
+            change the choice.
+        digest: of its card, which holds the hash of its weights.
+    """
+
+    quality: FeatureQuality
+    look: Look
+    columns: dict[str, int]
+    given: dict[str, Judged]
+    digest: str
+
+
 @dataclass(slots=True)
 class RouteRouter:
     """The router of one route.
@@ -41,23 +61,14 @@ class RouteRouter:
     Attributes:
         folder: where it is.
         route: whose requests it judges.
-        quality: the loaded router; None before the first that can be read.
-        look: what it says of one row.
-        columns: of each candidate by name, the head; absent without one.
-        given: what is said, by latency class, without looking at the request: where that can't
-            change the choice.
-        digest: of its card, which holds the hash of its weights.
+        loaded: the router; None before the first that can be read.
         stamp: times and sizes of the files that were last tried.
         problem: why the last try was refused; None when it was not.
     """
 
     folder: Path
     route: Route
-    quality: FeatureQuality | None = None
-    look: Look | None = None
-    columns: dict[str, int] = field(default_factory=dict)
-    given: dict[str, Judged] = field(default_factory=dict)
-    digest: str = ""
+    loaded: Loaded | None = None
     stamp: Stamp | None = None
     problem: str | None = None
 
@@ -96,9 +107,9 @@ class FeatureRouters:
         }
         self._catalog = catalog
         for name, part in self.parts.items():
-            if name in old and (quality := old[name].quality) is not None:
-                part.stamp, part.digest = old[name].stamp, old[name].digest
-                self._take(part, quality)
+            if name in old and (known := old[name].loaded) is not None:
+                part.stamp = old[name].stamp
+                part.loaded = self._over(part.route, known.quality, known.digest)
         self.reload()
         self._by_target: dict[tuple[str, Task], RouteRouter] = {}
         for name, part in self.parts.items():
@@ -121,17 +132,18 @@ class FeatureRouters:
     def judge(self, request: Request, models: Sequence[str]) -> Judged | None:
         """See ``TensorQuality.judge``."""
         part = self._by_target.get((request.target, request.task))
-        if part is None or part.quality is None or part.look is None:
+        known = None if part is None else part.loaded
+        if part is None or known is None:
             return None
-        given = part.given.get(request.latency_class)
+        given = known.given.get(request.latency_class)
         if given is not None and request.limits.min_quality is None:
             return given
         rows = rows_of(request.task, cast("Tensors", request.inputs), MAX_ROWS)
-        if rows.shape[1] != len(part.quality.names):
+        if rows.shape[1] != len(known.quality.names):
             return None
-        found = part.look(rows[0]) if len(rows) == 1 else part.quality.of_request(rows)
-        quality = {name: found[column] for name, column in part.columns.items()}
-        return Judged(self._with_priors(part, quality), {}, part.digest, PART)
+        found = known.look(rows[0]) if len(rows) == 1 else known.quality.of_request(rows)
+        quality = {name: found[column] for name, column in known.columns.items()}
+        return Judged(self._with_priors(part.route, quality), {}, known.digest, PART)
 
     def gains(
         self, route: str, request: Request, pair: tuple[str, str], confidence: Array
@@ -148,13 +160,16 @@ class FeatureRouters:
             shape (n,); NaN for rows unlike those of the training. None where nothing was learned.
         """
         part = self.parts.get(route)
-        quality = None if part is None else part.quality
-        if quality is None or pair[0] not in quality.after or pair[1] not in quality.models:
+        quality = None if part is None or part.loaded is None else part.loaded.quality
+        if quality is None:
+            return None
+        first, better = (known_as(name, quality.models) for name in pair)
+        if first is None or better is None or first not in quality.after:
             return None
         rows = rows_of(request.task, cast("Tensors", request.inputs), len(confidence))
         if rows.shape[1] != len(quality.names):
             return None
-        return quality.gain_after(*pair, rows, confidence)
+        return quality.gain_after(first, better, rows, confidence)
 
     def changed(self) -> bool:
         """Whether a folder holds other files than those last tried."""
@@ -168,24 +183,24 @@ class FeatureRouters:
                 continue
             part.stamp = stamp
             try:
-                self._take(part, self._load(name, part))
+                quality = self._load(name, part)
             except ArtifactInvalid as error:
                 part.problem = str(error)
                 logger.error("router of route %r refused, the old one stays: %s", name, error)
                 continue
-            part.problem = None
             card = (part.folder / FILES[0]).read_bytes()
-            part.digest = hashlib.sha256(card).hexdigest()[:12]
-            logger.info("router of route %r is %s from %s", name, part.digest, part.folder)
+            digest = hashlib.sha256(card).hexdigest()[:12]
+            part.loaded, part.problem = self._over(part.route, quality, digest), None
+            logger.info("router of route %r is %s from %s", name, digest, part.folder)
 
     def state(self) -> dict[str, Any]:
         """Every router: where it is, what is wrong with it, and which classes need no look."""
         return {
             name: {
                 "folder": str(part.folder),
-                "digest": part.digest or None,
+                "digest": part.loaded and part.loaded.digest,
                 "problem": part.problem,
-                "settled_classes": list(part.given),
+                "settled_classes": list(part.loaded.given) if part.loaded else [],
             }
             for name, part in self.parts.items()
         }
@@ -213,24 +228,21 @@ class FeatureRouters:
             )
         return quality
 
-    def _take(self, part: RouteRouter, quality: FeatureQuality) -> None:
-        """Judge by this router, and work out for which classes a request need not be looked at."""
-        candidates = part.route.candidates
-        part.quality, part.look = quality, row_look(quality)
-        part.columns = {
+    def _over(self, route: Route, quality: FeatureQuality, digest: str) -> Loaded:
+        """A router as a route uses it: for which classes a request need not be looked at."""
+        columns = {
             model: quality.models.index(head)
-            for model in candidates
+            for model in route.candidates
             if (head := known_as(model, quality.models)) is not None
         }
-        usual = {name: float(quality.base_rate[column]) for name, column in part.columns.items()}
-        part.given = {
-            name: Judged(self._with_priors(part, usual), {}, part.digest, PART, by_content=False)
-            for name in self._catalog.classes
-            if self._is_settled(part, quality, name)
+        usual = {name: float(quality.base_rate[column]) for name, column in columns.items()}
+        said = Judged(self._with_priors(route, usual), {}, digest, PART, by_content=False)
+        given = {
+            name: said for name in self._catalog.classes if self._is_settled(route, quality, name)
         }
+        return Loaded(quality, row_look(quality), columns, given, digest)
 
-    def _is_settled(self, part: RouteRouter, quality: FeatureQuality, latency_class: str) -> bool:
-        route = part.route
+    def _is_settled(self, route: Route, quality: FeatureQuality, latency_class: str) -> bool:
         if len(route.candidates) < 2 or quality.constant:
             return True
         policy = route.policy_for(latency_class)
@@ -244,9 +256,9 @@ class FeatureRouters:
         with_heads = len(heads) == len(order)
         return with_heads and quality.settled(heads, route.target_for(latency_class))
 
-    def _with_priors(self, part: RouteRouter, known: dict[str, float]) -> dict[str, float]:
+    def _with_priors(self, route: Route, known: dict[str, float]) -> dict[str, float]:
         models = self._catalog.models
         return {
             name: known[name] if name in known else models[name].quality.prior
-            for name in part.route.candidates
+            for name in route.candidates
         }

@@ -29,6 +29,7 @@ _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG: Final = b"\xff\xd8"
 _BASE64: Final = (b"/9j/", b"iVBORw0KGgo")
 _COMMA_WITHIN: Final = 64
+_MOST_BASE64: Final = 128 * 1024
 _ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 _FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _TABLES, _SCAN, _PROGRESSIVE = 0xDB, 0xDA, 0xC2
@@ -42,25 +43,29 @@ def picture_features(file: bytes) -> NDArray[np.float32]:
         decodes it will say so.
     """
     try:
-        found = _read(_plain(file))
+        found = _read(*_plain(file))
     except (struct.error, IndexError, ValueError):
         found = None
     return np.zeros(len(NAMES), np.float32) if found is None else np.array(found, np.float32)
 
 
-def _plain(file: bytes) -> bytes:
+def _plain(file: bytes) -> tuple[bytes, int]:
+    """The picture's first bytes, with all headers, and its size; base64 is undone."""
     if file.startswith(b"data:"):
         file = file[file.find(b",", 0, _COMMA_WITHIN) + 1 :]
-    return binascii.a2b_base64(file) if file.startswith(_BASE64) else file
+    if file.startswith(_BASE64):
+        size = len(file.rstrip(b"=")) * 3 // 4
+        return binascii.a2b_base64(file[:_MOST_BASE64]), size
+    return file, len(file)
 
 
-def _read(file: bytes) -> tuple[float, ...] | None:
+def _read(file: bytes, size_bytes: int) -> tuple[float, ...] | None:
     if file.startswith(_PNG):
         width, height, _, kind = struct.unpack_from(">IIBB", file, 16)
         components = {0: 1.0, 4: 1.0}.get(kind, 3.0)
-        return (*_shape(width, height, len(file)), components, 0.0, 0.0, 0.0, 1.0)
+        return (*_shape(width, height, size_bytes), components, 0.0, 0.0, 0.0, 1.0)
     if file.startswith(_JPEG):
-        return _read_jpeg(file)
+        return _read_jpeg(file, size_bytes)
     return None
 
 
@@ -71,7 +76,7 @@ def _shape(width: int, height: int, size_bytes: int) -> tuple[float, float, floa
     return math.log(pixels), math.log(width / height), math.log(size_bytes / pixels)
 
 
-def _read_jpeg(file: bytes) -> tuple[float, ...] | None:
+def _read_jpeg(file: bytes, size_bytes: int) -> tuple[float, ...] | None:
     """Walk over the segments up to the first scan."""
     at, coarse, frame = 2, 0.0, None
     while frame is None or not coarse:
@@ -95,7 +100,7 @@ def _read_jpeg(file: bytes) -> tuple[float, ...] | None:
     height, width, components = struct.unpack_from(">HHB", file, where)
     halved = components == 3 and file[where + 6] != 0x11
     return (
-        *_shape(width, height, len(file)), float(components), float(halved),
+        *_shape(width, height, size_bytes), float(components), float(halved),
         math.log(max(coarse, 1.0)), float(marker == _PROGRESSIVE), 0.0,
     )  # fmt: skip
 

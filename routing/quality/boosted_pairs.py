@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+_BLOCK = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,9 @@ class BoostedPairs:
 
     def estimate(self, rows: Floats) -> Floats:
         """P(good) of every model before calibration: from shape (n, d) to (n, m)."""
+        if len(rows) > _BLOCK:
+            blocks = [self.estimate(rows[i : i + _BLOCK]) for i in range(0, len(rows), _BLOCK)]
+            return np.concatenate(blocks)
         if not len(self.feature):
             return np.broadcast_to(self.bias, (len(rows), len(self.bias)))
         yes = rows[:, self.feature] > self.threshold

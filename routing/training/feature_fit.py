@@ -35,6 +35,7 @@ MAX_GAINS: Final = 3
 _UNUSUAL: Final = 0.001
 _FAR: Final = 0.99
 _MOST: Final = 3.0
+_MOSTLY: Final = 0.5
 
 
 def train_features(
@@ -93,14 +94,15 @@ def train_features(
 def _targets(deviation: Doubles) -> list[tuple[Doubles, Doubles]]:
     """What is regressed, and what each means for every model: shapes (n,) and (m,).
 
-    Where every model answered every question: the level, then the leading principal components
-    of the gains. Elsewhere each model by itself.
+    Where all models answered most questions, these alone: the level, then the leading principal
+    components of the gains. Elsewhere each model by itself.
     """
     models = deviation.shape[1]
-    if np.isnan(deviation).any():
+    complete = ~np.isnan(deviation).any(axis=1)
+    if complete.mean() < _MOSTLY:
         return list(zip(deviation.T, np.eye(models), strict=True))
     level = deviation.mean(axis=1)
-    _, _, right = np.linalg.svd(deviation - level[:, None], full_matrices=False)
+    _, _, right = np.linalg.svd((deviation - level[:, None])[complete], full_matrices=False)
     gains = right[: min(models - 1, MAX_GAINS)]
     return [(level, np.ones(models))] + [(deviation @ gain, gain) for gain in gains]
 

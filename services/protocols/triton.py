@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from services.exposition import totals
 from services.http import Http, Reply, json_reply
 from services.plane import Plane
 from turnout.catalog import Catalog, Model, model_name, split
@@ -56,6 +55,9 @@ class Triton:
         A batch is not counted here, so ``execution_count`` is that of requests.
         """
         del http
+        # Imported here: whoever starts a server does not wait for what a scrape takes.
+        from services.exposition import totals
+
         catalog = self._plane.catalog
         if name is not None and catalog.named(name) is None:
             raise self._unknown(name)

@@ -104,6 +104,15 @@ def test_models_that_answered_different_rows_are_learned_apart(tmp_path: Path) -
     assert hard["large"] - hard["small"] > 0.3
 
 
+def test_a_few_missing_answers_cost_no_gain(tmp_path: Path) -> None:
+    table = rows.frame(2000).drop(index=range(0, 400, 4))
+    path = tmp_path / "most.parquet"
+    table.to_parquet(path, index=False)
+    found = train_features(read_outcomes([path]))
+    hard = dict(zip(found.models, found.predict(HARD)[0].tolist(), strict=True))
+    assert hard["large"] - hard["small"] > 0.4
+
+
 def test_an_explanation_names_the_feature(quality: FeatureQuality) -> None:
     found = explain_row(quality, HARD[0])
     assert next(iter(found.contributions)) == "amount"
@@ -168,6 +177,12 @@ def test_trees_side_by_side_are_the_trees_one_by_one(
     )
     found = together.estimate(np.array([row], np.float32))
     assert found[0, 0] == pytest.approx(sum(walk(tree) for tree in trees), abs=1e-4)
+
+
+def test_many_rows_are_estimated_in_blocks(quality: FeatureQuality) -> None:
+    many = np.tile(np.concatenate([HARD, EASY]), (5_000, 1))
+    found = quality.predict(many)
+    np.testing.assert_allclose(found, np.tile(found[:2], (5_000, 1)), rtol=1e-5)
 
 
 # -- tables ---------------------------------------------------------------------------------------

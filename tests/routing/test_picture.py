@@ -60,3 +60,10 @@ def test_what_is_no_picture_is_zeros_not_an_error(junk: bytes, cut: int) -> None
     whole = file_of((32, 32))
     for file in (junk, whole[:cut] + junk, b"\xff\xd8" + junk, b"\x89PNG\r\n\x1a\n" + junk):
         assert np.isfinite(picture_features(file)).all()
+
+
+def test_of_a_long_base64_only_the_beginning_is_read() -> None:
+    file = file_of((40, 30)) + bytes(1_000_000)
+    np.testing.assert_allclose(
+        picture_features(base64.b64encode(file)), picture_features(file), rtol=1e-5
+    )

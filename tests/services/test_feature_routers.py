@@ -27,6 +27,7 @@ from turnout.catalog import Catalog
 from turnout.catalog.reading import parse
 from turnout.cli import main
 from turnout.errors import ArtifactInvalid, ConfigError
+from turnout.types import Request, Task
 
 MODELS = ("fraud-small", "fraud-large")
 
@@ -153,6 +154,8 @@ async def test_a_learned_gain_says_which_rows_go_on(rig: Rig, tmp_path: Path) ->
     assert told["gains"] == pytest.approx([0.55, 0.05, 0.55, None])
     assert told["confidences"] == [1.0] * 4
     assert (await ask(rig, -1.0)).headers["x-turnout-model"] == "fraud-small"
+    many = await ask(rig, *[1.0, -1.0] * 200)  # judged on a thread
+    assert many.json()["outputs"][0]["data"] == [1.0, 0.0] * 200
 
 
 async def test_without_a_learned_gain_confidence_decides(rig: Rig, tmp_path: Path) -> None:
@@ -162,6 +165,24 @@ async def test_without_a_learned_gain_confidence_decides(rig: Rig, tmp_path: Pat
     assert reply.headers["x-turnout-model"] == "fraud-small"
     record = (await rig.client.get("/v1/decisions/" + reply.headers["x-turnout-decision"])).json()
     assert record["escalation"]["gains"] is None
+
+
+async def test_versions_of_a_model_share_its_head(rig: Rig, tmp_path: Path) -> None:
+    versions = """  fraud-large:
+    <<: *fraud
+    versions: {"1": {cost: {usd_per_request: 5.0e-6}}, "2": {cost: {usd_per_request: 6.0e-6}}}
+    production: "2"
+"""
+    start, end = CATALOG.index("  fraud-large:\n"), CATALOG.index("  image-small:")
+    catalog = parse(CATALOG[:start] + versions + CATALOG[end:], "test")
+    learned = FeatureRouters(catalog, {"fraud": saved(tmp_path, quality())})
+    names = catalog.routes["fraud"].candidates
+    assert names == ("fraud-small", "fraud-large@2")
+    rows = {"features": np.array([[1.0] + [0.0] * 14], np.float32)}
+    request = Request("1", "fraud", Task.TABULAR, rows, "bulk", 0.0, 600.0)
+    judged = learned.judge(request, names)
+    assert judged is not None
+    assert judged.quality == pytest.approx({"fraud-small": 0.35, "fraud-large@2": 0.9})
 
 
 @pytest.mark.parametrize(
