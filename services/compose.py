@@ -25,7 +25,7 @@ from runners.tasks.pass_through import PassThrough
 from runners.tensors import LocalTensors, RunTimes
 from runners.workers import Workers
 from services.decisions import DecisionLog
-from services.fleet import Fleet
+from services.fleet import Fleet, urgency_of
 from services.footprint import footprint
 from services.measured import with_measured_quality
 from services.metrics import Metrics
@@ -57,7 +57,7 @@ def compose(catalog: Catalog, settings: Settings, metrics: Metrics | None = None
     classes = {entry.priority: name for name, entry in catalog.classes.items()}
     pool = Pool(
         catalog.gateway.budgets,
-        urgency={entry.priority: 1e3 / entry.deadline_ms for entry in catalog.classes.values()},
+        urgency=urgency_of(catalog),
         order=ORDERS[catalog.gateway.eviction],
         came_up=metrics.came_up,
         went=metrics.went,

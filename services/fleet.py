@@ -165,11 +165,7 @@ class Fleet:
         Work under way on a model that changes or goes is finished there.
         """
         self._catalog = catalog
-        classes = catalog.classes.values()
-        self.pool.retune(
-            catalog.gateway.budgets,
-            {entry.priority: 1e3 / entry.deadline_ms for entry in classes},
-        )
+        self.pool.retune(catalog.gateway.budgets, urgency_of(catalog))
         arriving: list[str] = []
         for name, model in catalog.models.items():
             old = self.members.get(name)
@@ -372,6 +368,15 @@ class Fleet:
         if member.started_s is None:
             return _LOAD_GUESS_S
         return max(_LOAD_GUESS_S - (self._clock() - member.started_s), 0.5)
+
+
+def urgency_of(catalog: Catalog) -> Mapping[int, float]:
+    """By priority, one over the shortest deadline of its classes, in 1/s."""
+    found: dict[int, float] = {}
+    for entry in catalog.classes.values():
+        urgency = 1e3 / entry.deadline_ms
+        found[entry.priority] = max(found.get(entry.priority, 0.0), urgency)
+    return found
 
 
 def latency_of(model: Model) -> ModelLatency:

@@ -13,7 +13,7 @@ _LEAST_BYTES = 1024**2
 # Measured with ONNX Runtime 1.32 on the default catalog's models: a session takes 1.0 to 1.1 times
 # its file, and up to twice the file more while that is read and the graph is optimised. A session
 # over a saved graph maps its weights: nothing is taken twice.
-_RESIDENT, _READING, _MAPPING = 1.1, 2.0, 0.25
+_RESIDENT, _READING, _MAPPING = 1.1, 2.0, 0.1
 _OTHERS = {"onnx": (".pt2",), "torch": (".onnx",)}
 """Endings of files that belong to other engines, by engine."""
 

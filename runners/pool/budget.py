@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from runners.pool.eviction import Order, victims
+from runners.pool.eviction import Order, by_worth, victims
 from runners.pool.memory import Memory
 from runners.pool.roster import Roster
 from runners.pool.slot import CPU, Slot, State
@@ -19,6 +19,8 @@ _MIB = 1024**2
 
 class Budget:
     """The accounts of one pool.
+
+    ``weighs`` says whether models are weighed by worth at all, or go by age alone.
 
     Args:
         limits: bytes by device; a device without one is not limited.
@@ -40,6 +42,7 @@ class Budget:
         self._roster = roster
         self._memory = memory
         self._order = order
+        self.weighs = order is by_worth
         self._worth = worth
         self._own: int | None = None
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from runners.pool.slot import Slot, State
 from turnout.errors import LoadFailed, TurnoutError
 
+_SOON_S, _AGAIN_S = 0.005, 0.2
+
 
 @dataclass(slots=True)
 class Job:
@@ -18,6 +20,9 @@ class Job:
         done: settled when the model is loaded, or cannot be.
         waiters: requests that wait for it; at 0 nobody does any more.
         wanted: whether it goes on without waiters (start-up, an operator).
+        held: keeps it from a lane for now; None when it may go.
+        for_room: whether that is because there is no room for it.
+        since_s: when there was first no room for it, by the pool's clock; None when there was.
     """
 
     slot: Slot
@@ -26,6 +31,13 @@ class Job:
     done: asyncio.Future[None]
     waiters: int = 0
     wanted: bool = False
+    held: asyncio.TimerHandle | None = None
+    for_room: bool = False
+    since_s: float | None = None
+
+
+class NoRoom(Exception):
+    """Every model that might go for a load is in use: others pass it meanwhile."""
 
 
 class Lanes:
@@ -34,15 +46,21 @@ class Lanes:
     Args:
         count: loads at the same time, without the most urgent class's own.
         urgency: by priority of a class, one over its deadline in 1/s; the lowest is most urgent.
-        load: loads the model of a job; what it raises is the job's end.
+        load: loads the model of a job; what it raises is the job's end, except ``NoRoom``.
+        hold_s: for how long a load that nobody has asked for more urgently waits for company.
     """
 
     def __init__(
-        self, count: int, urgency: Mapping[int, float], load: Callable[[Job], Awaitable[None]]
+        self,
+        count: int,
+        urgency: Mapping[int, float],
+        load: Callable[[Job], Awaitable[None]],
+        hold_s: Callable[[Slot, int], float] = lambda slot, priority: 0.0,
     ) -> None:
         self.count = count
         self._urgency = urgency
         self._load = load
+        self._hold_s = hold_s
         self._waiting: list[Job] = []
         self.running: list[Job] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -50,8 +68,8 @@ class Lanes:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing loads or waits to."""
-        return not (self.running or self._waiting)
+        """Whether nothing loads, or waits for a lane."""
+        return not (self.running or any(job.held is None for job in self._waiting))
 
     def job(self, slot: Slot, priority: int, *, wanted: bool = False) -> Job:
         """The one load of this model, made more urgent if this request is."""
@@ -63,8 +81,12 @@ class Lanes:
             self._made += 1
             self._waiting.append(job)
             slot.state = State.WAITING if slot.state is State.COLD else slot.state
-        job.priority = min(job.priority, priority)
+            if not wanted:
+                self._hold(job)
         job.wanted = job.wanted or wanted
+        if wanted or priority < job.priority:
+            job.priority = min(job.priority, priority)
+            self._let_go(job)
         self._pump()
         return job
 
@@ -76,9 +98,20 @@ class Lanes:
         """End the load of a model that waits for a lane."""
         for job in [job for job in self._waiting if job.slot is slot]:
             self._waiting.remove(job)
+            if job.held is not None:
+                job.held.cancel()
             if slot.state is State.WAITING:
                 slot.state = State.COLD
             _fail(job, error)
+
+    def room(self) -> None:
+        """There may be room now: those that wait for some try again, a moment later."""
+        loop = asyncio.get_running_loop()
+        for job in self._waiting:
+            if job.for_room and job.held is not None:
+                job.for_room = False
+                job.held.cancel()
+                job.held = loop.call_later(_SOON_S, self._let_go, job)
 
     async def loaded_or_not(self, slot: Slot) -> None:
         """Wait for the end of a load that has a lane."""
@@ -94,15 +127,27 @@ class Lanes:
     def _pump(self) -> None:
         self._waiting.sort(key=lambda job: (job.priority, job.order))
         first = min(self._urgency)
-        while self._waiting:
-            spare = 1 if self._waiting[0].priority <= first else 0
+        for job in [job for job in self._waiting if job.held is None]:
+            spare = 1 if job.priority <= first else 0
             if len(self.running) >= self.count + spare:
                 return
-            job = self._waiting.pop(0)
+            self._waiting.remove(job)
             self.running.append(job)
             task = asyncio.get_running_loop().create_task(self._run(job))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _hold(self, job: Job) -> None:
+        hold_s = self._hold_s(job.slot, job.priority)
+        if hold_s > 0.0:
+            loop = asyncio.get_running_loop()
+            job.held = loop.call_later(hold_s, self._let_go, job)
+
+    def _let_go(self, job: Job) -> None:
+        if job.held is not None:
+            job.held.cancel()
+            job.held, job.for_room = None, False
+            self._pump()
 
     async def _run(self, job: Job) -> None:
         try:
@@ -110,6 +155,10 @@ class Lanes:
         except asyncio.CancelledError:
             _fail(job, LoadFailed(job.slot.name, "its load was cancelled"))
             raise
+        except NoRoom:
+            job.slot.state, job.for_room = State.WAITING, True
+            job.held = asyncio.get_running_loop().call_later(_AGAIN_S, self._let_go, job)
+            self._waiting.append(job)
         except TurnoutError as error:
             _fail(job, error)
         else:

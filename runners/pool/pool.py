@@ -30,6 +30,8 @@ logger = logging.getLogger("turnout.pool")
 _TICK_S = 0.2
 _LEAK_TICKS = 10
 _NEVER_S = float("inf")
+_AHEAD_A_TICK = 8
+_PATIENCE = 0.01  # 6 s of ten minutes
 _GAIN = 1.5  # how much more worth a prefetched model must be than those that go for it
 
 
@@ -40,6 +42,7 @@ class Pool:
         budgets: bytes by device (``cpu``, ``cuda:0``); a device without one is not limited.
         urgency: by priority of a class, one over its deadline in 1/s.
         order: who goes first when room is needed.
+        patience: share of its deadline that a load waits before it evicts what is worth more.
         memory: this process's memory.
         clock: monotonic seconds.
         minute: the minute of the day in UTC, for models that are kept loaded by schedule.
@@ -53,6 +56,7 @@ class Pool:
         *,
         urgency: Mapping[int, float] | None = None,
         order: Order = by_worth,
+        patience: float = _PATIENCE,
         memory: Memory | None = None,
         clock: Callable[[], float] = time.monotonic,
         minute: Callable[[], int] = lambda: _minute_of_day(datetime.now(UTC)),
@@ -73,6 +77,7 @@ class Pool:
             memory,
             clock,
             self._urgency,
+            patience,
             came_up,
             went,
         )
@@ -239,8 +244,9 @@ class Pool:
                 if over > 0:
                     await self._residency.evict(self._budget.who_goes(device, over) or ())
                 self._health.look()
-        if self._residency.lanes.idle:
-            await self._prefetch()
+        for _ in range(_AHEAD_A_TICK):
+            if not (self._residency.lanes.idle and await self._prefetch()):
+                break
 
     async def look_for_leaks(self) -> None:
         """Load a model afresh whose runs make the process grow."""
@@ -262,25 +268,26 @@ class Pool:
         slot.why_not = self._budget.never_fits(slot)
         slot.retry_s = 0.0 if slot.why_not is None else _NEVER_S
 
-    async def _prefetch(self) -> None:
-        """Load the cold model that is due, or worth most where that is a gain."""
+    async def _prefetch(self) -> bool:
+        """Load the cold model that is due, or worth most where that is a gain; whether one was."""
         cold = [
             (slot.warm, self.worth(slot), slot)
             for slot in self.slots.values()
             if slot.state is State.COLD and slot.why_not is None and not slot.parked
         ]
         for due, worth, slot in sorted(cold, key=lambda one: one[:2], reverse=True):
-            if not (due or worth > 0.0):
-                return
+            if not due and (worth <= 0.0 or not self._budget.weighs):
+                return False
             going: tuple[str, ...] | None = ()
             if not self._budget.fits(slot, ahead=not due):
                 going = self._budget.who_goes_for(slot, least_gain=0.0 if due else _GAIN)
             if going is not None:
                 await self._residency.evict(going)
                 await self._load_ahead(slot)
-                return
+                return True
             if not due:
-                return
+                return False
+        return False
 
     async def _load_ahead(self, slot: Slot) -> None:
         """Load a model that nobody waits for, unless its room is taken meanwhile."""

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from runners.pool.budget import Budget, mib
 from runners.pool.health import Health
-from runners.pool.lanes import Job, Lanes
+from runners.pool.lanes import Job, Lanes, NoRoom
 from runners.pool.memory import Memory
 from runners.pool.roster import Roster
 from runners.pool.slot import CPU, Slot, State
@@ -26,6 +26,8 @@ _CLOSING_S = 0.002
 _LOOK_S = 0.2
 _UNBOUNDED_LANES = 8
 _MEASURED_LOADS = 2
+_HOPE_S = 10.0  # that a load without room is tried
+_LEAST_HOLD_S = 0.05
 
 
 class Residency:
@@ -38,6 +40,7 @@ class Residency:
         memory: this process's memory.
         clock: monotonic seconds.
         urgency: by priority of a class, one over its deadline in 1/s.
+        patience: share of its deadline that a load waits before it evicts what is worth more.
         came_up: told of each load, and what really runs.
         went: told of each model that is no longer loaded.
     """
@@ -50,6 +53,7 @@ class Residency:
         memory: Memory,
         clock: Callable[[], float],
         urgency: Mapping[int, float],
+        patience: float,
         came_up: Callable[[str, Active], None],
         went: Callable[[str, Active], None],
     ) -> None:
@@ -61,9 +65,12 @@ class Residency:
         self._came_up = came_up
         self._went = went
         lanes = 1 if budget.limits else _UNBOUNDED_LANES
-        self.lanes = Lanes(lanes, urgency, self._run)
+        self._urgency = urgency
+        self._patience = patience
+        self.lanes = Lanes(lanes, urgency, self._run, self._hold_s)
         self._released = asyncio.Event()
         self._stopping = False
+        self._moves = self._closing = 0  # loads and closes begun, closes under way
         self._kinds: set[str] = set()
         self._threads: Executor = ThreadPoolExecutor(lanes + 1, thread_name_prefix="model-loader")
 
@@ -95,6 +102,7 @@ class Residency:
         """A model has no more work in flight: whoever waits for room may look again."""
         if not self._released.is_set():
             self._released.set()
+        self.lanes.room()
 
     async def until_released(self) -> None:
         """Wait until work in flight ends somewhere, not for long."""
@@ -143,12 +151,27 @@ class Residency:
                 await asyncio.sleep(_CLOSING_S)
             await self._make_room(job)
             await self._load(slot)
+        except NoRoom:
+            raise
         except Exception as error:
             slot.state = State.COLD
             problem = _as_ours(slot.name, error)
             if isinstance(problem, RunnerError) and not (slot.parked or self._stopping):
                 self._health.quarantine(slot, problem.problem)
             raise problem from error
+
+    def _hold_s(self, slot: Slot, priority: int) -> float:
+        """How long a load waits before it evicts models that are worth more, together, than it.
+
+        A patient class loses little by it, and what else is asked of the model meanwhile shares
+        the load.
+        """
+        urgency = self._urgency.get(priority, 0.0)
+        hold_s = self._patience / urgency if urgency else 0.0
+        if hold_s < _LEAST_HOLD_S or not self._budget.weighs or self._budget.fits(slot):
+            return 0.0
+        gains = self._budget.who_goes_for(slot, least_gain=1.0) is not None
+        return 0.0 if gains else hold_s
 
     async def _make_room(self, job: Job) -> None:
         """Evict until the model fits; while everybody else is in use, wait."""
@@ -157,28 +180,50 @@ class Residency:
         while not self._budget.fits(slot):
             self.refuse(slot)
             going = self._budget.who_goes_for(slot)
-            if going is not None:
-                await self.evict(going)
-            elif not (job.waiters or job.wanted):
-                raise OverMemoryBudget(
-                    f"model {slot.name!r} was not loaded: every other model is in use",
-                    retry_after_s=1.0,
-                )
-            else:
-                await self.until_released()
+            if going is None:
+                self._no_room(job)
+                raise NoRoom
+            await self.evict(going)
+        job.since_s = None
+
+    def _no_room(self, job: Job) -> None:
+        """Let a load wait for room, while there is somebody to wait for it and hope.
+
+        Raises:
+            OverMemoryBudget: there is not.
+        """
+        name, now_s = job.slot.name, self._clock()
+        if not (job.waiters or job.wanted):
+            raise OverMemoryBudget(
+                f"model {name!r} was not loaded: every other model is in use", retry_after_s=1.0
+            )
+        job.since_s = now_s if job.since_s is None else job.since_s
+        if now_s - job.since_s > _HOPE_S:
+            used = mib(self._budget.used_bytes(job.slot.device))
+            raise OverMemoryBudget(
+                f"model {name!r} found no room in {_HOPE_S:g} s: it needs "
+                f"{mib(job.slot.footprint.peak_bytes)}, {used} are taken, and what might go for it "
+                "is in use; raise gateway.memory_budget or unpin a model",
+                retry_after_s=_HOPE_S,
+            )
 
     async def _load(self, slot: Slot) -> None:
         slot.state, slot.loading_since_s = State.LOADING, self._clock()
         measures = self._measures(slot)
         before = await self.settled_bytes() if measures else 0
+        alone = len(self.lanes.running) == 1 and not self._closing
+        self._moves += 1
+        moves = self._moves
         inner = slot.make()
         began_s = self._clock()
         await inner.start()
         slot.load_s = self._clock() - began_s
         slot.loads += 1
         self._kinds.add(slot.kind)
-        if measures and len(self.lanes.running) == 1:
-            slot.took(await self.settled_bytes() - before)
+        if measures:
+            after = await self.settled_bytes()
+            if alone and moves == self._moves:
+                slot.took(after - before)
         if not self._roster.holds(slot):
             await inner.stop()
             raise LoadFailed(slot.name, "was removed from the catalog")
@@ -207,9 +252,12 @@ class Residency:
         if inner is None:
             return False
         active = inner.active
+        self._moves += 1
+        self._closing += 1
         try:
             await inner.stop()
         finally:
+            self._closing -= 1
             # Somebody may have asked for it again meanwhile.
             slot.state = State.WAITING if self.lanes.waits(slot) else State.COLD
             if active is not None:

@@ -118,6 +118,7 @@ def make_rig(
     estimates: Mapping[str, int] | None = None,
     windows: Mapping[str, str] | None = None,
     order: Order = by_worth,
+    patience: float = 0.0,
 ) -> Rig:
     """A pool of models of these sizes; ``budget`` is on top of what the process itself takes."""
     machine = Machine()
@@ -125,6 +126,7 @@ def make_rig(
         {} if budget is None else {"cpu": BASE + budget},
         urgency={0: 10.0, 1: 0.3, 2: 0.002},
         order=order,
+        patience=patience,
         memory=machine,
         clock=machine.clock,
         minute=lambda: machine.minute,

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runners.pool import Footprint, Slot
+from runners.pool.eviction import by_age
 from tests.runners.pool.rig import BASE, Model, make_rig
 from turnout.errors import DeadlineUnreachable, LoadFailed, OverMemoryBudget, RunFailed
 
@@ -375,4 +376,73 @@ async def test_a_model_that_could_never_fit_is_served_once_it_can() -> None:
     await rig.pool.watch()
     assert rig.pool.slots["a"].broken(rig.machine.now_s) is None
     await rig.ask("a")
+    await rig.pool.stop()
+
+
+async def test_a_patient_load_waits_for_company_before_it_evicts_what_is_worth_more() -> None:
+    rig = make_rig({"urgent": 30, "bulk": 30}, 40, patience=1.0)
+    for _ in range(50):
+        await rig.ask("urgent", priority=0)
+    first = asyncio.ensure_future(rig.ask("bulk", priority=2))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert rig.resident() == {"urgent"}
+    second = asyncio.ensure_future(rig.ask("bulk", priority=0))  # as urgent as any: it may go
+    async with asyncio.timeout(30.0):
+        await asyncio.gather(first, second)
+    assert rig.models["bulk"].starts == 1
+    await rig.pool.stop()
+
+
+async def test_a_patient_load_goes_at_once_where_there_is_room_or_nothing_is_lost() -> None:
+    rig = make_rig({"a": 30, "b": 30, "c": 30}, 70, patience=1.0)
+    for name in ("a", "b", "c"):
+        async with asyncio.timeout(1.0):
+            await rig.ask(name, priority=2)
+    assert rig.pool.slots["c"].loads == 1
+    await rig.pool.stop()
+
+
+async def test_by_age_nothing_is_weighed() -> None:
+    rig = make_rig({"urgent": 30, "bulk": 30}, 40, order=by_age, patience=1.0)
+    for _ in range(50):
+        await rig.ask("urgent", priority=0)
+    async with asyncio.timeout(1.0):
+        await rig.ask("bulk", priority=2)
+    await rig.pool.watch()
+    assert rig.resident() == {"bulk"}
+    await rig.pool.stop()
+
+
+async def test_what_several_loads_take_at_once_is_not_laid_to_one() -> None:
+    rig = make_rig({"slow": 30, "urgent": 30}, 95, estimates={"slow": 20, "urgent": 20})
+    gate = rig.models["slow"].gate = asyncio.Event()
+    slow = asyncio.ensure_future(rig.ask("slow", priority=2))
+    await asyncio.sleep(0)
+    await rig.ask("urgent", priority=0)
+    gate.set()
+    await slow
+    assert {slot.footprint.resident_bytes for slot in rig.pool.slots.values()} == {20}
+    await rig.pool.stop()
+
+
+async def test_a_load_without_room_lets_others_pass_and_says_so_in_the_end() -> None:
+    rig = make_rig({"busy": 30, "big": 30, "small": 5}, 40)
+    await rig.ask("busy")
+    rig.models["busy"].busy = asyncio.Event()
+    working = asyncio.ensure_future(rig.ask("busy"))
+    waiting = asyncio.ensure_future(rig.ask("big", priority=2))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(5.0):
+        await rig.ask("small", priority=2)
+    assert rig.resident() == {"busy", "small"}
+    rig.machine.now_s += 11.0
+    rig.pool.released()
+    with pytest.raises(OverMemoryBudget, match="'big' found no room in 10 s"):
+        async with asyncio.timeout(5.0):
+            await waiting
+    rig.models["busy"].busy.set()
+    await working
+    await rig.ask("big", priority=2)
     await rig.pool.stop()
