@@ -7,7 +7,6 @@ Reading more did not help: on MMLU, 900 characters did as well as 6,000 (docs/ro
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 import string
@@ -172,33 +171,34 @@ def _option_features(reading: Reading) -> tuple[float, ...]:
     options = reading.options
     if not options:
         return (0.0,) * 10
-    n = len(options)
-    lengths = [len(option) for option in options]
-    mean, longest = sum(lengths) / n, max(lengths)
-    values = [float(m.group()) for option in options if (m := _VALUE.search(option))]
+    n, lengths = len(options), list(map(len, options))
+    ordered = sorted(lengths)
+    mean, longest = sum(lengths) / n, ordered[-1]
+    values = [float(found[0]) for found in map(_VALUE.search, options) if found]
     rising = 0.5
     ratio = 0.0
     if len(values) > 2:
-        rising = float(all(a <= b for a, b in itertools.pairwise(values)))
-        low, high = min(values), max(values)
+        low_first = sorted(values)
+        rising = float(values == low_first)
+        low, high = low_first[0], low_first[-1]
         ratio = min(math.log1p(high / low), 20.0) if low > 0.0 else 0.0
     tail = reading.words[reading.stem_words :]
     return (
         float(n),
         math.log1p(mean),
-        (longest - min(lengths)) / (mean + 1.0),
+        (longest - ordered[0]) / (mean + 1.0),
         len(values) / n,
         1.0 - len(set(tail)) / (len(tail) + 1.0),
-        sum(count <= 1 for count in reading.option_words) / n,
+        len([count for count in reading.option_words if count <= 1]) / n,
         lengths.index(longest) / n,
-        (longest - sorted(lengths)[n // 2]) / (mean + 1.0),
+        (longest - ordered[n // 2]) / (mean + 1.0),
         rising,
         ratio,
     )
 
 
 def _number_size(numbers: list[str]) -> float:
-    digits = max((len(number.partition(".")[0]) for number in numbers), default=0)
+    digits = max([len(number.partition(".")[0]) for number in numbers], default=0)
     return float(min(digits, 12))
 
 

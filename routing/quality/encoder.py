@@ -21,6 +21,7 @@ import operator
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 from zlib import crc32
 
@@ -250,11 +251,18 @@ def _rarity_features(rarity: Floats, in_stem: int, known: Ints, out: Floats) -> 
     out[3] = bisect_left(ordered, FREQUENT) / n
     out[4], out[5] = sum(ordered[-5:]) / min(n, 5), ordered[-1]
     if in_stem:
-        stem: list[float] = np.sort(rarity[:in_stem]).tolist()
+        stem = ordered if in_stem == n else np.sort(rarity[:in_stem]).tolist()
         out[6] = sum(stem) / in_stem
         out[7] = 1.0 - bisect_right(stem, RARE) / in_stem
         out[8] = sum(stem[-3:]) / min(in_stem, 3)
     out[10] = math.log1p(len(set(known[rarity > RARE].tolist()))) if n_rare else 0.0
+
+
+@cache
+def _below_diagonal(n: int) -> Ints:
+    """Flat positions below the diagonal of a matrix of shape (n, n)."""
+    row, column = np.tril_indices(n, -1)
+    return row * n + column
 
 
 def _likeness_features(options: Floats, stem: Floats, out: Floats) -> None:
@@ -264,9 +272,8 @@ def _likeness_features(options: Floats, stem: Floats, out: Floats) -> None:
     inverse = 1.0 / (np.sqrt(inner.diagonal()) + 1e-6)
     inner *= inverse
     inner *= inverse[:, None]
-    pairs = [row[:i] for i, row in enumerate(inner.tolist())][1:]
-    out[11] = sum(map(sum, pairs)) / (n * (n - 1) / 2)
-    out[12], out[13] = max(map(max, pairs)), min(map(min, pairs))
+    pairs: list[float] = inner.take(_below_diagonal(n)).tolist()
+    out[11], out[12], out[13] = sum(pairs) / len(pairs), max(pairs), min(pairs)
     inverse *= 1.0 / (math.sqrt(stem @ stem) + 1e-6)
     near: list[float] = (options @ stem * inverse).tolist()
     mean, nearest = sum(near) / n, max(near)
