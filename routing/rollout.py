@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import Literal
 
 from routing.explore import Draws
@@ -111,7 +112,7 @@ def _rollout(
         model_name(name, canary.version),
         canary.share,
         frozenset((name, *routes)),
-        Draws(f"canary {name}@{canary.version}".encode()),
+        Draws(blake2b(f"canary {name}@{canary.version}".encode()).digest()),
         trial,
     )
 

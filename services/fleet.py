@@ -154,6 +154,10 @@ class Fleet:
         member.ready.set()
         return member
 
+    def follow(self, catalog: Catalog) -> None:
+        """Go by other aliases of the same models: production is loaded before other versions."""
+        self._catalog = catalog
+
     @property
     def latencies(self) -> Mapping[str, ModelLatency]:
         """The latency model of every member, by name."""
@@ -286,15 +290,18 @@ class Fleet:
         return [name for name, rank in self._order().items() if rank == first]
 
     def _order(self) -> dict[str, int]:
-        """Each model's urgency: the priority of the most urgent route it is a candidate of."""
+        """Each model's urgency: by the most urgent route it may answer; versions on hold last."""
+        ranks = {name: 2 * self._priority(name) + 1 for name in self.members}
+        for route in self._catalog.routes.values():
+            for name in route.candidates:
+                ranks[name] -= ranks[name] % 2
+        return ranks
+
+    def _priority(self, name: str) -> int:
+        """The most urgent class of routes that may choose a model, now or under another alias."""
         classes = self._catalog.classes
-        return {
-            name: min(
-                (classes[route.latency_class].priority for route in self._catalog.routes_of(name)),
-                default=99,
-            )
-            for name in self.members
-        }
+        routes = self._catalog.routes_of(name)
+        return min((classes[route.latency_class].priority for route in routes), default=49)
 
     async def _start_all(self) -> None:
         """Pinned models first, then by urgency; under a budget, while there is room."""

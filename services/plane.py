@@ -136,6 +136,7 @@ class Plane:
     def _realias(self) -> None:
         """Decide with the aliases of now."""
         self.catalog = catalog = self.rollouts.catalog()
+        self.fleet.follow(catalog)
         if self.feature_routers is not None:
             self.feature_routers.adopt(catalog)
         self.decider = Decider(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from runners.pool import Pool
+from runners.pool import Pool, Slot
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -60,7 +60,7 @@ class PoolMetrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
-        self._seen: dict[tuple[str, str], int] = {}
+        self._seen: dict[str, tuple[Slot, dict[str, int]]] = {}
         self._shown: set[tuple[str, str]] = set()
 
     def loaded(self, model: str, load_s: float) -> None:
@@ -71,10 +71,7 @@ class PoolMetrics:
         """Bring everything up to date."""
         shown: set[tuple[str, str]] = set()
         for name, slot in pool.slots.items():
-            self._grow("loads", name, self._loads.labels(name), slot.loads)
-            self._grow("evictions", name, self._evictions.labels(name), slot.evictions)
-            self._grow("hits", name, self._requests.labels(name, "hit"), slot.hits)
-            self._grow("misses", name, self._requests.labels(name, "miss"), slot.misses)
+            self._count(name, slot)
             taken = slot.footprint.resident_bytes if slot.inner is not None else 0
             self._resident.labels(name, slot.device).set(taken)
             shown.add((name, slot.device))
@@ -86,8 +83,21 @@ class PoolMetrics:
         for device, budget in pool.budgets.items():
             self._budget.labels(device).set(budget)
 
-    def _grow(self, what: str, model: str, counter: Counter, count: int) -> None:
-        """Count what a slot has counted since the last look; a fresh slot begins at 0."""
-        before = self._seen.get((what, model), 0)
-        self._seen[what, model] = count
-        counter.inc(count - before if count >= before else count)
+    def _count(self, name: str, slot: Slot) -> None:
+        """Add what a slot has counted since the last look; a reload's fresh slot begins at 0."""
+        known, before = self._seen.get(name, (slot, {}))
+        before = before if known is slot else {}
+        now = {
+            "loads": slot.loads,
+            "evictions": slot.evictions,
+            "hits": slot.hits,
+            "misses": slot.misses,
+        }
+        self._seen[name] = slot, now
+        for what, counter in (
+            ("loads", self._loads.labels(name)),
+            ("evictions", self._evictions.labels(name)),
+            ("hits", self._requests.labels(name, "hit")),
+            ("misses", self._requests.labels(name, "miss")),
+        ):
+            counter.inc(now[what] - before.get(what, 0))

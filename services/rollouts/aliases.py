@@ -27,6 +27,7 @@ class Aliases:
         canary: the version on trial; None when there is none.
         previous: production before the last promotion.
         taken_back: the last canary that was taken back.
+        trials: how many trials have begun; another share of the same canary begins none.
         why: the last change, in words.
         at: when, UTC; empty while it is as the catalog says.
     """
@@ -35,6 +36,7 @@ class Aliases:
     canary: Canary | None = None
     previous: str | None = None
     taken_back: str | None = None
+    trials: int = 0
     why: str = "as the catalog says"
     at: str = ""
 
@@ -45,6 +47,7 @@ class Aliases:
             "canary": None if self.canary is None else self.canary.model_dump(mode="json"),
             "previous": self.previous,
             "taken_back": self.taken_back,
+            "trials": self.trials,
             "why": self.why,
             "at": self.at,
         }
@@ -62,6 +65,7 @@ class Aliases:
             canary=None if canary is None else Canary.model_validate(canary),
             previous=found["previous"],
             taken_back=found["taken_back"],
+            trials=int(found["trials"]),
             why=str(found["why"]),
             at=str(found["at"]),
         )
@@ -111,8 +115,10 @@ def trying(version: str, share: float | None, by: str) -> Step:
             canary = Canary.model_validate(said)
         except ValidationError as error:
             raise InvalidRequest(f"share: {error.errors()[0]['msg']}", param="share") from error
+        goes_on = aliases.canary is not None and aliases.canary.version == version
+        trials = aliases.trials + (not goes_on)
         why = f"version {version} is on trial with a share of {canary.share:.3g}: {by}"
-        return replace(aliases, canary=canary, taken_back=None, why=why)
+        return replace(aliases, canary=canary, taken_back=None, trials=trials, why=why)
 
     return step
 
@@ -133,6 +139,7 @@ def promoting(version: str | None, by: str) -> Step:
             production=chosen,
             previous=aliases.production,
             canary=None if canary is None or canary.version == chosen else canary,
+            trials=aliases.trials + 1,
             why=f"version {chosen} took over from {aliases.production}: {by}",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable
@@ -73,8 +74,7 @@ class DatabaseBook:
 
     async def close(self) -> None:
         """See ``Book.close``."""
-        await self._database.apart(lambda: None)
-        self._database.close()
+        await asyncio.to_thread(self._database.close)
 
     async def _try(self, work: Callable[[], T]) -> T:
         def reached() -> T:

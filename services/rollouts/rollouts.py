@@ -20,31 +20,31 @@ from services.rollouts.aliases import (
     taking_back,
 )
 from services.rollouts.book import Book, MemoryBook, Rows, now_iso
-from turnout.catalog import Canary, Catalog, realiased
-from turnout.errors import InvalidRequest, TurnoutError, UnknownModel
+from turnout.catalog import Canary, Catalog, realiased, split
+from turnout.errors import CapacityError, ConfigError, InvalidRequest, TurnoutError, UnknownModel
 
 logger = logging.getLogger("turnout.rollouts")
 
 _BEAT_S = 0.5
+_PATIENCE_S = 3.0
+_AGAIN_S = 5.0
 
 
 @dataclass(slots=True)
 class _Running:
-    """A trial, and what it is a trial of."""
+    """A trial, and what it is a trial of.
 
-    production: str
+    Attributes:
+        basis: what the catalog said.
+        number: of the trials of this model.
+        canary: the version and its share now.
+        trial: the evidence.
+    """
+
+    basis: str
+    number: int
     canary: Canary
     trial: Trial
-
-    def same(self, aliases: Aliases) -> bool:
-        """Whether these aliases are still what it is a trial of; another share makes no other."""
-        canary = aliases.canary
-        return (
-            canary is not None
-            and self.production == aliases.production
-            and self.canary.version == canary.version
-            and self.canary.rollback == canary.rollback
-        )
 
 
 class Rollouts:
@@ -71,6 +71,7 @@ class Rollouts:
         self._running: dict[str, _Running] = {}
         self._begun = True
         self._following: asyncio.Task[None] | None = None
+        self._moving = asyncio.Lock()  # a read that began before a change must not undo it
         self.problem: str | None = None
         self.adopt(catalog)
 
@@ -141,19 +142,22 @@ class Rollouts:
 
     # -- how it changes ------------------------------------------------------------------
 
-    async def open(self, make: Callable[[], Book]) -> None:
+    async def open(self, make: Callable[[], Book], patience_s: float = _PATIENCE_S) -> None:
         """Keep the aliases in this book from now on, and follow it.
 
-        A book that cannot be read is tried again; until then no canary gets a share.
+        A book that cannot be read is tried again, and waited for no longer than a moment; until
+        it is read no canary gets a share.
 
         Args:
             make: opens the book, on a thread; called once there is a model with versions.
+            patience_s: how long to wait for its first reading.
         """
         self._make, self._book, self._begun = make, None, not self._rows
         if self._rows:
             self._changed()
-        await self.beat()
-        self._following = asyncio.get_running_loop().create_task(self._follow())
+        first = asyncio.get_running_loop().create_task(self.beat())
+        self._following = asyncio.get_running_loop().create_task(self._follow(first))
+        await asyncio.wait([first], timeout=patience_s)
 
     async def close(self) -> None:
         """Follow no more."""
@@ -172,9 +176,17 @@ class Rollouts:
 
         Raises:
             UnknownModel, InvalidRequest: there is no such model, or no such step.
-            ConfigError: the book cannot be reached.
+            CapacityError: the book cannot be reached now.
         """
         self._known(name)
+        try:
+            async with self._moving:
+                await self._move(name, step)
+        except ConfigError as error:
+            raise CapacityError(str(error), retry_after_s=_AGAIN_S) from error
+        return self.state(name)
+
+    async def _move(self, name: str, step: Step) -> None:
         known = self._written.versioned[name]
         basis, now = self._rows[name]
 
@@ -184,18 +196,18 @@ class Rollouts:
 
         book = await self._opened()
         self._heed({name: (basis, await book.change(name, basis, now, stamped))})
-        return self.state(name)
 
     async def beat(self) -> None:
         """Once: heed what others have changed, and act on what the trials have shown."""
         if not self._rows:
             return
         try:
-            begun, book = self._begun, await self._opened()
-            rows = await (book.read() if begun else book.begin(dict(self._rows)))
-            self._begun = True
-            self._heed(rows, anyway=not begun)
-            await self._judge()
+            async with self._moving:
+                begun, book = self._begun, await self._opened()
+                rows = await (book.read() if begun else book.begin(dict(self._rows)))
+                self._begun = True
+                self._heed(rows, anyway=not begun)
+                await self._judge()
             self.problem = None
         except TurnoutError as error:
             if self.problem is None:
@@ -215,16 +227,17 @@ class Rollouts:
             if trial.worse is not None:
                 self._taken_back(name, version, trial.worse)
                 logger.error("canary %s@%s is taken back: %s", name, version, trial.why)
-                await self.change(name, taking_back(version, trial.why))
+                await self._move(name, taking_back(version, trial.why))
             elif (
                 enough is not None
                 and trial.verdict == "sound"
                 and trial.requests["canary"] >= enough
             ):
                 logger.warning("canary %s@%s is promoted: %s", name, version, trial.why)
-                await self.change(name, promoting_sound(version, trial.why))
+                await self._move(name, promoting_sound(version, trial.why))
 
-    async def _follow(self) -> None:
+    async def _follow(self, first: asyncio.Task[None]) -> None:
+        await asyncio.wait([first])
         while True:
             await asyncio.sleep(_BEAT_S)
             try:
@@ -249,20 +262,25 @@ class Rollouts:
     def _retry(self) -> None:
         """A trial for each canary: the one that runs, or a new one."""
         running: dict[str, _Running] = {}
-        for name, (_, aliases) in self._rows.items():
+        for name, (basis, aliases) in self._rows.items():
             if aliases.canary is None:
                 continue
             old = self._running.get(name)
-            if old is not None and old.same(aliases):
+            if old is not None and (old.basis, old.number) == (basis, aliases.trials):
                 running[name] = replace(old, canary=aliases.canary)
             else:
                 trial = Trial(aliases.canary.rollback, self._written.gateway.workers)
-                running[name] = _Running(aliases.production, aliases.canary, trial)
+                running[name] = _Running(basis, aliases.trials, aliases.canary, trial)
         self._running = running
 
     def _known(self, name: str) -> None:
         if name in self._rows:
             return
+        own, version = split(name)
+        if own in self._rows:
+            raise InvalidRequest(
+                f"name the model, {own!r}, and give version {version!r} beside it", param="model"
+            )
         if name not in self._written.models:
             raise UnknownModel(name, tuple(self._rows))
         raise InvalidRequest(

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from services.reload import reload_catalog
-from services.rollouts.book import Book, MemoryBook
+from services.rollouts.aliases import Aliases
+from services.rollouts.book import Book, MemoryBook, Rows
 from services.rollouts.database_book import DatabaseBook
 from tests.services.rollouts.conftest import CATALOG, Serve
 from turnout.errors import ConfigError
@@ -176,27 +177,115 @@ async def test_an_edit_elsewhere_leaves_the_aliases(
     ] == "1"
 
 
-class Unreachable(MemoryBook):
-    """A book that cannot be read until it can."""
+class Troubled(MemoryBook):
+    """A book that cannot be read until it can, or takes its time."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.down = True
+        self.down = False
+        self.gate: asyncio.Event | None = None
 
-    async def begin(self, written):  # type: ignore[no-untyped-def]
+    async def begin(self, written: Rows) -> Rows:
+        await self._trouble()
+        return await super().begin(written)
+
+    async def read(self) -> Rows:
+        rows = await super().read()
+        await self._trouble()
+        return rows
+
+    async def change(
+        self, name: str, basis: str, now: Aliases, step: Callable[[Aliases], Aliases]
+    ) -> Aliases:
+        await self._trouble()
+        return await super().change(name, basis, now, step)
+
+    async def _trouble(self) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
         if self.down:
             raise ConfigError("the database is down")
-        return await super().begin(written)
 
 
 async def test_no_canary_is_served_before_it_is_known_that_none_was_taken_back(
     serve: Serve,
 ) -> None:
-    book = Unreachable()
+    book = Troubled()
+    book.down = True
     gateway = await serve(book=lambda: book)
     assert await gateway.answered(30) == {"ranker@1": 30}
     assert "down" in gateway.plane.rollouts.state("ranker")["problem"]
+    refused = await gateway.move("promote")
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"] == "5"
     book.down = False
     await gateway.plane.rollouts.beat()
     assert (await gateway.answered(60)).keys() == {"ranker@1", "ranker@2"}
     assert gateway.plane.rollouts.state("ranker")["problem"] is None
+
+
+async def test_a_book_that_hangs_keeps_nobody_from_being_served(serve: Serve) -> None:
+    gateway = await serve()
+    book = Troubled()
+    book.gate = asyncio.Event()
+    await gateway.plane.rollouts.open(lambda: book, patience_s=0.0)
+    assert await gateway.answered(20) == {"ranker@1": 20}
+    book.gate.set()
+    await gateway.plane.rollouts.beat()
+    assert (await gateway.answered(60)).keys() == {"ranker@1", "ranker@2"}
+
+
+async def test_a_reading_that_began_before_a_change_does_not_undo_it(serve: Serve) -> None:
+    book = Troubled()
+    gateway = await serve(book=lambda: book)
+    await gateway.move("canary", version="3")
+    book.gate = asyncio.Event()
+    reading = asyncio.ensure_future(gateway.plane.rollouts.beat())
+    moving = asyncio.ensure_future(gateway.move("promote"))
+    await asyncio.sleep(0)
+    book.gate.set()
+    await asyncio.gather(reading, moving)
+    assert gateway.plane.rollouts.state("ranker")["production"] == "3"
+
+
+async def test_another_share_keeps_the_evidence_and_another_try_begins_anew(serve: Serve) -> None:
+    gateway = await serve()
+    await gateway.answered(20)
+    await gateway.move("canary", version="2", share=0.1)
+    assert sum(gateway.plane.rollouts.state("ranker")["trial"]["requests"].values()) == 20
+    book = gateway.plane.rollouts
+    await gateway.move("rollback")
+    await gateway.move("canary", version="2", share=0.4)
+    assert sum(book.state("ranker")["trial"]["requests"].values()) == 0
+
+
+async def test_a_try_that_another_worker_began_anew_is_another_trial_here_too(
+    serve: Serve,
+) -> None:
+    shared = MemoryBook()
+    first, second = [await serve(book=lambda: shared) for _ in range(2)]
+    await second.answered(20)
+    await first.move("rollback")
+    await first.move("canary", version="2", share=0.4)  # the second never saw it gone
+    await second.plane.rollouts.beat()
+    assert sum(second.plane.rollouts.state("ranker")["trial"]["requests"].values()) == 0
+
+
+async def test_a_version_that_is_built_afresh_is_on_trial_afresh(
+    serve: Serve, tmp_path: Path
+) -> None:
+    gateway = await serve()
+    await gateway.answered(20)
+    file = tmp_path / "catalog.yaml"
+    file.write_text(
+        CATALOG.replace("      2: {}", "      2: {runner: {engine: fake, strict: true}}")
+    )
+    reload_catalog(gateway.plane, file)
+    assert sum(gateway.plane.rollouts.state("ranker")["trial"]["requests"].values()) == 0
+
+
+async def test_a_version_is_named_beside_its_model(serve: Serve) -> None:
+    gateway = await serve()
+    reply = await gateway.move("promote", "ranker@2")
+    assert reply.status_code == 400
+    assert "name the model, 'ranker'" in reply.json()["error"]
