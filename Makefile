@@ -8,7 +8,7 @@ export BENTOML_DO_NOT_TRACK := True
 export TOKENIZERS_PARALLELISM := false
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup fleet serve test test-gpu check fix bench bench-fraud bench-peers bench-router bench-cascade bench-decide bench-feature-routing bench-generation bench-coldstart bench-gateway-start bench-optimize bench-bulk bench-fleet build clean
+.PHONY: help setup fleet serve test test-gpu check fix bench bench-fraud bench-peers bench-router bench-cascade bench-decide bench-canary bench-feature-routing bench-generation bench-coldstart bench-gateway-start bench-optimize bench-bulk bench-fleet build clean
 
 help:  ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -59,7 +59,7 @@ fix: $(INSTALLED)  ## Fix what can be fixed by machine
 bench-coldstart: setup  ## Process start to first correct answer, against torch
 	$(BIN)/python -m benchmarks.coldstart --variants --json benchmarks/results/coldstart.json $(if $(IMAGE),--image $(IMAGE)) $(if $(IMAGES),--images $(IMAGES))
 
-bench: bench-fraud bench-router bench-cascade bench-decide bench-generation bench-coldstart bench-gateway-start bench-optimize bench-bulk bench-fleet  ## Every benchmark
+bench: bench-fraud bench-router bench-cascade bench-decide bench-canary bench-generation bench-coldstart bench-gateway-start bench-optimize bench-bulk bench-fleet  ## Every benchmark
 
 bench-fraud: setup  ## Card transactions: 1,000/s, the knee, overload, CPU beside a bare handler; beside bulk
 	$(BIN)/python -m benchmarks.fraud --knee --bare --overload --json benchmarks/results/fraud.json
@@ -76,6 +76,9 @@ bench-cascade: setup  ## Accuracy of an image cascade: make bench-cascade IMAGES
 
 bench-decide: $(INSTALLED)  ## CPU of one decision
 	$(BIN)/python -m benchmarks.decide --json benchmarks/results/decide.json
+
+bench-canary: $(INSTALLED)  ## How soon a bad canary is gone, how often a good one is taken back
+	$(BIN)/python -m benchmarks.canary --json benchmarks/results/canary.json
 
 bench-feature-routing: setup  ## Does a look at rows or pictures pay: TRANSACTIONS=FILE IMAGES=DIR
 	$(BIN)/python -m benchmarks.feature_routing --transactions $(TRANSACTIONS) $(if $(IMAGES),--images $(IMAGES)) --json benchmarks/results/feature_routing.json
