@@ -31,9 +31,10 @@ def bento_models(models: Iterable[Model]) -> dict[str, Any]:
 
 
 def _named(artifacts: Sequence[Artifact]) -> Iterator[str]:
-    """The latest of a tag; where models use several builds of it, each by its version."""
-    if len(artifacts) == 1:
-        yield f"{artifacts[0].tag}:latest"
+    """The one build of a tag as its latest; where there are several, those that models use."""
+    tag = artifacts[0].tag
+    if len(list((home() / "models" / tag).glob("*/"))) <= 1:
+        yield f"{tag}:latest"
         return
     for artifact in artifacts:
         with suppress(ArtifactInvalid):
