@@ -112,7 +112,7 @@ def measure(case: Case, runs: int, requests: int) -> dict[str, Any]:
     found = [run(case, requests, seed) for seed in range(runs)]
     shown: dict[str, Any] = {"case": case.name, "should_be_taken_back": case.bad}
     for place, name in enumerate(("test", "rule")):
-        taken = [one[place] for one in found if one[place] is not None]
+        taken = [after for one in found if (after := one[place]) is not None]
         shown[name] = {
             "taken_back": len(taken) / runs,
             "median_canary_requests": median(taken) if taken else None,
