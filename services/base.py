@@ -20,7 +20,7 @@ from _bentoml_sdk import Service
 from services.leaving import on_sigterm
 from services.metrics_folder import count_apart
 from services.parent import end_with_parent
-from services.start_order import beside_a_gateway
+from services.start_order import beside_a_gateway, settle_down
 from turnout.settings import from_environment
 
 if TYPE_CHECKING:
@@ -113,6 +113,7 @@ class Endpoint:
             await self.bulk.start()
         self._ticking = asyncio.get_running_loop().create_task(self._tick())
         on_sigterm(self._drain)
+        settle_down()
 
     @bentoml.on_shutdown
     async def close(self) -> None:

@@ -10,11 +10,9 @@ from typing import Any, cast
 
 import bentoml
 
-from services.apis import API_OF, PipelineApi, RouteApi
 from services.base import Endpoint, TurnoutService, listening
-from services.bento_models import bento_models
-from services.models import make_service
-from services.start_order import GATEWAY, after_the_gateway
+from services.models import make_service, what_is_served
+from services.start_order import GATEWAY, lead_workers, starts_workers
 from turnout.catalog import Catalog, load
 from turnout.catalog.shares import share_of_worker
 from turnout.settings import from_environment
@@ -30,14 +28,15 @@ def make_gateway(catalog: Catalog) -> TurnoutService:
         "__module__": __name__,
         "__doc__": __doc__,
     }
-    body |= bento_models([m for m in catalog.models.values() if m.placement == "inline"])
     for index, (name, model) in enumerate(catalog.models.items()):
         if model.placement == "process":
-            later = after_the_gateway()
-            body[f"process_{index}"] = bentoml.depends(make_service(catalog, name, later))
-    tasks = dict.fromkeys(model.task for model in catalog.models.values())
-    apis = [RouteApi, *([PipelineApi] if catalog.pipelines else ()), *(API_OF[t] for t in tasks)]
-    inner = type("Gateway", (Endpoint, *apis), body)
+            body[f"process_{index}"] = bentoml.depends(make_service(catalog, name))
+    more = ("RouteApi", "PipelineApi") if catalog.pipelines else ("RouteApi",)
+    models = catalog.models.values()
+    tasks = dict.fromkeys(model.task for model in models)
+    here = [model for model in models if model.placement == "inline"]
+    apis, declared = what_is_served(tasks, here, more)
+    inner = type("Gateway", (Endpoint, *apis), body | declared)
     decorate = bentoml.service(
         name=GATEWAY,
         service_class=TurnoutService,
@@ -48,4 +47,6 @@ def make_gateway(catalog: Catalog) -> TurnoutService:
     return cast("TurnoutService", decorate(inner))
 
 
+if starts_workers():
+    lead_workers()
 Gateway = make_gateway(load(from_environment().catalog))

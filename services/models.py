@@ -6,18 +6,18 @@ the gateway; the gateway runs models of placement ``process`` through the same s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from functools import cache
 from typing import Any, cast
 
 import bentoml
 
-from services.apis import API_OF
 from services.base import Endpoint, TurnoutService, listening
-from services.bento_models import bento_models
 from services.names import service_name
-from turnout.catalog import Catalog, Route, load
+from services.start_order import starts_workers
+from turnout.catalog import Catalog, Model, Route, load
 from turnout.settings import from_environment
+from turnout.types import Task
 
 _LONG_S = 24 * 3600
 
@@ -63,9 +63,7 @@ def narrowed(catalog: Catalog, name: str) -> Catalog:
     )  # fmt: skip
 
 
-def make_service(
-    catalog: Catalog, name: str, environment: Mapping[str, str] | None = None
-) -> TurnoutService:
+def make_service(catalog: Catalog, name: str) -> TurnoutService:
     """The Bento service of one model of a catalog.
 
     Its adaptive settings (batch and queue limits, memory, concurrency) come from the catalog.
@@ -73,12 +71,11 @@ def make_service(
     Args:
         catalog: the catalog.
         name: of the model.
-        environment: further variables of its processes.
     """
     model = catalog.models[name]
     body: dict[str, Any] = {"catalog": narrowed(catalog, name), "__module__": __name__}
-    body |= bento_models([model])
-    inner = type(service_name(name).replace("-", "_"), (Endpoint, API_OF[model.task]), body)
+    apis, declared = what_is_served([model.task], [model])
+    inner = type(service_name(name).replace("-", "_"), (Endpoint, *apis), body | declared)
     inner.__doc__ = f"{name}: {model.task.value} on {model.runner.engine}."
     decorate = bentoml.service(
         name=service_name(name),
@@ -86,7 +83,6 @@ def make_service(
         workers=1,
         http=listening(),
         traffic={"timeout": _LONG_S},
-        envs=[{"name": key, "value": value} for key, value in (environment or {}).items()],
         # A dependency's client is closed after 100 requests while others are in flight
         # unless these are out of reach.
         runner_connection={"max_requests": 10**9, "max_age": 1e9},
@@ -94,6 +90,28 @@ def make_service(
     service = cast("TurnoutService", decorate(inner))
     service._import_str = f"{__name__}:{name}"
     return service
+
+
+def what_is_served(
+    tasks: Iterable[Task], models: Iterable[Model], more: Iterable[str] = ()
+) -> tuple[list[type], dict[str, Any]]:
+    """BentoML's APIs of tasks, and the attributes that declare the artifacts of models.
+
+    Nothing of it where ``bentoml serve`` only starts the processes that serve: importing it takes
+    a tenth of a second, and every one of them waits for that.
+
+    Args:
+        tasks: each once.
+        models: that the service runs itself.
+        more: names in ``services.apis`` of further APIs, which come first.
+    """
+    if starts_workers():
+        return [], {}
+    from services import apis
+    from services.bento_models import bento_models
+
+    found = [*(getattr(apis, name) for name in more), *(apis.API_OF[task] for task in tasks)]
+    return found, bento_models(models)
 
 
 @cache

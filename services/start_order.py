@@ -4,38 +4,59 @@
 than the gateway's whole start. On two cores each would wait for the others; callers wait for the
 gateway. So a model's process lets the gateway beside it come up before it imports anything, half
 a second of BentoML included: its PYTHONPATH begins with ``services/first``, whose
-``sitecustomize`` calls ``give_way``.
+``sitecustomize`` calls ``begin``. From there each process, the gateway's own too, hurries: it looks
+for no garbage while it only makes what stays, and large libraries are opened beside the imports.
 
 Only the standard library is imported here, and little of it.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 
 GATEWAY = "turnout"
 _LIMIT_S = 30.0
 _WARM_LIMIT_S = 3.0
 _POLL_S = 0.05
+_FIRST = str(Path(__file__).resolve().parent / "first")
 
 
-def after_the_gateway(
-    arguments: Sequence[str] = sys.argv, environment: Mapping[str, str] = os.environ
-) -> dict[str, str]:
-    """Variables that make a model's processes give way.
+def starts_workers(arguments: Sequence[str] = sys.argv) -> bool:
+    """Whether this process is ``bentoml serve``, which only starts those that serve."""
+    return Path(arguments[0]).name == "bentoml" and "serve" in arguments[1:]
 
-    Only where ``bentoml serve`` runs: in a built Bento the place of this file would be wrong.
+
+def lead_workers(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Have every process that this one starts run ``begin`` before anything else.
+
+    In the environment and not in a service's ``envs``: BentoML prefers what is there already.
     """
-    if Path(arguments[0]).name != "bentoml" or "serve" not in arguments[1:]:
-        return {}
-    first = str(Path(__file__).resolve().parent / "first")
     others = environment.get("PYTHONPATH")
-    return {"PYTHONPATH": os.pathsep.join([first, others] if others else [first])}
+    environment["PYTHONPATH"] = os.pathsep.join([_FIRST, others] if others else [_FIRST])
+    gc.freeze()  # what BentoML imports from here on need not be searched with all it has imported
+
+
+def begin(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    """What a worker does first: wait if it is a model beside a gateway, then hurry."""
+    if _own_service(arguments) is None:
+        return
+    give_way(arguments, environment)
+    from services.cold.preload import preload
+
+    gc.disable()  # until ``settle_down``
+    preload()
+
+
+def settle_down() -> None:
+    """Look for garbage again; what the start has made is none."""
+    gc.freeze()
+    gc.enable()
 
 
 def beside_a_gateway(

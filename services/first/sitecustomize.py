@@ -1,4 +1,4 @@
-"""Run by Python in a model's process before anything is imported; see ``services.start_order``.
+"""Run by Python in a service's process before anything is imported; see ``services.start_order``.
 
 Its folder stands first in that process's PYTHONPATH. It takes itself out of the way again, for
 processes that are started from there, and for a ``sitecustomize`` that belongs to the system.
@@ -26,13 +26,13 @@ def _step_aside() -> None:
         sys.modules["sitecustomize"] = mine
 
 
-def _give_way() -> None:
+def _begin() -> None:
     sys.path.insert(0, str(Path(_HERE).parents[1]))
-    from services.start_order import give_way
+    from services.start_order import begin
 
+    begin(sys.orig_argv, os.environ)
     sys.path.pop(0)
-    give_way(sys.orig_argv, os.environ)
 
 
-_give_way()
+_begin()
 _step_aside()

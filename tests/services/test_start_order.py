@@ -14,7 +14,12 @@ from typing import ClassVar
 
 import pytest
 
-from services.start_order import after_the_gateway, beside_a_gateway, give_way
+from services.start_order import (
+    beside_a_gateway,
+    give_way,
+    lead_workers,
+    starts_workers,
+)
 
 MODEL = ["worker.py", ".", "--service-name", "turnout-llm", "--worker-id", "1"]
 GATEWAY = ["worker.py", ".", "--service-name", "turnout", "--worker-id", "1"]
@@ -96,25 +101,32 @@ def test_where_no_gateway_starts_beside_it_nothing_is_waited_for(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "first"),
+    ("arguments", "starts"),
     [
         (["/usr/bin/bentoml", "serve", "."], True),
         (["/usr/bin/bentoml", "build"], False),
         (["/usr/bin/pytest", "serve"], False),
+        (GATEWAY, False),
     ],
 )
-def test_only_a_served_model_is_told_to_give_way(arguments: list[str], first: bool) -> None:
-    told = after_the_gateway(arguments, {"PYTHONPATH": "/mine"})
-    assert bool(told) == first
-    if first:
-        folder, mine = told["PYTHONPATH"].split(os.pathsep)
-        assert (Path(folder) / "sitecustomize.py").is_file()
-        assert mine == "/mine"
+def test_only_bentoml_serve_starts_workers(arguments: list[str], starts: bool) -> None:
+    assert starts_workers(arguments) == starts
+
+
+def led(environment: dict[str, str]) -> dict[str, str]:
+    lead_workers(environment)
+    return environment
+
+
+def test_workers_run_the_hook_before_what_the_environment_says() -> None:
+    folder, mine = led({"PYTHONPATH": "/mine"})["PYTHONPATH"].split(os.pathsep)
+    assert (Path(folder) / "sitecustomize.py").is_file()
+    assert mine == "/mine"
 
 
 def test_the_hook_leaves_no_trace_and_lets_the_systems_own_run(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.theirs = True\n")
-    told = after_the_gateway(["bentoml", "serve"], {"PYTHONPATH": str(tmp_path)})
+    told = led({"PYTHONPATH": str(tmp_path)})
     look = (
         "import os, sys; print(sys.theirs, os.environ['PYTHONPATH'], sys.path.count(sys.argv[1]))"
     )
@@ -127,6 +139,25 @@ def test_the_hook_leaves_no_trace_and_lets_the_systems_own_run(tmp_path: Path) -
         check=True,
     )
     assert said.stdout.split() == ["True", str(tmp_path), "0"]
+
+
+@pytest.mark.parametrize(("arguments", "looks"), [(GATEWAY, "False"), (["other"], "True")])
+def test_a_worker_looks_for_no_garbage_until_it_has_started(
+    arguments: list[str], looks: str
+) -> None:
+    look = (
+        "import gc; print(gc.isenabled()); from services.start_order import settle_down;"
+        "settle_down(); print(gc.isenabled())"
+    )
+    root = str(Path(__file__).parents[2])
+    said = subprocess.run(
+        [sys.executable, "-c", look, *arguments],
+        env=os.environ | led({"PYTHONPATH": root}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.split() == [looks, "True"]
 
 
 def test_a_gateway_that_is_gone_does_not_hold_it_up() -> None:
