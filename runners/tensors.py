@@ -13,14 +13,12 @@ requests fail, its thread is written off, and whoever owns the model is told.
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-import numpy as np
-
+from runners.batches import Batches, Result
 from runners.protocol import Active, Load, Ran, TensorRunner, Ticket
 from runners.queue import Waiting, WorkQueue
 from runners.tasks import TensorTask
@@ -52,9 +50,6 @@ class RunTimes(Protocol):
     def observe_run(self, units: float, run_s: float) -> None:
         """Learn from one run."""
         ...
-
-
-_Result: TypeAlias = "Tensors | TurnoutError"
 
 
 @dataclass(slots=True)
@@ -110,6 +105,7 @@ class LocalTensors:
         self._own_workers = workers is None
         self._max_run_s = max_run_s
         self._finite = finite
+        self._batches: Batches | None = None
         self._hung = hung
         self._given_up: str | None = None
         self._may_block = False
@@ -145,6 +141,9 @@ class LocalTensors:
         self._runner, self._task, self._active = await loop.run_in_executor(
             self._workers, self._load
         )
+        self._batches = Batches(
+            self._name, self._runner, self._task, finite=self._finite, clock=self._clock
+        )
         self._may_block = getattr(self._runner, "may_block", False)
 
     async def stop(self) -> None:
@@ -152,6 +151,7 @@ class LocalTensors:
         self._stopping = True
         await self._idle.wait()
         runner, self._runner = self._runner, None
+        self._batches = None
         # A runner whose run never came back is still in use there.
         if runner is not None and self._given_up is None:
             await asyncio.get_running_loop().run_in_executor(self._workers, runner.close)
@@ -229,7 +229,7 @@ class LocalTensors:
         start_s = self._clock()
         if ticket.deadline_s < start_s:
             raise self._too_late(0.0)
-        result = self._run_alone(prepared)
+        result = self._loaded().run_alone(prepared)
         if isinstance(result, TurnoutError):
             raise result
         self._ran_s = self._clock()
@@ -317,7 +317,7 @@ class LocalTensors:
             elif not job.done():  # it still waits for a thread
                 watch = loop.call_later(self._max_run_s, overdue)
 
-        def done(future: asyncio.Future[tuple[list[_Result], float]]) -> None:
+        def done(future: asyncio.Future[tuple[list[Result], float]]) -> None:
             if watch is not None:
                 watch.cancel()
             if self._given_up is None:
@@ -336,59 +336,14 @@ class LocalTensors:
             self._fail(waiting, RunFailed(self._name, reason))
         self._hung(self, reason)
 
-    def _run(self, batch: Sequence[Waiting[_Work]]) -> tuple[list[_Result], float]:
-        """Run a batch; never raises, so that no future is left behind.
+    def _run(self, batch: Sequence[Waiting[_Work]]) -> tuple[list[Result], float]:
+        requests = [waiting.item.tensors for waiting in batch]
+        return self._loaded().run(requests, [waiting.rows for waiting in batch])
 
-        A batch that fails runs again one request at a time, so that one bad request does not
-        take its neighbours with it.
-        """
-        start_s = self._clock()
-        try:
-            results: list[_Result] = self._run_together([waiting.item for waiting in batch])
-        except Exception as error:  # noqa: BLE001 - an engine may raise anything
-            results = (
-                [self._failure(error)]
-                if len(batch) == 1
-                else [self._run_alone(waiting.item.tensors) for waiting in batch]
-            )
-        return results, self._clock() - start_s
-
-    def _run_together(self, works: Sequence[_Work]) -> list[_Result]:
-        task, runner = self._loaded()
-        if len(works) == 1:
-            return [self._sound(task.finish(runner.run(works[0].tensors)))]
-        outputs = task.finish(runner.run(task.collate([work.tensors for work in works])))
-        return _split(self._sound(outputs), works)
-
-    def _sound(self, outputs: Tensors) -> Tensors:
-        """The outputs, once they are known to be numbers."""
-        if self._finite:
-            for name, tensor in outputs.items():
-                # A sum of squares is finite only if every value is, and is the cheaper look.
-                if tensor.dtype.kind != "f" or math.isfinite(np.vdot(tensor, tensor)):
-                    continue
-                if not np.isfinite(tensor).all():
-                    row = int(np.argwhere(~np.isfinite(tensor))[0][0])
-                    problem = f"output {name!r} is not a finite number in row {row}"
-                    raise RunFailed(self._name, problem)
-        return outputs
-
-    def _loaded(self) -> tuple[TensorTask, TensorRunner]:
-        if self._task is None or self._runner is None:
+    def _loaded(self) -> Batches:
+        if self._batches is None:
             raise LoadFailed(self._name, "is not loaded")
-        return self._task, self._runner
-
-    def _run_alone(self, tensors: Tensors) -> _Result:
-        try:
-            task, runner = self._loaded()
-            return self._sound(task.finish(runner.run(tensors)))
-        except Exception as error:  # noqa: BLE001 - an engine may raise anything
-            return self._failure(error)
-
-    def _failure(self, error: Exception) -> TurnoutError:
-        if isinstance(error, TurnoutError):
-            return error
-        return RunFailed(self._name, f"{type(error).__name__}: {error}")
+        return self._batches
 
     def _deliver(
         self,
@@ -396,7 +351,7 @@ class LocalTensors:
         batch: Sequence[Waiting[_Work]],
         rows: int,
         start_s: float,
-        results: Sequence[_Result],
+        results: Sequence[Result],
         run_s: float,
     ) -> None:
         self._running = 0
@@ -415,13 +370,3 @@ class LocalTensors:
             self._observe(rows, run_s)
         if len(self._queue):
             self._wake(loop)
-
-
-def _split(outputs: Tensors, works: Sequence[_Work]) -> list[_Result]:
-    parts: list[_Result] = []
-    at = 0
-    for work in works:
-        end = at + work.rows
-        parts.append({name: tensor[at:end] for name, tensor in outputs.items()})
-        at = end
-    return parts
