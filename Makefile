@@ -8,7 +8,7 @@ export BENTOML_DO_NOT_TRACK := True
 export TOKENIZERS_PARALLELISM := false
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup fleet serve test test-gpu check fix bench bench-fraud bench-peers bench-router bench-cascade bench-decide bench-canary bench-feature-routing bench-generation bench-coldstart bench-gateway-start bench-optimize bench-bulk bench-fleet build clean
+.PHONY: help setup fleet serve test test-gpu check fix bench bench-fraud bench-peers bench-router bench-cascade bench-decide bench-canary bench-feature-routing bench-generation bench-guessing bench-coldstart bench-gateway-start bench-optimize bench-bulk bench-fleet build clean
 
 help:  ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -59,7 +59,7 @@ fix: $(INSTALLED)  ## Fix what can be fixed by machine
 bench-coldstart: setup  ## Process start to first correct answer, against torch
 	$(BIN)/python -m benchmarks.coldstart --variants --json benchmarks/results/coldstart.json $(if $(IMAGE),--image $(IMAGE)) $(if $(IMAGES),--images $(IMAGES))
 
-bench: bench-fraud bench-router bench-cascade bench-decide bench-canary bench-generation bench-coldstart bench-gateway-start bench-optimize bench-bulk bench-fleet  ## Every benchmark
+bench: bench-fraud bench-router bench-cascade bench-decide bench-canary bench-generation bench-guessing bench-coldstart bench-gateway-start bench-optimize bench-bulk bench-fleet  ## Every benchmark
 
 bench-fraud: setup  ## Card transactions: 1,000/s, the knee, overload, CPU beside a bare handler; beside bulk
 	$(BIN)/python -m benchmarks.fraud --knee --bare --overload --json benchmarks/results/fraud.json
@@ -98,6 +98,10 @@ bench-gateway-start: setup  ## The gateway's start beside bentoml serve of a tri
 bench-generation: setup  ## Tokens a second and time to first token, beside transformers
 	$(BIN)/turnout models build --catalog benchmarks/generation.yaml
 	$(BIN)/python -m benchmarks.generation --json benchmarks/results/generation.json
+
+bench-guessing: setup  ## Guessing ahead by lookup: tokens a second with and without
+	$(BIN)/turnout models build --catalog benchmarks/generation.yaml
+	$(BIN)/python -m benchmarks.guessing --json benchmarks/results/guessing.json
 
 build: setup  ## Build the gateway's Bento, models included
 	$(BIN)/bentoml build
