@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import random
 import statistics
 import time
 from collections.abc import Sequence
@@ -32,9 +33,11 @@ from turnout.types import Generation, Message, Task
 
 TARGETS = {"speedup_of_8": 2.5, "speedup_of_1": 1.8, "realtime_ratio": 2.0}
 _FAR_S = 1e9
+_PAUSE_S = 0.3
 _TOPICS = """
 the sea, bees, iron, Rome, chess, the moon, salt, trains; glass, rivers, tea, Mars; owls, bread,
-copper, wind; snow, horses, paper, Kyoto, ants; silk, whales, clocks, maize, Peru; cats
+copper, wind; snow, horses, paper, Kyoto, ants, figs, sugar, foxes; silk, whales, clocks, maize,
+Peru, lakes, coal, drums; cats
 """
 _GROUPS = [
     [f"Tell me three facts about {topic.strip()}." for topic in group.split(",")]
@@ -143,7 +146,7 @@ async def measure(
     for prompts in (FOUR, EIGHT):
         together = (_write(backend, prompt, tokens, 1) for prompt in prompts)
         result[str(len(prompts))] = list(await asyncio.gather(*together))
-    result["alone"] = [await _write(backend, prompt, 1, 0) for prompt in ALONE]
+    result["alone"] = await _now_and_then(backend, ALONE)
     result["beside"] = await _beside_bulk(backend)
     await backend.stop()
     return result
@@ -154,11 +157,21 @@ async def _beside_bulk(backend: LocalText) -> list[Written]:
     bulk = [asyncio.create_task(_write(backend, f"{prompt} Go on.", 400, 2)) for prompt in EIGHT]
     while backend.load_now().running < len(bulk) and not all(task.done() for task in bulk):
         await asyncio.sleep(0.01)
-    beside = [await _write(backend, prompt, 1, 0) for prompt in BESIDE]
+    beside = await _now_and_then(backend, BESIDE)
     for task in bulk:
         task.cancel()
     await asyncio.gather(*bulk, return_exceptions=True)
     return beside
+
+
+async def _now_and_then(backend: LocalText, prompts: Sequence[str]) -> list[Written]:
+    """One token of each, at moments that have nothing to do with what the engine does."""
+    pauses = random.Random(7)
+    answers: list[Written] = []
+    for prompt in prompts:
+        await asyncio.sleep(pauses.uniform(0.0, _PAUSE_S))
+        answers.append(await _write(backend, prompt, 1, 0))
+    return answers
 
 
 async def _write(backend: LocalText, prompt: str, tokens: int, priority: int) -> Written:
