@@ -24,7 +24,7 @@ from services.store import resolve
 from turnout.catalog import Model, load
 from turnout.types import Generation, Message
 
-GUESSES = (0, 2, 4, 8)
+GUESSES: tuple[int, ...] = (0, 2, 4, 8)
 KINDS = {
     "questions": [
         f"Tell me three facts about {topic}." for topic in ("bees", "tea", "owls", "salt")

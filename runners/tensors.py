@@ -138,13 +138,10 @@ class LocalTensors:
             LoadFailed: with what is wrong and what to do.
         """
         loop = asyncio.get_running_loop()
-        self._runner, self._task, self._active = await loop.run_in_executor(
-            self._workers, self._load
-        )
-        self._batches = Batches(
-            self._name, self._runner, self._task, finite=self._finite, clock=self._clock
-        )
-        self._may_block = getattr(self._runner, "may_block", False)
+        runner, task, active = await loop.run_in_executor(self._workers, self._load)
+        self._runner, self._task, self._active = runner, task, active
+        self._batches = Batches(self._name, runner, task, finite=self._finite, clock=self._clock)
+        self._may_block = getattr(runner, "may_block", False)
 
     async def stop(self) -> None:
         """Refuse new work, finish what is accepted, free the model."""
