@@ -93,9 +93,11 @@ class Endpoint:
 
             self.bulk = Bulk(self.plane, settings.database_url)
             if self.catalog.gateway.workers > 1:
+                from services.operations import Operations
                 from services.peers import Peers, meeting_place
 
-                self.plane.peers = Peers(meeting_place("gateway"), self.plane.answers_to_peers())
+                answers = {**self.plane.answers_to_peers(), **Operations(self.plane).answers()}
+                self.plane.peers = Peers(meeting_place("gateway"), answers)
         self.watch = ProfileWatch(
             self.plane.fleet, Profiles.read(), self.plane.metrics, self.plane.clock
         )

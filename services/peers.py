@@ -8,6 +8,7 @@ can reach; nothing of it is on the way of an inference request.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import os
 import tempfile
@@ -24,7 +25,7 @@ _PATIENCE_S = 1.0
 _MOST_BYTES = 16 * 1024 * 1024
 
 Answers: TypeAlias = Mapping[str, Callable[[Any], Any]]
-"""What answers a question, by its name; both question and answer are plain values."""
+"""What answers a question, by its name; both question and answer are plain values, or awaited."""
 
 
 class Peers:
@@ -60,10 +61,14 @@ class Peers:
             with suppress(OSError):
                 self._folder.rmdir()  # the last one to leave
 
-    async def ask(self, question: str, value: Any = None) -> list[Any]:
+    async def ask(
+        self, question: str, value: Any = None, patience_s: float = _PATIENCE_S
+    ) -> list[Any]:
         """What the others answer; those that can't answer in time are left out."""
         others = [path for path in self._sockets() if path != self._mine]
-        found = await asyncio.gather(*(self._ask(path, question, value) for path in others))
+        found = await asyncio.gather(
+            *(self._ask(path, question, value, patience_s) for path in others)
+        )
         return [answer for known, answer in found if known]
 
     def _sockets(self) -> list[Path]:
@@ -72,9 +77,11 @@ class Peers:
         except OSError:
             return []
 
-    async def _ask(self, path: Path, question: str, value: Any) -> tuple[bool, Any]:
+    async def _ask(
+        self, path: Path, question: str, value: Any, patience_s: float
+    ) -> tuple[bool, Any]:
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(patience_s):
                 reader, writer = await asyncio.open_unix_connection(path, limit=_MOST_BYTES)
                 try:
                     writer.write(orjson.dumps([question, value]) + b"\n")
@@ -90,7 +97,10 @@ class Peers:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             question, value = orjson.loads(await reader.readline())
-            writer.write(orjson.dumps(self._answers[question](value)) + b"\n")
+            answer = self._answers[question](value)
+            if inspect.isawaitable(answer):
+                answer = await answer
+            writer.write(orjson.dumps(answer) + b"\n")
             await writer.drain()
         except (OSError, ValueError, KeyError) as error:
             logger.warning("a worker's question could not be answered: %r", error)

@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from services.http import Http, Reply, json_object, json_reply
+from services.operations import Operations
 from services.plane import Plane
-from services.reload import reload_catalog
 from services.status import status
 from turnout.catalog import split
-from turnout.errors import InvalidRequest, UnknownModel
-from turnout.settings import from_environment
+from turnout.errors import InvalidRequest
 
 
 class Repository:
@@ -22,6 +21,7 @@ class Repository:
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
+        self._operations = Operations(plane)
 
     async def index(self, http: Http) -> Reply:
         """``POST /v2/repository/index``: every model with its state; ``ready: true`` filters."""
@@ -32,46 +32,24 @@ class Repository:
     async def load(self, http: Http, name: str) -> Reply:
         """``POST /v2/repository/models/{name}/load``: waits until it is loaded."""
         del http
-        await self._plane.fleet.pool.load(self._known(name), priority=0)
-        return json_reply({})
+        return json_reply(await self._operations.do("load", name))
 
     async def unload(self, http: Http, name: str) -> Reply:
         """``POST /v2/repository/models/{name}/unload``: what is accepted is finished first."""
         del http
-        await self._plane.fleet.pool.unload(self._known(name))
-        return json_reply({})
+        return json_reply(await self._operations.do("unload", name))
 
     async def pin(self, http: Http, name: str) -> Reply:
         """``POST /v2/repository/models/{name}/pin``: ``{"pinned": false}`` unpins it."""
         pinned = json_object(http).get("pinned", True) if http.body else True
         if not isinstance(pinned, bool):
             raise InvalidRequest("pinned must be true or false", param="pinned")
-        await self._plane.fleet.pool.pin(self._known(name), pinned)
-        return json_reply({"pinned": pinned})
+        return json_reply(await self._operations.do("pin", [name, pinned]))
 
     async def reload(self, http: Http) -> Reply:
         """``POST /v1/catalog/reload``: serve what the catalog's file says now."""
         del http
-        changes = reload_catalog(self._plane, from_environment().catalog)
-        return json_reply(changes.as_json())
-
-    def _known(self, name: str) -> str:
-        """The plain model of this process that a name means.
-
-        Raises:
-            UnknownModel: there is none of this name.
-            InvalidRequest: it runs elsewhere.
-        """
-        model = self._plane.catalog.model_called(name)
-        if model is None:
-            raise UnknownModel(name, tuple(self._plane.catalog.models))
-        if model not in self._plane.fleet.pool.slots:
-            raise InvalidRequest(
-                f"model {name!r} runs in a process of its own or elsewhere; only inline models "
-                "are loaded and unloaded here",
-                param="model",
-            )
-        return model
+        return json_reply(await self._operations.do("reload", None))
 
     def _row(self, name: str) -> dict[str, Any]:
         state = status(self._plane.fleet, name)["state"]

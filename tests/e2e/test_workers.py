@@ -110,6 +110,20 @@ def test_the_workers_together_queue_no_more_than_the_catalog_says(address: str) 
     assert 0 < running <= 2
 
 
+def test_what_an_operator_does_reaches_every_worker(address: str) -> None:
+    def statuses(n: int = 20) -> set[int]:
+        """A connection each, so that both are hit."""
+        path, body = "/v2/models/classifier/infer", body_of(IMAGE, 1)
+        return {httpx.post(address + path, json=body).status_code for _ in range(n)}
+
+    for verb, status in (("unload", 503), ("load", 200)) * 2:
+        reply = httpx.post(f"{address}/v2/repository/models/classifier/{verb}", timeout=30)
+        assert reply.status_code == 200, reply.text
+        assert statuses() == {status}
+    reply = httpx.post(f"{address}/v1/catalog/reload", timeout=30)
+    assert reply.json() == {"added": [], "changed": [], "removed": []}
+
+
 def test_the_workers_share_a_batch_and_a_killed_one_is_replaced(address: str) -> None:
     client = openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=5)
     rows = 3000
