@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import uvloop
 import yaml
@@ -41,8 +42,9 @@ def sizes(
 ) -> dict[str, Any]:
     """What all models take together, and what the process takes beside them, in bytes.
 
-    Measured after some seconds of the traffic, because scratch memory and buffers come with it.
-    The weights of these models are made ready to be mapped first, as ``turnout serve`` does.
+    All are loaded, asked for some seconds (scratch memory and buffers come with that), and
+    unloaded again: what is left is the process's own. The weights of these models are made ready
+    to be mapped first, as ``turnout serve`` does.
     """
     # A budget that is never reached: scratch memory and mapped weights as in the runs.
     gateway = document.get("gateway", {}) | {"memory_budget": "64GiB"}
@@ -56,8 +58,12 @@ def sizes(
         requests = traffic(catalog, models, server.address, int(given.rate * seconds))
         uvloop.run(offer(catalog, requests, server.address, seconds))
         taken = pool_numbers(server.address, names)["bytes"]
-        total = sum(taken.values())
-        return {"process": worker_bytes(server) - total, "models": total, "each": taken}
+        whole = worker_bytes(server)
+        with httpx.Client(base_url=server.address, timeout=60.0) as client:
+            for name in names:
+                client.post(f"/v2/repository/models/{name}/unload").raise_for_status()
+        own = worker_bytes(server)
+        return {"process": own, "models": whole - own, "each": taken}
 
 
 def measured(
