@@ -189,7 +189,7 @@ async def test_a_product_becomes_text(client: httpx.AsyncClient) -> None:
         ({"inputs": {"query": "a"}, "parameters": {"market": "x"}}, 400, "no parameter 'market'"),
         ({"inputs": {"query": "a"}, "latency_class": "x"}, 400, "no latency class"),
         ({"inputs": {"query": "a"}, "deadline_ms": -1}, 400, "deadline_ms must be"),
-        ({"inputs": {"query": "a"}, "max_cost_usd": 0.001}, 503, "stage 'rank'"),
+        ({"inputs": {"query": "a"}, "max_cost_usd": 0.001}, 422, "stage 'rank'"),
     ],
 )
 async def test_what_cannot_be_answered_is_said(
