@@ -1,6 +1,6 @@
 """Many models in one process under a budget for a third of them, beside LRU and a process a model.
 
-    python -m benchmarks.fleet --json FILE [--catalog catalog/ecommerce.yaml] [--rate 60]
+    python -m benchmarks.fleet --json FILE [--catalog catalog/ecommerce.yaml] [--rate 200]
         [--seconds 40] [--rounds 2] [--processes 6] [--fault] [--fault-seconds 30]
 
 Every inline model of the catalog is asked for by name, open loop, how often by Zipf's law over a
@@ -124,7 +124,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="A fleet in one process.")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--catalog", type=Path, default=PROJECT / "catalog" / "ecommerce.yaml")
-    parser.add_argument("--rate", type=float, default=60.0)
+    parser.add_argument("--rate", type=float, default=200.0)
     parser.add_argument("--seconds", type=float, default=40.0)
     parser.add_argument("--share", type=float, default=_SHARE, help="of all models that may stay")
     parser.add_argument("--rounds", type=int, default=2)
