@@ -18,6 +18,7 @@ from typing import Any
 MEASURES = {
     "import diet": "BentoML is imported first, as the gateway does",
     "preload": "no thread maps shared libraries beside the imports",
+    "no docstrings": "numpy hangs its docstrings on its functions",
     "parallel load": "the session opens once everything is imported, not meanwhile",
     "saved graph": "the model's own file is optimised at each start",
     "mapped weights": "the saved graph has its weights inside, to be parsed and copied",
@@ -43,6 +44,10 @@ def main() -> None:
         from services.cold.preload import preload
 
         preload()
+    if without != "no docstrings":
+        from services.cold.preload import leave_out_docstrings
+
+        leave_out_docstrings()
     if without == "import diet":
         import bentoml  # noqa: F401
     answer = classify(without, Path(options.image))

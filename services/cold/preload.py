@@ -1,4 +1,6 @@
-"""Map large shared libraries while the interpreter is busy with Python's own imports.
+"""What is done before numpy is imported, so that its import takes less of the start.
+
+Large shared libraries are mapped while the interpreter is busy with Python's own imports.
 
 ``import`` opens an extension module while it holds the interpreter's lock, and relocating
 onnxruntime takes 20 ms. A foreign call gives the lock up, so a thread that opens the same file
@@ -8,14 +10,18 @@ first does that work on another core; the import then finds it in place.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
+from types import ModuleType
 
 LIBRARIES = (
     ("numpy", "_core/_multiarray_umath"),
     ("onnxruntime", "capi/onnxruntime_pybind11_state"),
 )
 """Package, and the extension module inside it, in the order they are imported."""
+
+_DOCSTRINGS = ("numpy._core._add_newdocs", "numpy._core._add_newdocs_scalars")
 
 
 def preload(libraries: Sequence[tuple[str, str]] = LIBRARIES) -> None:
@@ -33,6 +39,12 @@ def preload(libraries: Sequence[tuple[str, str]] = LIBRARIES) -> None:
             process.dlopen(path.encode(), os.RTLD_NOW)
 
     _thread.start_new_thread(open_all, ())
+
+
+def leave_out_docstrings() -> None:
+    """Have numpy not hang docstrings on its C functions: 5 ms, and nobody reads them here."""
+    for name in _DOCSTRINGS:
+        sys.modules.setdefault(name, ModuleType(name))
 
 
 def _path_of(package: str, module: str) -> str | None:

@@ -85,7 +85,8 @@ def test_nothing_heavy_is_imported(environment, tmp_path):
         "import sys; from services.cold_start import main; "
         f"assert main(['--model', {NAME!r}, '--image', {str(image)!r}]) == 0; "
         "import services.cold.server, services.cold.events, services.protocols.errors; "
-        f"print(*[name for name in {HEAVY!r} if name in sys.modules])"
+        f"print(*[name for name in {HEAVY!r} if name in sys.modules]); "
+        "import numpy; print(numpy.ndarray.__doc__)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -95,9 +96,10 @@ def test_nothing_heavy_is_imported(environment, tmp_path):
         text=True,
         check=True,
     )
-    answer, heavy = done.stdout.splitlines()
+    answer, heavy, documentation = done.stdout.splitlines()
     assert json.loads(answer)["class_name"] == "red"
     assert heavy == ""
+    assert documentation == "None"  # nor what only documents numpy
 
 
 def test_the_first_answer_saves_the_graph_for_the_next(environment, tmp_path, monkeypatch):
