@@ -16,8 +16,8 @@ from typing import Any
 from services.access_log import AccessLog
 from services.bulk import routes as bulk_routes
 from services.bulk.bulk import Bulk
-from services.door import Door, door_of
-from services.gate import MOST_BODY, Lane, overloaded, stand_before
+from services.door import Door, terms_of
+from services.gate import Lane, overloaded, stand_before
 from services.http import (
     ClientGone,
     Headers,
@@ -100,9 +100,9 @@ class FrontDoor:
             return
         if self._oip is None:
             self._open()
-        route = self._routes.get((scope["method"], scope["path"])) or self._find(
-            scope["method"], scope["path"]
-        )
+        # A HEAD is answered as its GET; the server leaves the body out.
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        route = self._routes.get((method, scope["path"])) or self._find(method, scope["path"])
         if route is None:
             if (wrong := self._wrong_method(scope["method"], scope["path"])) is not None:
                 await send_reply(send, wrong)
@@ -139,6 +139,9 @@ class FrontDoor:
         """The route of a short request's path; None for others."""
         route = self._routes.get(("POST", path))
         return None if route is None or route.short is None else route
+
+    def _limit(self) -> int:
+        return self._limit_bytes
 
     async def _answer_short(self, route: Route, http: Http) -> Reply:
         began_s = time.monotonic()
@@ -253,7 +256,8 @@ class FrontDoor:
         on_error = errors.open_inference
         route = Route(partial(handler, name=name), on_error, watch=verb == "infer", short=short)
         # What is not a version of a model may be any text: only what can be counted is remembered.
-        if plane is not None and plane.catalog.named(name) and (version is None or "@" in name):
+        counted = version is None or name != match["name"]
+        if plane is not None and plane.catalog.named(name) and counted:
             self._routes[method, path] = route
         return route
 
@@ -274,11 +278,12 @@ class FrontDoor:
         openai, oip, native = OpenAI(plane), OpenInference(plane), Native(plane)
         self._oip, self._native = oip, native
         self._limit_bytes = plane.catalog.gateway.max_body
-        self._door = door_of(
-            plane.catalog, plane.clock, lambda: plane.metrics.turned_away(Overloaded.code)
-        )
-        limit_bytes = min(self._limit_bytes, MOST_BODY)
-        self._lane = Lane(self._door, self._short, self._answer_short, limit_bytes)
+        if self._door is None:
+            refused = partial(plane.metrics.turned_away, Overloaded.code)
+            self._door = Door(*terms_of(plane.catalog), plane.clock, refused)
+            self._lane = Lane(self._door, self._short, self._answer_short, self._limit)
+        else:  # connections that are open know this door: it goes by the new catalog
+            self._door.retune(*terms_of(plane.catalog))
         self._routes = {
             ("POST", "/v1/chat/completions"): Route(openai.chat, errors.openai, watch=True),
             ("POST", "/v1/embeddings"): Route(openai.embeddings, errors.openai, watch=True),

@@ -62,6 +62,10 @@ class Door:
         self._fullest = 0
         self.retry_after_s = 1.0
 
+    def retune(self, shares: Mapping[str, float], target_s: float) -> None:
+        """Go by another catalog from now on; who is inside stays counted."""
+        self._shares, self._target_s = shares, target_s
+
     @property
     def crowded(self) -> bool:
         """Whether any class is near its bound; while not, nobody needs to ask ``admits``."""
@@ -129,8 +133,8 @@ class Door:
         self._answered = self._turned_away = self._fullest = 0
 
 
-def door_of(catalog: Catalog, clock: Callable[[], float], refused: Callable[[], None]) -> Door:
-    """The door of a catalog: the tightest deadline sets the target, urgency the shares."""
+def terms_of(catalog: Catalog) -> tuple[dict[str, float], float]:
+    """What a door goes by: urgency sets the shares, the tightest deadline the target."""
     classes = catalog.classes
     ranks = sorted({latency_class.priority for latency_class in classes.values()})
     shares = {
@@ -138,4 +142,4 @@ def door_of(catalog: Catalog, clock: Callable[[], float], refused: Callable[[], 
         for name, latency_class in classes.items()
     }
     tightest_s = min(latency_class.deadline_ms for latency_class in classes.values()) / 1e3
-    return Door(shares, _TARGET_SHARE * tightest_s, clock, refused)
+    return shares, _TARGET_SHARE * tightest_s

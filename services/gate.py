@@ -44,13 +44,13 @@ class Lane:
         door: says who may come in.
         short: the route of a short request's path; None for every other path.
         reply: answers a request of such a route.
-        limit_bytes: the largest body that is taken here.
+        limit_bytes: the largest body that a request may have now.
     """
 
     door: Door
     short: Callable[[str], Route | None]
     reply: Callable[[Route, Http], Awaitable[Reply]]
-    limit_bytes: int = MOST_BODY
+    limit_bytes: Callable[[], int] = lambda: MOST_BODY
 
 
 class _Turn:
@@ -95,7 +95,7 @@ class Gate(asyncio.Protocol):
         if self._between_requests():
             head = head_of(data)
             route = None if head is None else self._lane.short(head.path)
-            if head is not None and route is not None and head.length <= self._lane.limit_bytes:
+            if head is not None and route is not None and self._takes(head.length):
                 missing = head.size + head.length - len(data)
                 if missing >= 0:
                     self._inner._unset_keepalive_if_required()
@@ -127,6 +127,11 @@ class Gate(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Pass it on."""
         self._inner.resume_writing()
+
+    def _takes(self, size_bytes: int) -> bool:
+        """Whether a body may come in here, and the client reads what it is sent."""
+        fits = size_bytes <= min(MOST_BODY, self._lane.limit_bytes())
+        return fits and not self._inner.flow.write_paused
 
     def _let_go(self) -> None:
         data, self._held = self._held, b""

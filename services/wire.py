@@ -17,6 +17,7 @@ from http import HTTPStatus
 from services.http import Reply
 
 _MOST_HEAD = 8 * 1024
+_MOST_DIGITS = 18
 _REMEMBERED = 256
 _HEAD = re.compile(
     rb"POST (/[!-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t -~\x80-\xff]*\r\n)+)\r\n"
@@ -67,7 +68,7 @@ def _read(head: bytes) -> Head | None:
             return None
         headers[name] = value
     length = headers.get(b"content-length", b"")
-    if not (length.isdigit() and length.isascii()):
+    if not (length.isdigit() and len(length) <= _MOST_DIGITS):
         return None
     return Head(match[1].decode("ascii"), headers, len(head), int(length))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.door import Door, door_of
+from services.door import Door, terms_of
 from tests.services.conftest import CATALOG
 from turnout.catalog.reading import parse
 
@@ -130,10 +130,20 @@ def test_no_class_is_let_in_where_a_more_urgent_one_would_be_refused(steps: list
 
 
 def test_a_catalog_sets_shares_by_urgency() -> None:
-    door = door_of(parse(CATALOG, "test.yaml"), Clock(), lambda: None)
+    door = Door(*terms_of(parse(CATALOG, "test.yaml")), Clock())
     admitted = []
     for name in ("bulk", "interactive", "realtime"):
         while door.admits(name):
             door.enter()
         admitted.append(door.inside)
     assert admitted == sorted(set(admitted))
+
+
+def test_a_door_that_goes_by_another_catalog_counts_on() -> None:
+    door = Door({"realtime": 1.0, "bulk": 1.0}, 0.1, Clock())
+    for _ in range(100):
+        door.enter()
+    door.retune({"realtime": 1.0, "bulk": 0.25}, 0.1)
+    assert door.inside == 100
+    assert door.admits("realtime")
+    assert not door.admits("bulk")

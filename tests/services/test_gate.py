@@ -72,7 +72,13 @@ class Connection:
     """One connection to an application that answers when it is told to."""
 
     def __init__(self, door: Door, *, gated: bool = True) -> None:
-        self.lane = Lane(door, lambda path: SHORT if path == PATH.decode() else None, self.reply)
+        self.limit_bytes = MOST_BODY
+        self.lane = Lane(
+            door,
+            lambda path: SHORT if path == PATH.decode() else None,
+            self.reply,
+            lambda: self.limit_bytes,
+        )
         self.gated = gated
         self.answered_here: list[Http] = []
         self.broken = False
@@ -232,6 +238,27 @@ async def test_a_handler_that_fails_in_an_unforeseen_way_ends_the_connection(
     connection.broken = True
     assert await connection.send(post()) == b"<closed>"
     assert "could not be answered" in caplog.text
+
+
+async def test_a_client_that_does_not_read_is_left_to_uvicorn() -> None:
+    door = Door({"realtime": 1.0}, 0.03, lambda: 0.0)
+    connection = Connection(door)
+    await connection.send(post())
+    full(door)
+    connection.wire.protocol.pause_writing()
+    assert await connection.send(post()) == b""
+    connection.wire.protocol.resume_writing()
+    assert (await connection.send(b"")).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_limit_that_a_reload_has_lowered_holds_for_open_connections() -> None:
+    connection = Connection(Door({"realtime": 1.0}, 0.03, lambda: 0.0))
+    await connection.send(post())
+    connection.limit_bytes = 4
+    await connection.send(post(b"12345"))
+    assert connection.answered_here == []
+    await connection.send(post(b"1234"))
+    assert len(connection.answered_here) == 1
 
 
 async def test_a_large_body_is_left_to_uvicorn() -> None:

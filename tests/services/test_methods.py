@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from routing.judge import Judge
 from tests.services.conftest import Rig
 
 
@@ -33,3 +34,21 @@ async def test_a_wrong_method_is_told_the_right_ones(
 async def test_what_is_not_ours_is_bentomls(rig: Rig) -> None:
     for method, path in (("POST", "/classify"), ("OPTIONS", "/v1/models"), ("GET", "/healthz")):
         assert (await rig.client.request(method, path)).status_code == 418
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/livez", "/metrics", "/v1/models"])
+async def test_a_head_is_answered_as_its_get(rig: Rig, path: str) -> None:
+    asked = await rig.client.get(path)
+    reply = await rig.client.head(path)
+    assert reply.status_code == asked.status_code == 200
+    assert reply.headers["content-type"] == asked.headers["content-type"]
+
+
+async def test_a_door_stays_when_the_catalog_changes(rig: Rig) -> None:
+    """Connections that are open know it, so a second one would let in as many again."""
+    await rig.client.get("/readyz")
+    door = rig.door._door
+    rig.plane.adopt(rig.plane.catalog, Judge(rig.plane.catalog))
+    await rig.client.get("/readyz")
+    assert door is not None
+    assert rig.door._door is door

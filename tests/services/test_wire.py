@@ -28,6 +28,7 @@ def test_a_plain_head_is_read() -> None:
         b"POST x HTTP/1.1\r\ncontent-length: 2\r\n\r\n",
         b"POST /x HTTP/1.1\r\nhost: a\r\n\r\n",
         b"POST /x HTTP/1.1\r\ncontent-length: +2\r\n\r\n",
+        b"POST /x HTTP/1.1\r\ncontent-length: " + b"9" * 5000 + b"\r\n\r\n",
         b"POST /x HTTP/1.1\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\n",
         b"POST /x HTTP/1.1\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n",
         b"POST /x HTTP/1.1\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n",

@@ -1,0 +1,20 @@
+"""Which paths the front door keeps: those of versions that exist, whatever is asked for."""
+
+from __future__ import annotations
+
+from services.asgi import FrontDoor
+from tests.services.rollouts.conftest import Serve
+
+
+async def test_made_up_versions_are_not_kept(serve: Serve) -> None:
+    gateway = await serve()
+    door = gateway.client._transport.app  # type: ignore[attr-defined]
+    assert isinstance(door, FrontDoor)
+    await gateway.client.get("/v2/models/ranker/versions/1/ready")
+    await gateway.client.get("/v2/models/ranker@1/ready")
+    known = set(door._routes)
+    assert ("GET", "/v2/models/ranker/versions/1/ready") in known
+    for number in range(20):
+        for name in ("ranker", "ranker@1", "other", "rank"):
+            await gateway.client.get(f"/v2/models/{name}/versions/x{number}/ready")
+    assert set(door._routes) == known
