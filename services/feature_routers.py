@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,7 @@ class RouteRouter:
     Attributes:
         folder: where it is.
         route: whose requests it judges.
+        catalog: the route's.
         loaded: the router; None before the first that can be read.
         stamp: times and sizes of the files that were last tried.
         problem: why the last try was refused; None when it was not.
@@ -68,6 +70,7 @@ class RouteRouter:
 
     folder: Path
     route: Route
+    catalog: Catalog
     loaded: Loaded | None = None
     stamp: Stamp | None = None
     problem: str | None = None
@@ -87,6 +90,7 @@ class FeatureRouters:
 
     def __init__(self, catalog: Catalog, folders: Mapping[str, Path]) -> None:
         self._folders = folders
+        self._lock = threading.Lock()  # files are read on a thread, catalogs adopted beside it
         self.parts: dict[str, RouteRouter] = {}
         self.adopt(catalog)
         if wrong := [part.problem for part in self.parts.values() if part.problem]:
@@ -100,16 +104,19 @@ class FeatureRouters:
         """
         if problems := self.problems(catalog):
             raise ConfigError("\n".join(problems))
-        old = self.parts
-        self.parts = {
-            name: RouteRouter(folder, catalog.routes[name])
+        parts = {
+            name: RouteRouter(folder, catalog.routes[name], catalog)
             for name, folder in self._folders.items()
         }
-        self._catalog = catalog
-        for name, part in self.parts.items():
-            if name in old and (known := old[name].loaded) is not None:
-                part.stamp = old[name].stamp
-                part.loaded = self._over(part.route, known.quality, known.digest)
+        with self._lock:
+            for name, part in parts.items():
+                old = self.parts.get(name)
+                if old is None or old.loaded is None:
+                    continue
+                # What was refused is tried again: it may fit the route as it is now.
+                part.stamp = old.stamp if old.problem is None else None
+                part.loaded = _over(part, old.loaded.quality, old.loaded.digest)
+            self.parts = parts
         self.reload()
         self._by_target: dict[tuple[str, Task], RouteRouter] = {}
         for name, part in self.parts.items():
@@ -143,7 +150,7 @@ class FeatureRouters:
             return None
         found = known.look(rows[0]) if len(rows) == 1 else known.quality.of_request(rows)
         quality = {name: found[column] for name, column in known.columns.items()}
-        return Judged(self._with_priors(part.route, quality), {}, known.digest, PART)
+        return Judged(_with_priors(part, quality), {}, known.digest, PART)
 
     def gains(
         self, route: str, request: Request, pair: tuple[str, str], confidence: Array
@@ -181,16 +188,19 @@ class FeatureRouters:
             stamp = stamp_of(part.folder, FILES)
             if stamp == part.stamp and stamp is not None:
                 continue
-            part.stamp = stamp
             try:
-                quality = self._load(name, part)
+                quality = _load(name, part)
             except ArtifactInvalid as error:
-                part.problem = str(error)
                 logger.error("router of route %r refused, the old one stays: %s", name, error)
+                with self._lock:
+                    part.stamp, part.problem = stamp, str(error)
                 continue
             card = (part.folder / FILES[0]).read_bytes()
             digest = hashlib.sha256(card).hexdigest()[:12]
-            part.loaded, part.problem = self._over(part.route, quality, digest), None
+            loaded = _over(part, quality, digest)
+            # Only now: a catalog adopted meanwhile has parts of its own, which try these files too.
+            with self._lock:
+                part.stamp, part.loaded, part.problem = stamp, loaded, None
             logger.info("router of route %r is %s from %s", name, digest, part.folder)
 
     def state(self) -> dict[str, Any]:
@@ -205,60 +215,64 @@ class FeatureRouters:
             for name, part in self.parts.items()
         }
 
-    def _load(self, name: str, part: RouteRouter) -> FeatureQuality:
-        """Read a router and hold it against its route.
 
-        Raises:
-            ArtifactInvalid: it cannot be read, or does not fit the route.
-        """
-        quality = load_feature_router(part.folder)
-        if not any(known_as(model, quality.models) for model in part.route.candidates):
-            raise ArtifactInvalid(
-                f"router {part.folder}: has no head for a candidate of route {name!r}; it has "
-                f"{', '.join(quality.models)}"
-            )
-        wanted = len(NAMES)
-        if part.route.task is not Task.IMAGE:
-            signature = self._catalog.signature_of(name)
-            wanted = signature.inputs[0].shape[-1] if signature else -1
-        if wanted not in (-1, len(quality.names)):
-            raise ArtifactInvalid(
-                f"router {part.folder}: was trained on {len(quality.names)} features; requests of "
-                f"route {name!r} have {wanted}"
-            )
-        return quality
+def _load(name: str, part: RouteRouter) -> FeatureQuality:
+    """Read a router and hold it against its route.
 
-    def _over(self, route: Route, quality: FeatureQuality, digest: str) -> Loaded:
-        """A router as a route uses it: for which classes a request need not be looked at."""
-        columns = {
-            model: quality.models.index(head)
-            for model in route.candidates
-            if (head := known_as(model, quality.models)) is not None
-        }
-        usual = {name: float(quality.base_rate[column]) for name, column in columns.items()}
-        said = Judged(self._with_priors(route, usual), {}, digest, PART, by_content=False)
-        given = {
-            name: said for name in self._catalog.classes if self._is_settled(route, quality, name)
-        }
-        return Loaded(quality, row_look(quality), columns, given, digest)
+    Raises:
+        ArtifactInvalid: it cannot be read, or does not fit the route.
+    """
+    quality = load_feature_router(part.folder)
+    if not any(known_as(model, quality.models) for model in part.route.candidates):
+        raise ArtifactInvalid(
+            f"router {part.folder}: has no head for a candidate of route {name!r}; it has "
+            f"{', '.join(quality.models)}"
+        )
+    wanted = len(NAMES)
+    if part.route.task is not Task.IMAGE:
+        signature = part.catalog.signature_of(name)
+        wanted = signature.inputs[0].shape[-1] if signature else -1
+    if wanted not in (-1, len(quality.names)):
+        raise ArtifactInvalid(
+            f"router {part.folder}: was trained on {len(quality.names)} features; requests of "
+            f"route {name!r} have {wanted}"
+        )
+    return quality
 
-    def _is_settled(self, route: Route, quality: FeatureQuality, latency_class: str) -> bool:
-        if len(route.candidates) < 2 or quality.constant:
-            return True
-        policy = route.policy_for(latency_class)
-        if policy in ("fastest", "cascade") and not route.steered:
-            return True
-        if policy != "cheapest" or route.steered or route.min_quality > 0:
-            return False
-        cost = {name: self._catalog.models[name].cost.usd_per_request for name in route.candidates}
-        order = sorted(route.candidates, key=lambda name: cost[name])
-        heads = [head for name in order if (head := known_as(name, quality.models)) is not None]
-        with_heads = len(heads) == len(order)
-        return with_heads and quality.settled(heads, route.target_for(latency_class))
 
-    def _with_priors(self, route: Route, known: dict[str, float]) -> dict[str, float]:
-        models = self._catalog.models
-        return {
-            name: known[name] if name in known else models[name].quality.prior
-            for name in route.candidates
-        }
+def _over(part: RouteRouter, quality: FeatureQuality, digest: str) -> Loaded:
+    """A router as a route uses it: for which classes a request need not be looked at."""
+    catalog, route = part.catalog, part.route
+    columns = {
+        model: quality.models.index(head)
+        for model in route.candidates
+        if (head := known_as(model, quality.models)) is not None
+    }
+    usual = {name: float(quality.base_rate[column]) for name, column in columns.items()}
+    said = Judged(_with_priors(part, usual), {}, digest, PART, by_content=False)
+    given = {name: said for name in catalog.classes if _is_settled(part, quality, name)}
+    return Loaded(quality, row_look(quality), columns, given, digest)
+
+
+def _is_settled(part: RouteRouter, quality: FeatureQuality, latency_class: str) -> bool:
+    route, models = part.route, part.catalog.models
+    if len(route.candidates) < 2 or quality.constant:
+        return True
+    policy = route.policy_for(latency_class)
+    if policy in ("fastest", "cascade") and not route.steered:
+        return True
+    if policy != "cheapest" or route.steered or route.min_quality > 0:
+        return False
+    cost = {name: models[name].cost.usd_per_request for name in route.candidates}
+    order = sorted(route.candidates, key=lambda name: cost[name])
+    heads = [head for name in order if (head := known_as(name, quality.models)) is not None]
+    with_heads = len(heads) == len(order)
+    return with_heads and quality.settled(heads, route.target_for(latency_class))
+
+
+def _with_priors(part: RouteRouter, known: dict[str, float]) -> dict[str, float]:
+    models = part.catalog.models
+    return {
+        name: known[name] if name in known else models[name].quality.prior
+        for name in part.route.candidates
+    }

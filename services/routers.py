@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,7 @@ class Routers:
         seed: bytes = b"",
     ) -> None:
         self._catalog = catalog
+        self._lock = threading.Lock()  # files are read on a thread, catalogs adopted beside it
         self._draws = Draws(seed)
         self._share = share
         self.canary = Canary()
@@ -93,10 +95,11 @@ class Routers:
 
     def adopt(self, catalog: Catalog) -> None:
         """Judge the models of this catalog from now on."""
-        self._catalog = catalog
-        for part in self.parts.values():
-            if part.prompts is not None:
-                part.prompts = part.prompts.over(catalog)
+        with self._lock:
+            self._catalog = catalog
+            for part in self.parts.values():
+                if part.prompts is not None:
+                    part.prompts = part.prompts.over(catalog)
 
     @property
     def shadow(self) -> LearnedPrompts | None:
@@ -137,11 +140,11 @@ class Routers:
             stamp = stamp_of(part.folder, _FILES)
             if stamp == part.stamp and stamp is not None:
                 continue
-            part.stamp = stamp
             if stamp is None and name != "current":
-                part.prompts, part.digest, part.problem = None, "", None
-                continue
-            self._load(name, part)
+                with self._lock:
+                    part.prompts, part.digest, part.problem, part.stamp = None, "", None, None
+            else:
+                self._load(name, part, stamp)
         return self.state()
 
     def state(self) -> dict[str, Any]:
@@ -158,11 +161,12 @@ class Routers:
             "canary": {"share": self.share} | self.canary.state(),
         }
 
-    def _load(self, name: Name, part: Part) -> None:
+    def _load(self, name: Name, part: Part, stamp: Stamp | None) -> None:
         try:
             prompts = learned_prompts(self._catalog, part.folder)
         except ArtifactInvalid as error:
-            part.problem = str(error)
+            with self._lock:
+                part.stamp, part.problem = stamp, str(error)
             logger.error("%s router refused, the old one stays: %s", name, error)
             return
         digest = hashlib.sha256((part.folder / "router.json").read_bytes()).hexdigest()[:12]
@@ -170,8 +174,10 @@ class Routers:
             if name != "shadow":
                 self.canary = Canary()
             logger.info("%s router is %s from %s", name, digest, part.folder)
-        # A catalog may have been adopted while the files were read.
-        part.prompts, part.digest, part.problem = prompts.over(self._catalog), digest, None
+        with self._lock:
+            # A catalog may have been adopted while the files were read.
+            part.prompts, part.digest = prompts.over(self._catalog), digest
+            part.stamp, part.problem = stamp, None
 
 
 def routers_for(catalog: Catalog, settings: Settings) -> Routers | None:

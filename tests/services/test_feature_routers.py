@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -232,6 +233,52 @@ async def test_a_catalog_reload_keeps_the_router(rig: Rig, tmp_path: Path) -> No
     assert "bulk" in learned.state()["fraud"]["settled_classes"]
     without = parse(CATALOG.replace("  fraud:\n", "  cards:\n"), "test")
     assert "'fraud' is no route" in learned.problems(without)[0]
+
+
+class SlowFolder(type(Path())):
+    """A folder on a disk that lets the first read of a router's card wait."""
+
+    reached = threading.Event()
+    let_go = threading.Event()
+
+    def read_bytes(self) -> bytes:
+        if self.name == "router.json" and not self.reached.is_set():
+            self.reached.set()
+            assert self.let_go.wait(20.0)
+        return super().read_bytes()
+
+
+def test_a_router_that_comes_while_a_catalog_is_reloaded_is_used(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    SlowFolder.let_go.set()
+    saved(tmp_path, quality())
+    learned = FeatureRouters(catalog, {"fraud": SlowFolder(tmp_path)})
+    first = learned.state()["fraud"]["digest"]
+    saved(tmp_path, replace(quality(), usual=11.0))
+    SlowFolder.reached.clear()
+    SlowFolder.let_go.clear()
+    reading = threading.Thread(target=learned.reload)
+    reading.start()
+    assert SlowFolder.reached.wait(20.0)
+    learned.adopt(parse(CATALOG.replace("bulk: 1.0", "bulk: 0.3"), "test"))
+    SlowFolder.let_go.set()
+    reading.join()
+    assert learned.state()["fraud"]["digest"] != first
+    assert not learned.changed()
+
+
+def test_a_catalog_reload_does_not_forget_that_a_router_was_refused(
+    catalog: Catalog, tmp_path: Path
+) -> None:
+    learned = FeatureRouters(catalog, {"fraud": saved(tmp_path, quality())})
+    first = learned.state()["fraud"]["digest"]
+    saved(tmp_path, quality(models=("a", "b")))
+    learned.reload()
+    learned.adopt(catalog)
+    told = learned.state()["fraud"]
+    assert told["digest"] == first
+    assert "no head for a candidate" in told["problem"]
 
 
 async def test_scored_rows_become_an_outcome_table(

@@ -79,6 +79,31 @@ def test_a_change_is_noticed_once(catalog: Catalog, tmp_path: Path) -> None:
     assert not routers.changed()
 
 
+class BadDisk(type(Path())):
+    """A folder on a disk that fails once, when it is told to."""
+
+    fails = False
+
+    def read_bytes(self) -> bytes:
+        if BadDisk.fails and self.name == "router.json":
+            BadDisk.fails = False
+            raise OSError("input/output error")
+        return super().read_bytes()
+
+
+def test_a_router_whose_read_broke_off_is_tried_again(catalog: Catalog, tmp_path: Path) -> None:
+    folder = copy_router(BadDisk(tmp_path / "router"))
+    routers = Routers(catalog, folder)
+    first = routers.parts["current"].digest
+    copy_router(folder, "another")
+    BadDisk.fails = True
+    with pytest.raises(OSError, match="input/output"):
+        routers.reload()
+    assert routers.changed()
+    routers.reload()
+    assert routers.parts["current"].digest != first
+
+
 async def test_a_shadow_decides_beside_and_is_never_served(
     make_rig: Callable[..., Rig], catalog: Catalog, tmp_path: Path
 ) -> None:
