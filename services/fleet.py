@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +49,7 @@ class Member:
         broken: why it could not be reached the last time; a pooled model's reason is its slot's.
         ready: set once a request need not wait for it here (the pool lets requests wait itself).
         tried: whether its first load is over, or was left for later for want of room.
+        promised: requests under way that may still come to it.
         measured_apart: whether it runs beside this process, in one that measures its own load.
     """
 
@@ -65,11 +67,14 @@ class Member:
     started_s: float | None = None
     prior: str = "catalog"
     tried: bool = False
+    promised: int = 0
     measured_apart: bool = False
 
     @property
     def at_work(self) -> bool:
-        """Whether something that it has accepted is still under way."""
+        """Whether something that it has accepted, or must yet, is still under way."""
+        if self.promised:
+            return True
         if self.slot is not None:
             return bool(self.slot.in_flight)
         return bool(self.backend.load_now().running)
@@ -190,10 +195,14 @@ class Fleet:
 
     def _leave(self, member: Member) -> None:
         """Let a member go once what it has accepted is finished."""
-        if member.slot is None:
-            self._hold(self._close(member))
-        else:
-            self._hold(self.pool.retire(member.slot))
+        self._hold(
+            self._close(member) if member.slot is None else self._retire(member.slot, member)
+        )
+
+    async def _retire(self, slot: Slot, member: Member) -> None:
+        while member.promised:
+            await asyncio.sleep(_LOOK_S)
+        await self.pool.retire(slot)
 
     async def _close(self, member: Member) -> None:
         """Let go of a model that runs elsewhere once its answers are there, or the fleet stops."""
@@ -210,6 +219,18 @@ class Fleet:
         await asyncio.sleep(_FORGET_S)
         if self.members.get(name) is member and name not in self._catalog.models:
             del self.members[name]
+
+    @contextmanager
+    def promised(self, names: Collection[str]) -> Iterator[None]:
+        """Keep models for a request that may come to them in parts, should a reload remove them."""
+        members = [member for name in names if (member := self.members.get(name)) is not None]
+        for member in members:
+            member.promised += 1
+        try:
+            yield
+        finally:
+            for member in members:
+                member.promised -= 1
 
     def _hold(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
@@ -71,9 +72,11 @@ class Stream:
 
 
 @dataclass(slots=True)
-class _Terms:
-    """What runs and accounts for a request by the catalog it was decided over, to its end."""
+class Terms:
+    """What decides, runs and accounts for a request by the catalog it began with, to its end."""
 
+    catalog: Catalog
+    decider: Decider
     attempts: Attempts
     ledger: Ledger
     cascade: Cascade
@@ -152,7 +155,7 @@ class Plane:
             catalog, self.fleet, self.decider, self.metrics, self.log, self.clock, self.routers
         )
         cascade = Cascade(catalog, self.decider, attempts, self.clock, self.feature_routers)
-        self._terms = _Terms(attempts, ledger, cascade)
+        self._terms = Terms(catalog, self.decider, attempts, ledger, cascade)
         for told in self.adopted:
             told()
 
@@ -166,15 +169,34 @@ class Plane:
         Raises:
             InvalidRequest, CapacityError, LoadFailed: see ``Router.decide``.
         """
-        return self._record(request, trial=True)
+        self._refuse_new()
+        return self._record(self._terms, request, trial=True)
 
-    async def infer(self, request: Request) -> Answer:
+    @contextmanager
+    def under_way(self, models: Collection[str]) -> Iterator[Terms]:
+        """What all parts of one request go by, whatever is reloaded before its end.
+
+        Args:
+            models: those that may answer a part of it; they stay until then.
+
+        Raises:
+            Draining: no new request is taken.
+        """
+        self._refuse_new()
+        with self.fleet.promised(models):
+            yield self._terms
+
+    async def infer(self, request: Request, under_way: Terms | None = None) -> Answer:
         """Answer tensors with tensors.
+
+        Args:
+            request: the request.
+            under_way: what the request goes by of which this is a part.
 
         Raises:
             TurnoutError: the last candidate's error, once all that may answer have failed.
         """
-        terms, record = self._terms, self._decide(request)
+        terms, record = self._decide(request, under_way)
         decision = record.decision
         tensors = cast("Tensors", request.inputs)
         problem: TurnoutError | None = None
@@ -204,16 +226,16 @@ class Plane:
             return Answer(decision, name, _public(ran.tensors), record.escalated)
         self._give_up(terms, record, problem, request)
 
-    async def generate(self, request: Request) -> Stream:
+    async def generate(self, request: Request, under_way: Terms | None = None) -> Stream:
         """Begin a generated answer; returns once its first piece is there.
 
         A candidate that fails before its first piece is replaced by the next; after that its
-        error ends the stream.
+        error ends the stream. For ``under_way`` see ``infer``.
 
         Raises:
             TurnoutError: the first candidate's error, once all have failed.
         """
-        terms, record = self._terms, self._decide(request)
+        terms, record = self._decide(request, under_way)
         decision = record.decision
         watched = terms.cascade.watched(record, request)
         problem: TurnoutError | None = None
@@ -288,26 +310,31 @@ class Plane:
         self.log.shadowed(record, found)
         self.metrics.shadowed(record.decision.route, agrees=found["agrees"])
 
-    def _decide(self, request: Request) -> Record:
+    def _decide(self, request: Request, under_way: Terms | None) -> tuple[Terms, Record]:
+        terms = under_way or self._terms
         try:
-            record = self._record(request, trial=False)
+            if under_way is None:
+                self._refuse_new()
+            record = self._record(terms, request, trial=False)
         except TurnoutError as error:
             self.metrics.turned_away(error.code)
             raise
         self._shadow.offer(record, request)
-        return record
+        return terms, record
 
-    def _record(self, request: Request, *, trial: bool) -> Record:
+    def _refuse_new(self) -> None:
         if self.draining:
             raise Draining("the gateway is shutting down; retry", retry_after_s=1.0)
-        decided = self.decider.decide(request, self.fleet.state, trial=trial)
-        latency_class = self.catalog.classes[request.latency_class]
+
+    def _record(self, terms: Terms, request: Request, *, trial: bool) -> Record:
+        decided = terms.decider.decide(request, self.fleet.state, trial=trial)
+        latency_class = terms.catalog.classes[request.latency_class]
         record = record_of(decided, request, latency_class, self.log)
         self.log.add(record)
         return record
 
     def _give_up(
-        self, terms: _Terms, record: Record, problem: TurnoutError | None, request: Request
+        self, terms: Terms, record: Record, problem: TurnoutError | None, request: Request
     ) -> NoReturn:
         name = record.decision.model
         if problem is None:
@@ -327,7 +354,7 @@ class Plane:
         return Opened(name, [first], pieces, self.clock() - request.arrived_s)
 
     async def _follow(
-        self, terms: _Terms, record: Record, request: Request, opened: Opened
+        self, terms: Terms, record: Record, request: Request, opened: Opened
     ) -> AsyncGenerator[Piece, None]:
         """Pass the pieces on and account for the answer when it ends, however it ends."""
         first_s = self.clock() - request.arrived_s

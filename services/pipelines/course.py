@@ -10,7 +10,7 @@ import numpy as np
 from services.pipelines.asked import Asked, Composed
 from services.pipelines.share import seconds_after, share_s
 from services.pipelines.stage import Expected, Passed, expected, generation, run, taken, text_of
-from services.plane import Plane
+from services.plane import Plane, Terms
 from turnout.catalog.pipeline import Reference
 from turnout.catalog.plan import Plan
 from turnout.errors import DeadlineUnreachable, InvalidRequest, TurnoutError, UnknownClass
@@ -22,6 +22,7 @@ class Course:
 
     Args:
         plane: runs each stage.
+        terms: what they go by, whatever is reloaded meanwhile.
         name: of the pipeline.
         made: the pipeline held against the catalog.
         asked: the request, its tensors checked.
@@ -31,16 +32,17 @@ class Course:
         InvalidRequest: a parameter is missing or leads to no route.
     """
 
-    def __init__(self, plane: Plane, name: str, made: Plan, asked: Asked) -> None:
+    def __init__(self, plane: Plane, terms: Terms, name: str, made: Plan, asked: Asked) -> None:
         self._plane = plane
+        self._terms = terms
         self._name = name
         self._plan = made
         self._pipeline = made.pipeline
         self._asked = asked
         self.latency_class = asked.options.latency_class or made.pipeline.latency_class
-        known = plane.catalog.classes.get(self.latency_class)
+        known = terms.catalog.classes.get(self.latency_class)
         if known is None:
-            raise UnknownClass(self.latency_class, tuple(plane.catalog.classes))
+            raise UnknownClass(self.latency_class, tuple(terms.catalog.classes))
         deadline_ms = asked.options.deadline_ms or known.deadline_ms
         self._deadline_s = asked.arrived_s + deadline_ms / 1e3
         self._waits = known.infeasible == "queue"
@@ -87,7 +89,7 @@ class Course:
         began_s = self._plane.clock()
         route = self._route(name)
         request = self._request(name, route, began_s)
-        answer, self._done[name] = await run(self._plane, request)
+        answer, self._done[name] = await run(self._plane, request, self._terms)
         decision = answer.decision
         costs = {each.model: each.prediction.cost_usd for each in decision.candidates}
         ms = (self._plane.clock() - began_s) * 1e3
@@ -107,7 +109,8 @@ class Course:
                 for tensor, text in stage.inputs.items()
             }
             rows = len(next(iter(inputs.values())))
-        own = expected(self._plane, route, task, rows, stage)
+        models = self._terms.catalog.models_of(route)
+        own = expected(self._plane, models, task, rows, stage)
         after_s = seconds_after(name, self._readers, lambda later: self._expected(later).whole_s)
         share = share_s(max(self._deadline_s - now_s, 0.0), own.whole_s, after_s)
         # A written answer's deadline is its first token's.
@@ -133,7 +136,8 @@ class Course:
         for reference in stage.references():
             if reference.first and reference.stage in self._done:
                 rows = len(taken(reference, self._asked.tensors, self._done))
-        return expected(self._plane, stage.filled(values), self._plan.tasks[name], rows, stage)
+        models = self._terms.catalog.models_of(stage.filled(values))
+        return expected(self._plane, models, self._plan.tasks[name], rows, stage)
 
     def _limits(self) -> Limits:
         """The caller's limits; its cost limit is the whole's, so what was spent comes off."""

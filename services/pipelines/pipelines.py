@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 from services.pipelines.asked import Asked, Composed
 from services.pipelines.course import Course
 from services.plane import Plane
 from services.protocols.open_inference import check
+from turnout.catalog import Catalog
+from turnout.catalog.pipeline import Pipeline
 from turnout.catalog.plan import plan
 from turnout.errors import InvalidRequest, TurnoutError
 
@@ -24,6 +27,10 @@ class Pipelines:
         self.plans = {
             name: plan(plane.catalog, entry) for name, entry in plane.catalog.pipelines.items()
         }
+        self._models = {
+            name: frozenset(_models_of(plane.catalog, made.pipeline))
+            for name, made in self.plans.items()
+        }
 
     async def run(self, name: str, asked: Asked) -> Composed:
         """Answer a request.
@@ -31,6 +38,7 @@ class Pipelines:
         Raises:
             InvalidRequest: an input or a parameter is not what the pipeline takes.
             DeadlineUnreachable: the deadline passed; says in which stages.
+            Draining: no new request is taken.
             TurnoutError: a stage failed; ``stage`` says which.
         """
         made = self.plans[name]
@@ -38,7 +46,10 @@ class Pipelines:
         one = next(iter(asked.tensors.values()))
         if made.one_row and len(one) != 1:
             raise InvalidRequest(f"pipeline {name!r} answers one row a request, got {len(one)}")
-        work = Course(self.plane, name, made, asked)
+        with self.plane.under_way(self._models[name]) as terms:
+            return await self._answer(Course(self.plane, terms, name, made, asked), name, asked)
+
+    async def _answer(self, work: Course, name: str, asked: Asked) -> Composed:
         status = "internal"
         try:
             composed = await work.answer()
@@ -54,3 +65,11 @@ class Pipelines:
             took_s = self.plane.clock() - asked.arrived_s
             seconds = self.plane.metrics.pipeline_seconds
             seconds.labels(name, work.latency_class, status).observe(took_s)
+
+
+def _models_of(catalog: Catalog, pipeline: Pipeline) -> Iterator[str]:
+    """The models that may answer for a stage."""
+    for stage in pipeline.stages.values():
+        for target in catalog.names:
+            if stage.matches(target) is not None:
+                yield from catalog.models_of(target)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 
 from routing.latency import Demand
-from services.plane import Answer, Plane, Stream
+from services.plane import Answer, Plane, Stream, Terms
 from turnout.catalog.pipeline import Reference, Stage
 from turnout.errors import InvalidRequest
 from turnout.types import Generation, Message, Request, Task, Tensors
@@ -57,13 +57,10 @@ class Expected:
         return self.first_s + self.writing_s
 
 
-def expected(plane: Plane, route: str, task: Task, rows: int, stage: Stage) -> Expected:
-    """What a route would take for so many rows under the present load.
-
-    Nothing, where a reload has removed it since the request came: the stage's own call says so.
-    """
+def expected(plane: Plane, models: Sequence[str], task: Task, rows: int, stage: Stage) -> Expected:
+    """What a stage's candidates would take for so many rows under the present load."""
     found: list[Expected] = []
-    for name in plane.catalog.models_of(route):
+    for name in models:
         member = plane.fleet.members.get(name)
         state = None if member is None else plane.fleet.state(name)
         if member is None or state is None or state.broken is not None:
@@ -106,16 +103,16 @@ def generation(stage: Stage, given: Tensors, done: Mapping[str, Tensors]) -> Gen
     return Generation((Message("user", stage.asked(texts)),), max_tokens=stage.max_tokens)
 
 
-async def run(plane: Plane, request: Request) -> tuple[Answer | Stream, Tensors]:
+async def run(plane: Plane, request: Request, terms: Terms) -> tuple[Answer | Stream, Tensors]:
     """Run a stage's request to its end.
 
     Raises:
         TurnoutError: see ``Plane.infer`` and ``Plane.generate``.
     """
     if request.task is not Task.CHAT:
-        answer = await plane.infer(request)
+        answer = await plane.infer(request, terms)
         return answer, answer.tensors
-    stream = await plane.generate(request)
+    stream = await plane.generate(request, terms)
     text = "".join([piece.text async for piece in stream.pieces])
     return stream, {"text": np.array([text.encode()], dtype=object)}
 
