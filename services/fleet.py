@@ -22,7 +22,7 @@ from runners.pool.windows import Window
 from runners.protocol import Active, TensorBackend, TextBackend
 from runners.tensors import RunTimes
 from turnout.catalog import Catalog, Model
-from turnout.errors import RunnerError, TurnoutError
+from turnout.errors import LoadFailed, RunnerError, TurnoutError
 from turnout.types import Task
 
 logger = logging.getLogger("turnout.fleet")
@@ -162,6 +162,33 @@ class Fleet:
     def follow(self, catalog: Catalog) -> None:
         """Go by other aliases of the same models: production is loaded before other versions."""
         self._catalog = catalog
+
+    async def make_ready(self, name: str) -> None:
+        """Load a model, or wait until it was reached, before requests are sent to it.
+
+        Raises:
+            LoadFailed: it cannot be loaded or reached, or is out of service, with the reason.
+            OverMemoryBudget: it can never fit.
+        """
+        member = self.members[name]
+        if member.slot is None:
+            await member.ready.wait()
+        else:
+            await self.pool.load(name, priority=0)
+        if why := self.broken(member):
+            raise LoadFailed(name, why)
+
+    def bring_in(self, name: str) -> None:
+        """Take back an operator's unload of a model that an alias has come to mean.
+
+        It is loaded beside, if there is room; else when the first request asks for it.
+        """
+        member = self.members.get(name)
+        if member is None or member.slot is None:
+            return
+        member.slot.parked = False
+        if self._starting is not None and self._starting.done():
+            self._hold(self.pool.fill([name]))
 
     @property
     def latencies(self) -> Mapping[str, ModelLatency]:

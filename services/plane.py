@@ -123,7 +123,9 @@ class Plane:
         self._id_count = itertools.count()
         self.adopted: list[Callable[[], None]] = []
         self.decider = Decider(catalog, fleet.latencies, judge, self._seed)
-        self.rollouts = Rollouts(catalog, self._realias, metrics.versions.taken_back)
+        self.rollouts = Rollouts(
+            catalog, self._realias, metrics.versions.taken_back, fleet.bring_in
+        )
         self.adopt(catalog, judge)
 
     def adopt(self, catalog: Catalog, judge: Judge) -> None:

@@ -186,6 +186,14 @@ def promoting_sound(version: str, why: str) -> Step:
     return step
 
 
+def coming_in(old: Aliases, new: Aliases) -> set[str]:
+    """The versions that a step brings in: as production, or as a canary of whatever share."""
+    found = {new.production} - {old.production}
+    if new.canary is not None and new.canary != old.canary:
+        found.add(new.canary.version)
+    return found
+
+
 def taken_back(aliases: Aliases, why: str) -> Aliases:
     """Without the canary."""
     version = None if aliases.canary is None else aliases.canary.version

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 from services.http import Http, Reply, json_object, json_reply
 from services.plane import Plane
 from services.rollouts.aliases import Step, promoting, rolling_back, trying
-from turnout.catalog import model_name
 from turnout.errors import InvalidRequest
 
 _BY = "by an operator"
@@ -33,26 +32,22 @@ class Versions:
         if share is not None and (isinstance(share, bool) or not isinstance(share, int | float)):
             raise InvalidRequest(f"share must be a number, got {share!r}", param="share")
         step = trying(version, None if share is None else float(share), _BY)
-        return await self._move(name, step, version)
+        return await self._move(name, step)
 
     async def promote(self, http: Http, name: str) -> Reply:
         """``POST /v2/repository/models/{name}/promote``: ``{"version"}``, by default the canary."""
         version = _version(_body(http, {"version"}))
-        return await self._move(name, promoting(version, _BY), version)
+        return await self._move(name, promoting(version, _BY))
 
     async def rollback(self, http: Http, name: str) -> Reply:
         """``POST /v2/repository/models/{name}/rollback``: the canary, else the last promotion."""
         _body(http, set())
-        return await self._move(name, rolling_back(_BY), None)
+        return await self._move(name, rolling_back(_BY))
 
-    async def _move(self, name: str, step: Step, version: str | None) -> Reply:
-        """Take a step, once the version that comes in is loaded."""
-        rollouts, pool = self._plane.rollouts, self._plane.fleet.pool
-        known = rollouts.state(name)
-        model = model_name(name, version or "")
-        if version in known["versions"] and model in pool.slots:
-            await pool.load(model, priority=0)
-        return json_reply(await rollouts.change(name, step))
+    async def _move(self, name: str, step: Step) -> Reply:
+        """Take a step, once the version that comes in is loaded or reached."""
+        fleet = self._plane.fleet
+        return json_reply(await self._plane.rollouts.change(name, step, fleet.make_ready))
 
 
 def _body(http: Http, keys: set[str]) -> dict[str, Any]:

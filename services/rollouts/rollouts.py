@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,11 +16,12 @@ from services.rollouts.aliases import (
     Step,
     as_written,
     basis_of,
+    coming_in,
     promoting_sound,
     taking_back,
 )
 from services.rollouts.book import Book, MemoryBook, Rows, now_iso
-from turnout.catalog import Canary, Catalog, realiased, split
+from turnout.catalog import Canary, Catalog, Versioned, model_name, realiased, split
 from turnout.errors import CapacityError, ConfigError, InvalidRequest, TurnoutError, UnknownModel
 
 logger = logging.getLogger("turnout.rollouts")
@@ -28,6 +29,10 @@ logger = logging.getLogger("turnout.rollouts")
 _BEAT_S = 0.5
 _PATIENCE_S = 3.0
 _AGAIN_S = 5.0
+
+
+async def _as_it_is(model: str) -> None:
+    del model
 
 
 @dataclass(slots=True)
@@ -54,6 +59,7 @@ class Rollouts:
         catalog: as its file says.
         changed: told when an alias has moved.
         taken_back: told of each canary that was worse: model, version and in what.
+        came_in: told of each plain model that production or canary now is, before ``changed``.
     """
 
     def __init__(
@@ -61,7 +67,9 @@ class Rollouts:
         catalog: Catalog,
         changed: Callable[[], None] = lambda: None,
         taken_back: Callable[[str, str, str], None] = lambda name, version, why: None,
+        came_in: Callable[[str], None] = lambda model: None,
     ) -> None:
+        self._came_in = came_in
         self._taken_back = taken_back
         self._changed = changed
         self._make: Callable[[], Book] | None = None
@@ -97,6 +105,8 @@ class Rollouts:
             kept = self._rows.get(name)
             same = kept is not None and kept[0] == basis
             rows[name] = kept if same and kept else (basis, as_written(known))
+            if kept is not None:
+                self._bring_in(name, kept[1], rows[name][1])
         if rows != self._rows:
             self._begun = self._make is None
         self._rows = rows
@@ -168,8 +178,18 @@ class Rollouts:
         if self._book is not None:
             await self._book.close()
 
-    async def change(self, name: str, step: Step) -> dict[str, Any]:
+    async def change(
+        self, name: str, step: Step, ready: Callable[[str], Awaitable[None]] = _as_it_is
+    ) -> dict[str, Any]:
         """Move the aliases of a model, here and wherever the book is read.
+
+        Which version a step brings in is known from the book alone: the step is tried there, what
+        would come in is made ready, and it is taken once nothing else would.
+
+        Args:
+            name: of the model.
+            step: what to do.
+            ready: makes a plain model ready to answer; what it raises ends the change.
 
         Returns:
             See ``state``.
@@ -179,23 +199,45 @@ class Rollouts:
             CapacityError: the book cannot be reached now.
         """
         self._known(name)
-        try:
-            async with self._moving:
-                await self._move(name, step)
-        except ConfigError as error:
-            raise CapacityError(str(error), retry_after_s=_AGAIN_S) from error
+        had: set[str] = set()
+        while missing := await self._change(name, step, had):
+            for version in missing:
+                await ready(model_name(name, version))
+            had |= missing
         return self.state(name)
 
-    async def _move(self, name: str, step: Step) -> None:
+    async def _change(self, name: str, step: Step, ready: set[str]) -> set[str]:
+        """Take a step if it brings in none but these versions; else say which it would."""
+        missing: set[str] = set()
+
+        def careful(old: Aliases, known: Versioned) -> Aliases:
+            new = step(old, known)
+            missing.clear()
+            missing.update(coming_in(old, new) - ready)
+            return old if missing else new
+
+        try:
+            async with self._moving:
+                await self._move(name, careful)
+        except ConfigError as error:
+            raise CapacityError(str(error), retry_after_s=_AGAIN_S) from error
+        return missing
+
+    async def _move(self, name: str, step: Step) -> bool:
+        """Take a step in the book and heed it; whether that moved anything."""
         known = self._written.versioned[name]
         basis, now = self._rows[name]
+        moved = False
 
         def stamped(old: Aliases) -> Aliases:
+            nonlocal moved
             new = step(old, known)
-            return old if new is old else replace(new, at=now_iso())
+            moved = new is not old
+            return replace(new, at=now_iso()) if moved else old
 
         book = await self._opened()
         self._heed({name: (basis, await book.change(name, basis, now, stamped))})
+        return moved
 
     async def beat(self) -> None:
         """Once: heed what others have changed, and act on what the trials have shown."""
@@ -225,16 +267,16 @@ class Rollouts:
             trial, version = running.trial, running.canary.version
             enough = running.canary.promote_after
             if trial.worse is not None:
-                self._taken_back(name, version, trial.worse)
-                logger.error("canary %s@%s is taken back: %s", name, version, trial.why)
-                await self._move(name, taking_back(version, trial.why))
+                if await self._move(name, taking_back(version, trial.why)):
+                    logger.error("canary %s@%s is taken back: %s", name, version, trial.why)
+                    self._taken_back(name, version, trial.worse)
             elif (
                 enough is not None
                 and trial.verdict == "sound"
                 and trial.requests["canary"] >= enough
+                and await self._move(name, promoting_sound(version, trial.why))
             ):
                 logger.warning("canary %s@%s is promoted: %s", name, version, trial.why)
-                await self._move(name, promoting_sound(version, trial.why))
 
     async def _follow(self, first: asyncio.Task[None]) -> None:
         await asyncio.wait([first])
@@ -254,10 +296,15 @@ class Rollouts:
                 continue
             logger.info("model %s: %s", name, aliases.why)
             self._rows[name] = basis, aliases
+            self._bring_in(name, kept[1], aliases)
             moved = True
         if moved:
             self._retry()
             self._changed()
+
+    def _bring_in(self, name: str, old: Aliases, new: Aliases) -> None:
+        for version in coming_in(old, new):
+            self._came_in(model_name(name, version))
 
     def _retry(self) -> None:
         """A trial for each canary: the one that runs, or a new one."""

@@ -178,11 +178,11 @@ async def test_an_edit_elsewhere_leaves_the_aliases(
 
 
 class Troubled(MemoryBook):
-    """A book that cannot be read until it can, or takes its time."""
+    """A book that cannot be read or written until it can, or takes its time."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.down = False
+        self.down = self.full = False
         self.gate: asyncio.Event | None = None
 
     async def begin(self, written: Rows) -> Rows:
@@ -198,6 +198,8 @@ class Troubled(MemoryBook):
         self, name: str, basis: str, now: Aliases, step: Callable[[Aliases], Aliases]
     ) -> Aliases:
         await self._trouble()
+        if self.full:
+            raise ConfigError("the database cannot be written")
         return await super().change(name, basis, now, step)
 
     async def _trouble(self) -> None:
@@ -246,6 +248,25 @@ async def test_a_reading_that_began_before_a_change_does_not_undo_it(serve: Serv
     book.gate.set()
     await asyncio.gather(reading, moving)
     assert gateway.plane.rollouts.state("ranker")["production"] == "3"
+
+
+async def test_a_canary_that_cannot_be_taken_back_yet_is_counted_once(serve: Serve) -> None:
+    book = Troubled()
+    gateway = await serve(book=lambda: book)
+    trial = gateway.plane.rollouts.trials["ranker"][1]
+    while trial.worse is None:
+        for part in ("canary", "production"):
+            trial.ended(part, failed=part == "canary", late=None, took_s=None)
+    taken = {"model": "ranker", "version": "2", "why": "failed"}
+    book.full = True
+    for _ in range(3):
+        await gateway.plane.rollouts.beat()
+    assert gateway.count("turnout_canary_taken_back_total", **taken) == 0
+    book.full = False
+    for _ in range(3):
+        await gateway.plane.rollouts.beat()
+    assert gateway.count("turnout_canary_taken_back_total", **taken) == 1
+    assert gateway.count("turnout_canary_verdict", model="ranker", version="2") == -1
 
 
 async def test_another_share_keeps_the_evidence_and_another_try_begins_anew(serve: Serve) -> None:
