@@ -73,6 +73,7 @@ class LocalTensors:
         nice: how far a thread of its own stands back from others, 0 to 10 (see ``yield_cores``).
         workers: threads to run on, shared with other models; None has one of its own.
         max_run_s: after which a run is given up.
+        max_load_s: after which the thread of a load is left to it, and replaced.
         finite: whether an answer that is not a number is an error.
         hung: told which backend, and the reason, when a run was given up; it is of no use then.
         clock: monotonic seconds.
@@ -90,6 +91,7 @@ class LocalTensors:
         nice: int = 0,
         workers: Workers | None = None,
         max_run_s: float = float("inf"),
+        max_load_s: float = float("inf"),
         finite: bool = True,
         hung: Callable[[LocalTensors, str], None] = lambda backend, reason: None,
         clock: Callable[[], float] = time.monotonic,
@@ -104,6 +106,7 @@ class LocalTensors:
         self._workers = workers or Workers(1, f"model-{name}", nice)
         self._own_workers = workers is None
         self._max_run_s = max_run_s
+        self._max_load_s = max_load_s
         self._finite = finite
         self._batches: Batches | None = None
         self._hung = hung
@@ -138,7 +141,21 @@ class LocalTensors:
             LoadFailed: with what is wrong and what to do.
         """
         loop = asyncio.get_running_loop()
-        runner, task, active = await loop.run_in_executor(self._workers, self._load)
+        job = self._workers.submit(self._load)
+        watch: asyncio.TimerHandle | None = None
+
+        def overdue() -> None:
+            nonlocal watch
+            if not (job.done() or self._workers.abandon(job)):  # it still waits for a thread
+                watch = loop.call_later(self._max_load_s, overdue)
+
+        if self._max_load_s < float("inf"):
+            watch = loop.call_later(self._max_load_s, overdue)
+        try:
+            runner, task, active = await asyncio.wrap_future(job, loop=loop)
+        finally:
+            if watch is not None:
+                watch.cancel()
         self._runner, self._task, self._active = runner, task, active
         self._batches = Batches(self._name, runner, task, finite=self._finite, clock=self._clock)
         self._may_block = getattr(runner, "may_block", False)

@@ -228,6 +228,7 @@ def _local_tensors(
         # OpenMP keeps a team of threads for each thread that calls it, so PyTorch has its own.
         workers=None if model.runner.engine == "torch" else here.workers(nice),
         max_run_s=model.limits.max_run_s,
+        max_load_s=model.limits.max_load_s,
         finite=not model.limits.allow_nan,
         hung=here.pool.give_up,
     )

@@ -148,6 +148,7 @@ class Fleet:
             device=model.device,
             kind=model.runner.engine,
             pinned=model.pinned,
+            max_load_s=model.limits.max_load_s,
             windows=tuple(Window.read(text) for text in model.warm_utc),
         )
         self.pool.add(slot)

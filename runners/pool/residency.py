@@ -15,6 +15,7 @@ from runners.pool.budget import Budget, mib
 from runners.pool.health import Health
 from runners.pool.lanes import Job, Lanes, NoRoom
 from runners.pool.memory import Memory
+from runners.pool.overdue import Overdue
 from runners.pool.roster import Roster
 from runners.pool.slot import CPU, Slot, State
 from runners.protocol import Active, TensorBackend, TextBackend
@@ -68,6 +69,7 @@ class Residency:
         self._urgency = urgency
         self._patience = patience
         self.lanes = Lanes(lanes, urgency, self._run, self._hold_s)
+        self._overdue = Overdue(roster, self._ended_late)
         self._released = asyncio.Event()
         self._stopping = False
         self._moves = self._closing = 0  # loads and closes begun, closes under way
@@ -141,6 +143,7 @@ class Residency:
         for slot in self._roster.slots.values():
             self.lanes.cancel(slot, LoadFailed(slot.name, "the server is stopping"))
         await self.lanes.finish()
+        await self._overdue.stop()
         await asyncio.gather(*(self.close(slot) for slot in self._roster), return_exceptions=True)
         self._threads.shutdown(wait=False)
 
@@ -159,6 +162,10 @@ class Residency:
             if isinstance(problem, RunnerError) and not (slot.parked or self._stopping):
                 self._health.quarantine(slot, problem.problem)
             raise problem from error
+
+    def _ended_late(self) -> None:
+        self._moves += 1
+        self.released()
 
     def _hold_s(self, slot: Slot, priority: int) -> float:
         """How long a load waits before it evicts models that are worth more, together, than it.
@@ -211,12 +218,12 @@ class Residency:
         slot.state, slot.loading_since_s = State.LOADING, self._clock()
         measures = self._measures(slot)
         before = await self.settled_bytes() if measures else 0
-        alone = len(self.lanes.running) == 1 and not self._closing
+        alone = len(self.lanes.running) == 1 and not (self._closing or self._overdue.any)
         self._moves += 1
         moves = self._moves
         inner = slot.make()
         began_s = self._clock()
-        await inner.start()
+        await self._overdue.start(slot, inner)
         slot.load_s = self._clock() - began_s
         slot.loads += 1
         self._kinds.add(slot.kind)

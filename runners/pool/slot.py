@@ -57,6 +57,7 @@ class Slot:
         footprint: what it takes: an estimate until ``measured``.
         device: which budget it counts against.
         kind: its engine; the first load of one also brings its libraries into memory.
+        max_load_s: after which a load is given up.
         pinned: loaded at start and never evicted.
         windows: parts of the day in which it is treated so.
         warm: whether such a window is open now.
@@ -75,6 +76,7 @@ class Slot:
     footprint: Footprint
     device: str = CPU
     kind: str = ""
+    max_load_s: float = float("inf")
     pinned: bool = False
     windows: tuple[Window, ...] = ()
     warm: bool = False

@@ -295,6 +295,25 @@ async def test_a_run_that_hangs_is_given_up_and_its_thread_replaced() -> None:
     workers.shutdown()
 
 
+async def test_the_thread_of_a_load_that_hangs_is_replaced() -> None:
+    runner, gate, workers = Doubler(), threading.Event(), Workers(1)
+
+    def make() -> tuple[Doubler, Plain]:
+        gate.wait()
+        return runner, Plain()
+
+    local = LocalTensors("m", make, ModelLatency(FAST), workers=workers, max_load_s=0.02)
+    loading = asyncio.ensure_future(local.start())
+    while not workers.lost:
+        await asyncio.sleep(0.001)
+    assert workers.submit(pow, 2, 2).result(10) == 4
+    gate.set()
+    await loading
+    assert (await local.infer(x(1), ticket())).batch == 1
+    await local.stop()
+    workers.shutdown()
+
+
 class Sick(Doubler):
     """Answers a negative row with what is no number."""
 

@@ -185,10 +185,12 @@ class Limits(Strict):
 
     Attributes:
         max_run_s: a run that takes longer is given up and the model quarantined.
+        max_load_s: a load that takes longer is given up, for others to load; tried again later.
         allow_nan: whether an answer may hold numbers that are not finite.
     """
 
     max_run_s: PositiveFloat = 30.0
+    max_load_s: PositiveFloat = 300.0
     allow_nan: bool = False
 
 

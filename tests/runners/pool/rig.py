@@ -119,6 +119,7 @@ def make_rig(
     windows: Mapping[str, str] | None = None,
     order: Order = by_worth,
     patience: float = 0.0,
+    max_load_s: float = NEVER,
 ) -> Rig:
     """A pool of models of these sizes; ``budget`` is on top of what the process itself takes."""
     machine = Machine()
@@ -136,6 +137,7 @@ def make_rig(
     for name, model in models.items():
         believed = (estimates or sizes).get(name, model.size)
         slot = Slot(name, lambda model=model: model, Footprint(believed), pinned=name in pinned)
+        slot.max_load_s = max_load_s
         if windows and name in windows:
             slot.windows = (Window.read(windows[name]),)
         pool.add(slot)
