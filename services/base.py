@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("turnout")
 
 _TICK_S = 0.5
+_GIVE_BACK_S = 5.0
 _COLLECT = (20_000, 20, 50)
 
 
@@ -121,7 +122,10 @@ class Endpoint:
     async def close(self) -> None:
         """Give batches back to others, finish what is accepted, then stop."""
         if self.bulk is not None:
-            await self.bulk.stop()
+            try:
+                await asyncio.wait_for(self.bulk.stop(), _GIVE_BACK_S)
+            except TimeoutError:
+                logger.warning("batches could not be given back in time; others take them later")
         self.plane.draining = True
         self._ticking.cancel()
         if self.serves_bulk:

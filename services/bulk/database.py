@@ -83,8 +83,8 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def close(self) -> None:
-        """Finish what runs and close every connection."""
-        self._threads.shutdown(wait=True)
+        """Close every connection once what runs on it has ended; waits for none."""
+        self._threads.shutdown(wait=False)
         self._engine.dispose()
 
     def _writing(self) -> Engine:

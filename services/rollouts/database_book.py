@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import Callable
@@ -74,7 +73,7 @@ class DatabaseBook:
 
     async def close(self) -> None:
         """See ``Book.close``."""
-        await asyncio.to_thread(self._database.close)
+        self._database.close()
 
     async def _try(self, work: Callable[[], T]) -> T:
         def reached() -> T:

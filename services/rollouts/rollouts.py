@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ logger = logging.getLogger("turnout.rollouts")
 
 _BEAT_S = 0.5
 _PATIENCE_S = 3.0
+_LIMIT_S = 5.0
 _AGAIN_S = 5.0
 
 
@@ -78,7 +79,8 @@ class Rollouts:
         self._rows: dict[str, tuple[str, Aliases]] = {}
         self._running: dict[str, _Running] = {}
         self._begun = True
-        self._following: asyncio.Task[None] | None = None
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
+        self._limit_s = _LIMIT_S
         self._moving = asyncio.Lock()  # a read that began before a change must not undo it
         self.problem: str | None = None
         self.adopt(catalog)
@@ -152,7 +154,12 @@ class Rollouts:
 
     # -- how it changes ------------------------------------------------------------------
 
-    async def open(self, make: Callable[[], Book], patience_s: float = _PATIENCE_S) -> None:
+    async def open(
+        self,
+        make: Callable[[], Book],
+        patience_s: float = _PATIENCE_S,
+        limit_s: float = _LIMIT_S,
+    ) -> None:
         """Keep the aliases in this book from now on, and follow it.
 
         A book that cannot be read is tried again, and waited for no longer than a moment; until
@@ -161,22 +168,27 @@ class Rollouts:
         Args:
             make: opens the book, on a thread; called once there is a model with versions.
             patience_s: how long to wait for its first reading.
+            limit_s: how long to wait for whatever else is asked of it.
         """
+        self._limit_s = limit_s
         self._make, self._book, self._begun = make, None, not self._rows
         if self._rows:
             self._changed()
         first = asyncio.get_running_loop().create_task(self.beat())
-        self._following = asyncio.get_running_loop().create_task(self._follow(first))
+        following = asyncio.get_running_loop().create_task(self._follow(first))
+        self._tasks = first, following
         await asyncio.wait([first], timeout=patience_s)
 
     async def close(self) -> None:
-        """Follow no more."""
-        if self._following is not None:
-            self._following.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._following
+        """Follow no more; a book that hangs is left to itself."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._book is not None:
-            await self._book.close()
+            try:
+                await asyncio.wait_for(self._book.close(), self._limit_s)
+            except TimeoutError:
+                logger.warning("what keeps the aliases could not be closed in time")
 
     async def change(
         self, name: str, step: Step, ready: Callable[[str], Awaitable[None]] = _as_it_is
@@ -217,7 +229,7 @@ class Rollouts:
             return old if missing else new
 
         try:
-            async with self._moving:
+            async with self._alone():
                 await self._move(name, careful)
         except ConfigError as error:
             raise CapacityError(str(error), retry_after_s=_AGAIN_S) from error
@@ -244,7 +256,7 @@ class Rollouts:
         if not self._rows:
             return
         try:
-            async with self._moving:
+            async with self._alone():
                 begun, book = self._begun, await self._opened()
                 rows = await (book.read() if begun else book.begin(dict(self._rows)))
                 self._begun = True
@@ -255,6 +267,24 @@ class Rollouts:
             if self.problem is None:
                 logger.error("aliases stay as they are for now: %s", error)
             self.problem = str(error)
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncGenerator[None, None]:
+        """Nobody else asks the book meanwhile, and its answers are not waited for any longer.
+
+        Raises:
+            ConfigError: it has not answered. What it was asked to keep it may still keep: then the
+                next reading says so.
+        """
+        try:
+            async with asyncio.timeout(self._limit_s), self._moving:
+                yield
+        except TimeoutError as error:
+            raise ConfigError(
+                "the aliases of models cannot be read or kept: the database has not answered for "
+                f"{self._limit_s:g} s; see TURNOUT_DATABASE_URL, and look where the aliases are "
+                "before you try again"
+            ) from error
 
     async def _opened(self) -> Book:
         if self._book is None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
 
@@ -59,3 +60,20 @@ def test_sqlite_keeps_what_it_committed(tmp_path: Path) -> None:
 def test_a_url_that_can_t_be_used_is_refused_with_its_variable(url: str) -> None:
     with pytest.raises(ConfigError, match="TURNOUT_DATABASE_URL"):
         Database(url)
+
+
+async def test_closing_waits_for_nothing_that_hangs(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/t.db")
+    begun, gate, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        gate.wait(60.0)
+        ended.set()
+
+    hanging = asyncio.ensure_future(database.apart(hang))
+    await asyncio.to_thread(begun.wait)
+    database.close()
+    assert not ended.is_set()
+    gate.set()
+    await hanging

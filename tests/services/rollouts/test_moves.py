@@ -184,6 +184,7 @@ class Troubled(MemoryBook):
         super().__init__()
         self.down = self.full = False
         self.gate: asyncio.Event | None = None
+        self.waiting = 0
 
     async def begin(self, written: Rows) -> Rows:
         await self._trouble()
@@ -204,7 +205,11 @@ class Troubled(MemoryBook):
 
     async def _trouble(self) -> None:
         if self.gate is not None:
-            await self.gate.wait()
+            self.waiting += 1
+            try:
+                await self.gate.wait()
+            finally:
+                self.waiting -= 1
         if self.down:
             raise ConfigError("the database is down")
 
@@ -235,6 +240,31 @@ async def test_a_book_that_hangs_keeps_nobody_from_being_served(serve: Serve) ->
     book.gate.set()
     await gateway.plane.rollouts.beat()
     assert (await gateway.answered(60)).keys() == {"ranker@1", "ranker@2"}
+
+
+async def test_a_book_that_hangs_keeps_no_operator_waiting(serve: Serve) -> None:
+    book = Troubled()
+    gateway = await serve(book=lambda: book)
+    book.gate = asyncio.Event()
+    await gateway.plane.rollouts.open(lambda: book, patience_s=0.0, limit_s=0.05)
+    async with asyncio.timeout(30.0):
+        refused = await gateway.move("rollback")
+        await gateway.plane.rollouts.beat()
+    assert refused.status_code == 503
+    assert "has not answered for 0.05 s" in refused.json()["error"]
+    assert "has not answered" in gateway.plane.rollouts.state("ranker")["problem"]
+    assert gateway.plane.rollouts.state("ranker")["canary"]["version"] == "2"
+
+
+async def test_closing_waits_for_no_book_that_hangs(serve: Serve) -> None:
+    book = Troubled()
+    gateway = await serve()
+    book.gate = asyncio.Event()
+    await gateway.plane.rollouts.open(lambda: book, patience_s=0.0)
+    while not book.waiting:
+        await asyncio.sleep(0)
+    await gateway.plane.rollouts.close()
+    assert book.waiting == 0
 
 
 async def test_a_reading_that_began_before_a_change_does_not_undo_it(serve: Serve) -> None:
