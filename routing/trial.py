@@ -11,6 +11,7 @@ On each runs the betting test of ``routing.sequential``, twice: once against "no
 the margin", which takes the canary back, and once against "worse by the margin", which says that it
 may be promoted. Both may be looked at after every request. The first kind shares one probability of
 a false alarm; a canary is called sound only when *every* test says so, so there each has its own.
+Where several trials of one canary run beside each other, any may say either, so they share both.
 """
 
 from __future__ import annotations
@@ -52,9 +53,9 @@ class _Sum:
 class _Test:
     """One loss: both directions, and both means."""
 
-    def __init__(self, margin: float, alpha: float) -> None:
+    def __init__(self, margin: float, alpha: float, wrongly_sound: float) -> None:
         self.worse = Worse(margin, alpha)
-        self.no_worse = Worse(-margin, _WRONGLY_SOUND)
+        self.no_worse = Worse(-margin, wrongly_sound)
         self.margin = margin
         self.seen: dict[Part, _Sum] = {"production": _Sum(), "canary": _Sum()}
 
@@ -93,7 +94,8 @@ class Trial:
 
     def __init__(self, rollback: Rollback, testers: int = 1) -> None:
         alpha = rollback.false_alarm / (len(_TESTS) * testers)
-        self._tests = {name: _Test(getattr(rollback, name), alpha) for name in _TESTS}
+        sound = _WRONGLY_SOUND / testers
+        self._tests = {name: _Test(getattr(rollback, name), alpha, sound) for name in _TESTS}
         self._slower = rollback.slower
         self._usual = _Usual()
         self.requests: dict[Part, int] = {"production": 0, "canary": 0}

@@ -24,6 +24,7 @@ from turnout.types import Outcome
 logger = logging.getLogger("turnout.decisions")
 
 _FLUSH_S = 0.5
+_MOST_SAID = 16
 
 
 class DecisionLog:
@@ -71,11 +72,11 @@ class DecisionLog:
             self._write_line(record)
 
     def feedback(self, decision_id: str, said: dict[str, Any]) -> Record | None:
-        """Attach feedback; None when the decision is no longer (or never was) known."""
+        """Attach feedback, the newest if there is much; None where no such decision is known."""
         record = self._records.get(decision_id)
         if record is None:
             return None
-        record.feedback = [*(record.feedback or []), said]
+        record.feedback = [*(record.feedback or []), said][-_MOST_SAID:]
         self._append(record, "feedback", said)
         return record
 

@@ -91,7 +91,13 @@ class Ledger:
                 self._learn_generation(name, told, last, opened.first_s, total_s)
 
     def feedback(self, decision_id: str, said: dict[str, Any]) -> bool:
-        """Feedback on an answer, ``score`` in [0, 1]; False when it is not remembered."""
+        """Feedback on an answer, ``score`` in [0, 1]; False when it is not remembered.
+
+        All of it is counted and written. Trials and controllers hear the first of a decision only:
+        they take scores as of different requests, and one that is sent again is no other.
+        """
+        known = self._log.get(decision_id)
+        first = known is not None and not known.feedback
         record = self._log.feedback(decision_id, said)
         if record is None:
             return False
@@ -99,6 +105,8 @@ class Ledger:
         model = decision.model if ended is None else ended.model
         score = float(said["score"])
         self._metrics.scored(decision.route, model, score)
+        if not first:
+            return True
         self._decider.scored(decision, model, score)
         if self._routers is not None:
             self._routers.canary.scored(record.decided.view.part, score)

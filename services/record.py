@@ -72,7 +72,7 @@ class Record:
         shadow: what the shadow router would have decided.
         outcome: what happened; None while it runs.
         cost_usd: what the answer cost, from what was really read and written.
-        feedback: what callers said of the answer, oldest first.
+        feedback: what callers said of the answer last, oldest first.
     """
 
     decided: Decided

@@ -24,7 +24,7 @@ def account(record: Record, outcome: Outcome, metrics: Metrics) -> None:
         failed, late, took_s = drawn.fault == "failed", drawn.fault == "late" or None, None
     else:
         failed = _failed(record, outcome, drawn.model)
-        answered = outcome.status == "ok" and outcome.model == drawn.model
+        answered = outcome.status == "ok" and _answered(record, outcome, drawn.model)
         if not failed and not answered and not late:
             return
         took_s = outcome.first_s if answered and not record.escalated else None
@@ -39,6 +39,13 @@ def account_score(record: Record, score: float) -> None:
     drawn, ended = record.decided.drawn, record.outcome
     if drawn is not None and ended is not None and ended.model == drawn.model:
         drawn.rollout.trial.scored(drawn.part, score)
+
+
+def _answered(record: Record, outcome: Outcome, model: str) -> bool:
+    """Whether the version answered, if only what a cascade then was unsure of."""
+    if record.escalated:
+        return all(failure.model != model for failure in record.failures)
+    return outcome.model == model
 
 
 def _failed(record: Record, outcome: Outcome, model: str) -> bool:

@@ -91,11 +91,12 @@ def test_a_sound_canary_is_called_sound_and_one_just_over_the_margin_is_not() ->
     assert sum(trial.verdict == "sound" for trial in worse) <= 2
 
 
-def test_several_trials_of_one_canary_share_the_false_alarm() -> None:
-    def needed(testers: int) -> float:
-        return Trial(Rollback(), testers).state()["tests"]["failed"]["needed"]
+@pytest.mark.parametrize("what", ["needed", "enough"])
+def test_several_trials_of_one_canary_share_both_kinds_of_error(what: str) -> None:
+    def limit(testers: int) -> float:
+        return Trial(Rollback(), testers).state()["tests"]["failed"][what]
 
-    assert needed(4) == pytest.approx(4 * needed(1))
+    assert limit(4) == pytest.approx(4 * limit(1))
 
 
 @given(EVENTS)

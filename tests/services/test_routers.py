@@ -153,6 +153,23 @@ async def test_a_canary_that_fails_is_stopped_and_its_share_goes_to_the_old_one(
     assert rig.count("turnout_canary_share") == 0.0
 
 
+async def test_feedback_that_is_sent_again_is_no_more_evidence(
+    make_rig: Callable[..., Rig], catalog: Catalog, tmp_path: Path
+) -> None:
+    canary = copy_router(tmp_path / "canary", "canary")
+    routers = Routers(catalog, canary=canary, share=0.5, seed=b"seed")
+    rig = rig_with(make_rig, catalog, routers)
+    await settle(rig)
+    for session in range(10):
+        asked = chat(routing={"session": f"s{session}"})
+        reply = await rig.client.post("/v1/chat/completions", json=asked)
+        said = {"decision_id": reply.headers["x-turnout-decision"], "score": 0.0}
+        for _ in range(50):
+            await rig.client.post("/v1/feedback", json=said)
+    tests = (await rig.client.get("/v1/router")).json()["canary"]["tests"]
+    assert 1 <= tests["unhappy"]["pairs"] <= 5  # of ten requests, however often they were scored
+
+
 async def test_feedback_alone_can_stop_a_canary(catalog: Catalog, tmp_path: Path) -> None:
     routers = Routers(catalog, canary=copy_router(tmp_path / "canary", "c"), share=0.5)
     for _ in range(100):

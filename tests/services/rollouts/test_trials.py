@@ -96,6 +96,23 @@ async def test_feedback_on_a_canary_can_take_it_back(serve: Serve) -> None:
     assert "unhappy" in gateway.plane.rollouts.state("ranker")["why"]
 
 
+async def test_feedback_on_one_answer_counts_once_however_often_it_is_sent(serve: Serve) -> None:
+    gateway = await serve()
+    replies = [await gateway.ask() for _ in range(40)]
+    for reply in replies:
+        said = {"decision_id": reply.headers["x-turnout-decision"], "score": 1.0}
+        assert (await gateway.client.post("/v1/feedback", json=said)).status_code == 202
+    canary = next(r for r in replies if r.headers["x-turnout-model"] == "ranker@2")
+    for _ in range(200):
+        said = {"decision_id": canary.headers["x-turnout-decision"], "score": 0.0}
+        assert (await gateway.client.post("/v1/feedback", json=said)).status_code == 202
+    trial = gateway.plane.rollouts.state("ranker")["trial"]
+    assert (trial["verdict"], trial["tests"]["unhappy"]["canary"]) == ("watching", 0.0)
+    kept = (await gateway.decision(canary))["feedback"]
+    assert [one["score"] for one in kept] == [0.0] * 16
+    assert gateway.count("turnout_feedback_total", route="rank", model="ranker@2") > 200
+
+
 async def test_a_canary_that_is_shown_to_be_no_worse_may_be_promoted_by_itself(
     serve: Serve,
 ) -> None:
