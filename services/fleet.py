@@ -189,7 +189,12 @@ class Fleet:
             return
         member.slot.parked = False
         if self._starting is not None and self._starting.done():
-            self._hold(self.pool.fill([name]))
+            self._hold(self._warm(member.slot))
+
+    async def _warm(self, slot: Slot) -> None:
+        """Load a model ahead, unless an operator has unloaded it meanwhile."""
+        if not slot.parked:
+            await self.pool.fill([slot.name])
 
     @property
     def latencies(self) -> Mapping[str, ModelLatency]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from services.peers import Answers
@@ -9,6 +10,8 @@ from services.plane import Plane
 from services.reload import reload_catalog
 from turnout.errors import CapacityError, InvalidRequest, TurnoutError, UnknownModel
 from turnout.settings import from_environment
+
+logger = logging.getLogger("turnout.operations")
 
 _QUESTION = "operate"
 _PATIENCE_S = 300.0
@@ -20,10 +23,12 @@ class Operations:
 
     Args:
         plane: this worker's.
+        patience_s: how long another worker may take to do what it is told.
     """
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: Plane, patience_s: float = _PATIENCE_S) -> None:
         self._plane = plane
+        self._patience_s = patience_s
 
     async def do(self, what: str, value: Any) -> dict[str, Any]:
         """Do it here, then in every other worker.
@@ -36,11 +41,15 @@ class Operations:
             TurnoutError: it cannot be done here, and then it is done nowhere; or another worker
                 could not, with its words.
         """
+        value = self._meant(what, value)
         said = await self._here(what, value)
         if self._plane.peers is None:
             return said
-        others = await self._plane.peers.ask(_QUESTION, [what, value], patience_s=_PATIENCE_S)
-        if problems := [one["problem"] for one in others if one["problem"]]:
+        asked = [what, value]
+        others, silent = await self._plane.peers.ask_all(_QUESTION, asked, self._patience_s)
+        problems = [one["problem"] for one in others if one["problem"]]
+        problems += [f"worker {name} did not answer" for name in silent]
+        if problems:
             raise CapacityError(
                 f"done, but not in every worker: {problems[0]}", retry_after_s=_AGAIN_S
             )
@@ -55,6 +64,9 @@ class Operations:
                 await self._here(what, value)
             except TurnoutError as error:
                 return {"problem": str(error)}
+            except Exception as error:
+                logger.exception("what another worker was told, %s, failed here", what)
+                return {"problem": f"{type(error).__name__}: {error}"}
             return {"problem": None}
 
         return {_QUESTION: operate}
@@ -72,6 +84,15 @@ class Operations:
             await pool.pin(self._known(name), pinned)
             return {"pinned": pinned}
         return {}
+
+    def _meant(self, what: str, value: Any) -> Any:
+        """The same of a plain model: an alias may mean another one in another worker just now."""
+        if what == "reload":
+            return value
+        if what == "pin":
+            name, pinned = value
+            return [self._known(name), pinned]
+        return self._known(value)
 
     def _known(self, name: str) -> str:
         """The plain model of this process that a name means.

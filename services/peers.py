@@ -65,11 +65,30 @@ class Peers:
         self, question: str, value: Any = None, patience_s: float = _PATIENCE_S
     ) -> list[Any]:
         """What the others answer; those that can't answer in time are left out."""
+        return (await self.ask_all(question, value, patience_s))[0]
+
+    async def ask_all(
+        self, question: str, value: Any = None, patience_s: float = _PATIENCE_S
+    ) -> tuple[list[Any], list[str]]:
+        """What the others answer, and who is there and did not answer."""
         others = [path for path in self._sockets() if path != self._mine]
         found = await asyncio.gather(
-            *(self._ask(path, question, value, patience_s) for path in others)
+            *(self._ask(path, question, value, patience_s) for path in others),
+            return_exceptions=True,
         )
-        return [answer for known, answer in found if known]
+        answers: list[Any] = []
+        silent: list[str] = []
+        for path, answer in zip(others, found, strict=True):
+            if isinstance(answer, ConnectionRefusedError | FileNotFoundError):
+                path.unlink(missing_ok=True)  # it has left, or was killed and left its socket
+            elif isinstance(answer, OSError | TimeoutError | ValueError):
+                logger.warning("worker %s did not answer %r: %r", path.name, question, answer)
+                silent.append(path.name)
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                answers.append(answer)
+        return answers, silent
 
     def _sockets(self) -> list[Path]:
         try:
@@ -77,22 +96,14 @@ class Peers:
         except OSError:
             return []
 
-    async def _ask(
-        self, path: Path, question: str, value: Any, patience_s: float
-    ) -> tuple[bool, Any]:
-        try:
-            async with asyncio.timeout(patience_s):
-                reader, writer = await asyncio.open_unix_connection(path, limit=_MOST_BYTES)
-                try:
-                    writer.write(orjson.dumps([question, value]) + b"\n")
-                    return True, orjson.loads(await reader.readline())
-                finally:
-                    writer.close()
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)  # it was killed, and left its socket behind
-        except (OSError, TimeoutError, ValueError) as error:
-            logger.warning("worker %s did not answer %r: %r", path.name, question, error)
-        return False, None
+    async def _ask(self, path: Path, question: str, value: Any, patience_s: float) -> Any:
+        async with asyncio.timeout(patience_s):
+            reader, writer = await asyncio.open_unix_connection(path, limit=_MOST_BYTES)
+            try:
+                writer.write(orjson.dumps([question, value]) + b"\n")
+                return orjson.loads(await reader.readline())
+            finally:
+                writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
