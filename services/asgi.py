@@ -36,7 +36,7 @@ from services.operator import check_operator
 from services.plane import Plane
 from services.protocols import errors, options
 from services.protocols.native import Native
-from services.protocols.open_inference import OpenInference
+from services.protocols.open_inference import ONLY, OpenInference
 from services.protocols.openai import OpenAI
 from services.protocols.repository import Repository
 from services.protocols.triton import Triton
@@ -250,14 +250,15 @@ class FrontDoor:
         if handler is None:
             return None
         plane = self._plane()
-        if version is not None and plane is not None and name in plane.catalog.versioned:
-            name = model_name(name, version)
+        if version is not None and plane is not None:
+            # Without versions there is the first; of another name nobody is known.
+            only = name not in plane.catalog.versioned
+            name = name if only and version == ONLY else model_name(name, version)
         short = self._short_class(name) if verb == "infer" else None
         on_error = errors.open_inference
         route = Route(partial(handler, name=name), on_error, watch=verb == "infer", short=short)
-        # What is not a version of a model may be any text: only what can be counted is remembered.
-        counted = version is None or name != match["name"]
-        if plane is not None and plane.catalog.named(name) and counted:
+        # Only what exists is remembered: there is no end of other names.
+        if plane is not None and plane.catalog.named(name):
             self._routes[method, path] = route
         return route
 

@@ -33,6 +33,8 @@ _Said = tuple[str | None, float | None]
 class _Failed(BentoMLException):
     """One of our errors as BentoML reports it: the status and the message, no traceback."""
 
+    known = True  # see services/callers_faults.py
+
     def __init__(self, error: TurnoutError) -> None:
         super().__init__(str(error))
         self.error_code = HTTPStatus(status_of(error) if status_of(error) != 499 else 503)

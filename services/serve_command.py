@@ -31,7 +31,9 @@ _FRAUD_ROW = [125.5, 0, 0, 3, 81.2, 15, 76.9, 61, 79.4, 4, 0.0, 21, 0.05, 88, 0.
 
 @app.command()
 def serve(
-    port: Annotated[int, typer.Option(help="Where to listen.", envvar="PORT")] = 3000,
+    port: Annotated[
+        int, typer.Option(help="Where to listen.", envvar="PORT", min=1, max=65535)
+    ] = 3000,
     host: Annotated[str, typer.Option(help="On which address.")] = "127.0.0.1",
     catalog: Annotated[
         Path | None, typer.Option(help="The catalog.", envvar="TURNOUT_CATALOG")
@@ -152,19 +154,22 @@ def _tell_the_rest(
 def _first_answer(console: Console, catalog: Catalog, address: str) -> None:
     """Send one request and print it with its answer, ready to paste."""
     route = catalog.route_for(Task.TABULAR)
-    if route is None:
+    signature = None if route is None else catalog.signature_of(route)
+    if signature is None:
         console.print(f"==> try: curl {address}/v1/models", highlight=False)
         return
     url = f"{address}/v2/models/{route}/infer"
-    tensor = {"name": "features", "datatype": "FP32", "shape": [1, 15], "data": _FRAUD_ROW}
+    columns = signature.inputs[0].shape[-1]
+    row = (_FRAUD_ROW * (1 + columns // len(_FRAUD_ROW)))[:columns]
+    tensor = {"name": "features", "datatype": "FP32", "shape": [1, columns], "data": row}
     reply = httpx.post(url, json={"inputs": [tensor]}, timeout=10.0)
     console.print("==> a first request, ready to paste, and its answer:", highlight=False)
-    data = ", ".join(f"{value:g}" for value in _FRAUD_ROW)
+    data = ", ".join(f"{value:g}" for value in row)
     # Plainly, because the console would wrap what is meant to be pasted.
     typer.echo(
         f"""
 curl -si {url} -H 'content-type: application/json' \\
-  -d '{{"inputs": [{{"name": "features", "datatype": "FP32", "shape": [1, 15],
+  -d '{{"inputs": [{{"name": "features", "datatype": "FP32", "shape": [1, {columns}],
        "data": [{data}]}}]}}'
 
 HTTP {reply.status_code}

@@ -22,7 +22,7 @@ from turnout.errors import InvalidRequest, UnknownModel
 from turnout.types import Generation, Message, Signature, Task, Tensors, TensorSpec
 
 _LENGTH = b"inference-header-content-length"
-_ONLY = "1"
+ONLY = "1"
 ROUTING_KEYS = ("latency_class", "deadline_ms", "max_cost_usd", "min_quality", "session")
 
 
@@ -157,12 +157,12 @@ class OpenInference:
         """Name and version of an answer: a route has one version, a model the one that answered."""
         if "@" in model and name not in self._plane.catalog.routes:
             own, version = split(model)
-            return own, version or _ONLY
-        return name, _ONLY
+            return own, version or ONLY
+        return name, ONLY
 
     def _versions(self, name: str) -> list[str]:
         known = self._plane.catalog.versioned.get(split(name)[0])
-        return [_ONLY] if known is None else list(known.versions)
+        return [ONLY] if known is None else list(known.versions)
 
     def _platform(self, name: str) -> str:
         model = self._plane.catalog.models.get(self._plane.catalog.model_called(name) or "")

@@ -441,7 +441,8 @@ class Catalog(Strict):
             return name
         base, alias = split(name)
         known = self.versioned.get(base)
-        version = None if known is None else known.version_of(alias or PRODUCTION)
+        wanted = PRODUCTION if alias is None else alias
+        version = None if known is None else known.version_of(wanted)
         return None if version is None else model_name(base, version)
 
     def named(self, name: str) -> Route | Model | None:

@@ -150,8 +150,8 @@ def model_name(name: str, version: str) -> str:
 
 def split(model: str) -> tuple[str, str | None]:
     """A plain model's name and its version; None for one without versions."""
-    name, _, version = model.partition("@")
-    return name, version or None
+    name, at, version = model.partition("@")
+    return name, version if at else None
 
 
 def known_as(model: str, names: Collection[str]) -> str | None:

@@ -18,3 +18,9 @@ async def test_made_up_versions_are_not_kept(serve: Serve) -> None:
         for name in ("ranker", "ranker@1", "other", "rank"):
             await gateway.client.get(f"/v2/models/{name}/versions/x{number}/ready")
     assert set(door._routes) == known
+
+
+async def test_a_name_with_an_empty_version_is_nobodys(serve: Serve) -> None:
+    gateway = await serve()
+    for path in ("/v2/models/ranker@/ready", "/v2/models/ranker@2/versions/9", "/v2/models/rank@"):
+        assert (await gateway.client.get(path)).status_code == 404
