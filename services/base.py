@@ -57,7 +57,9 @@ class TurnoutService(Service[Any]):
         from services.access_log import AccessLog
         from services.api_inputs import check_forms
         from services.asgi import FrontDoor
+        from services.callers_faults import keep_out
 
+        keep_out()
         check_forms(self)
         count_apart()
         where = from_environment().access_log
