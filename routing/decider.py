@@ -281,6 +281,7 @@ def _sameness(request: Request, view: View, state: Mapping[str, ModelState]) -> 
         request.task,
         request.latency_class,
         round(request.deadline_in_s, 6),
+        request.own_deadline,
         request.limits,
         view.demand.units,
         *[

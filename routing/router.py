@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from routing.constraints import Bounds, choose_anyway, keeps_limits, why_not
+from routing.constraints import Bounds, choose_anyway, keeps_limits, never_in_time, why_not
 from routing.control import Steer
 from routing.latency import Busy, Demand, ModelLatency
 from routing.policy import POLICIES, Choice, priced
@@ -31,6 +31,9 @@ class ModelState:
 
     busy: Busy
     broken: str | None = None
+
+
+_IDLE = ModelState(Busy())
 
 
 @dataclass(slots=True)
@@ -92,6 +95,7 @@ class Router:
         Raises:
             UnknownModel, UnknownClass: a name means nothing here.
             LoadFailed: every candidate is out of service.
+            LimitUnreachable: none ever keeps the caller's own limits, its own deadline among them.
             DeadlineUnreachable: none is feasible and the class says to refuse.
         """
         request = question.request
@@ -102,6 +106,8 @@ class Router:
         route = self._catalog.routes.get(name)
         bounds = bounds_of(route, latency_class, request.deadline_in_s, request.limits)
         candidates = tuple([self._judge(m, question, state[m], bounds) for m in models])
+        if request.own_deadline and not any(c.feasible for c in candidates):
+            self._refuse_never(question, candidates, bounds)
         choice = settle(route, request.latency_class, bounds, candidates, steer)
         if choice.rule == "named" and choice.candidate.model != name:
             choice = Choice(choice.candidate, "named", f"{name} is {choice.candidate.model}")
@@ -122,6 +128,22 @@ class Router:
         """Whether a model that has been seen at work would more likely be late than not."""
         seen = self._latency[candidate.model].observations
         return seen >= _SEEN and candidate.prediction.p50_s > bounds.deadline_in_s
+
+    def _refuse_never(
+        self, question: Question, candidates: Sequence[Candidate], bounds: Bounds
+    ) -> None:
+        """Refuse a deadline that none in service would hold with nothing ahead, whatever the class.
+
+        Raises:
+            LimitUnreachable: so it is.
+        """
+        idle = [
+            self._judge(c.model, question, _IDLE, bounds)
+            for c in candidates
+            if not c.broken and keeps_limits(c, bounds)
+        ]
+        if (never := never_in_time(idle, bounds.deadline_in_s)) is not None:
+            raise never
 
     def _judge(self, name: str, question: Question, state: ModelState, bounds: Bounds) -> Candidate:
         model = self._catalog.models[name]

@@ -225,6 +225,7 @@ class Request:
         trace_id: the caller's trace, 32 hex digits (W3C Trace Context).
         session: the conversation it belongs to, in the caller's own words.
         streamed: whether a generation goes out piece by piece.
+        own_deadline: whether the caller itself set the deadline, instead of its class.
     """
 
     id: str
@@ -238,6 +239,7 @@ class Request:
     trace_id: str | None = None
     session: str | None = None
     streamed: bool = False
+    own_deadline: bool = False
 
     @property
     def deadline_in_s(self) -> float:

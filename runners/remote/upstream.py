@@ -32,6 +32,7 @@ _PAUSE_S = 0.1
 _PROBE_PAUSE_S = 0.25
 _BUSY = frozenset({429, 503})
 _CALLER_IS_WRONG = frozenset({400, 413, 422})
+_DEADLINE = "deadline_ms"
 _FAR_S = 86_400.0
 _SHOWN = 300
 
@@ -163,7 +164,8 @@ class Upstream:
         to stop.
 
         Raises:
-            DeadlineUnreachable: the deadline has already passed.
+            DeadlineUnreachable: the deadline has passed, or the server says that what is left of it
+                is too short.
             InvalidRequest: the server says the request itself is wrong.
             CapacityError: it stays busy (429, 503).
             UpstreamFailed: any other failure, in the server's words.
@@ -209,7 +211,11 @@ class Upstream:
         if answer.status in _BUSY:
             raise CapacityError(f"model {self._name!r} is busy: {said}", retry_after_s=pause_s)
         if answer.status in _CALLER_IS_WRONG:
-            raise InvalidRequest(f"model {self._name!r}: {said}", param=_param_of(body))
+            param = _param_of(body)
+            # What is left of a deadline is our word, not the caller's.
+            if _DEADLINE in (param, said.partition(":")[0]):
+                raise DeadlineUnreachable(f"model {self._name!r}: {said}", retry_after_s=pause_s)
+            raise InvalidRequest(f"model {self._name!r}: {said}", param=param)
         hint = "; check its key" if answer.status in {401, 403} else ""
         raise UpstreamFailed(self._name, f"{self.url} answered {answer.status}: {said}{hint}")
 
@@ -225,6 +231,7 @@ class Upstream:
         headers = {"X-Request-Id": ticket.id}
         if left_s < _FAR_S:
             headers["X-Deadline-Ms"] = str(max(int(left_s * 1e3), 1))
+            headers["X-Deadline-Left"] = "1"
         if ticket.priority in self._classes:
             headers["X-Latency-Class"] = self._classes[ticket.priority]
         return headers

@@ -22,7 +22,7 @@ from turnout.types import Generation, Signature, Task, Tensors, TensorSpec
 _KEYS = frozenset(
     {
         "route", "model", "inputs", "latency_class", "deadline_ms", "max_cost_usd", "min_quality",
-        "session",
+        "session", "routing",
     }
 )  # fmt: skip
 _ROUTING = ("latency_class", "deadline_ms", "max_cost_usd", "min_quality", "session")
@@ -51,7 +51,7 @@ class Native:
                 f"unknown key {', '.join(unknown)}; there are {', '.join(sorted(_KEYS))}",
                 param=unknown[0],
             )
-        said = options.read(headers, {k: body[k] for k in _ROUTING if body.get(k) is not None})
+        said = options.read(headers, _said(body))
         name = body.get("route") or body.get("model") or "auto"
         inputs = body.get("inputs")
         if not isinstance(name, str):
@@ -228,6 +228,15 @@ def _utf8(value: object, name: str) -> bytes:
     if not isinstance(value, str):
         raise InvalidRequest(f"inputs.{name} must be text", param=f"inputs.{name}")
     return value.encode()
+
+
+def _said(body: dict[str, Any]) -> object:
+    """What a route body says of routing: beside the inputs, or in a ``routing`` object (wins)."""
+    beside = {key: body[key] for key in _ROUTING if body.get(key) is not None}
+    inside = body.get("routing")
+    if inside is None:
+        return beside
+    return beside | inside if isinstance(inside, dict) else inside
 
 
 def _task_of_inputs(inputs: dict[str, Any]) -> Task:

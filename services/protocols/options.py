@@ -3,6 +3,9 @@
 A header wins over the body. The same names everywhere: ``latency_class`` / ``X-Latency-Class``,
 ``deadline_ms`` / ``X-Deadline-Ms``, ``max_cost_usd`` / ``X-Max-Cost-Usd``,
 ``min_quality`` / ``X-Min-Quality``, ``session`` / ``X-Session-Id``.
+
+A gateway sends a model behind it what is left of a deadline, with ``X-Deadline-Left: 1``: that one
+is held as the latency class says, since the gateway has judged what the caller asked for.
 """
 
 from __future__ import annotations
@@ -33,7 +36,10 @@ _MAX_DEADLINE_MS = 24 * 3600 * 1e3
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the caller said; None where it said nothing. ``trace_id`` is W3C Trace Context's."""
+    """What the caller said; None where it said nothing. ``trace_id`` is W3C Trace Context's.
+
+    ``own_deadline`` says that ``deadline_ms`` is a caller's, not what a gateway has left of one.
+    """
 
     latency_class: str | None = None
     deadline_ms: float | None = None
@@ -41,6 +47,7 @@ class Options:
     min_quality: float | None = None
     trace_id: str | None = None
     session: str | None = None
+    own_deadline: bool = False
 
 
 _NOTHING = Options()
@@ -77,13 +84,15 @@ def read(headers: Mapping[bytes, bytes], said: object = None) -> Options:
     name = found.get("latency_class")
     if name is not None and not isinstance(name, str):
         raise InvalidRequest("latency_class must be a string", param="latency_class")
+    deadline_ms = _number(found, "deadline_ms", 0.0, _MAX_DEADLINE_MS, above=True)
     return Options(
         name or None,
-        _number(found, "deadline_ms", 0.0, _MAX_DEADLINE_MS, above=True),
+        deadline_ms,
         _number(found, "max_cost_usd", 0.0, math.inf),
         _number(found, "min_quality", 0.0, 1.0),
         trace_id,
         _session(found.get("session")),
+        deadline_ms is not None and b"x-deadline-left" not in headers,
     )
 
 
@@ -125,6 +134,7 @@ def request(
         options.trace_id,
         options.session,
         streamed,
+        options.own_deadline,
     )
 
 

@@ -46,11 +46,12 @@ def decide(
     *, target: str = "fraud", latency_class: str = "interactive", deadline_s: float = 1.0,
     limits: Limits | None = None, small_s: float = 0.005, large_s: float = 0.02,
     states: dict[str, ModelState] | None = None, quality: tuple[float, float] = (0.9, 0.95),
+    own_deadline: bool = False,
 ) -> Decision:  # fmt: skip
     router = Router(CATALOG, {"small": ModelLatency(small_s), "large": ModelLatency(large_s)})
     request = Request(
         "r1", target, Task.TABULAR, {"features": np.zeros((1, 15), np.float32)}, latency_class,
-        0.0, deadline_s, limits or Limits(),
+        0.0, deadline_s, limits or Limits(), own_deadline=own_deadline,
     )  # fmt: skip
     question = Question(request, Demand(), 0.0, {"small": quality[0], "large": quality[1]})
     return router.decide(question, {"small": FREE, "large": FREE} | (states or {}))
@@ -110,6 +111,26 @@ def test_when_nothing_is_feasible_the_class_says_what_happens() -> None:
     assert (fast.model, fast.rule) == ("small", "fastest_infeasible")
     wait = decide(latency_class="bulk", deadline_s=0.1, **slow)  # type: ignore[arg-type]
     assert (wait.model, wait.rule) == ("large", "queued")
+
+
+@pytest.mark.parametrize("latency_class", ["realtime", "interactive", "bulk"])
+def test_a_deadline_of_the_callers_own_that_never_holds_is_refused_by_every_class(
+    latency_class: str,
+) -> None:
+    jammed = dict.fromkeys(("small", "large"), ModelState(Busy(running=1, load_in_s=9.0)))
+    for states in (None, jammed):  # whatever is ahead
+        with pytest.raises(LimitUnreachable) as never:
+            decide(latency_class=latency_class, deadline_s=0.001, states=states, own_deadline=True)
+        assert never.value.param == "deadline_ms"
+        assert never.value.nearest == pytest.approx(5.0)
+
+
+def test_a_deadline_of_the_callers_own_that_an_idle_model_holds_is_the_classs_matter() -> None:
+    jammed = dict.fromkeys(("small", "large"), ModelState(Busy(running=1, load_in_s=9.0)))
+    late = decide(deadline_s=0.1, states=jammed, own_deadline=True)
+    assert late.rule == "fastest_infeasible"
+    with pytest.raises(DeadlineUnreachable):
+        decide(latency_class="realtime", deadline_s=0.1, states=jammed, own_deadline=True)
 
 
 def test_a_broken_model_is_no_candidate_and_no_fallback() -> None:

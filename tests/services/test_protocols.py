@@ -262,6 +262,35 @@ async def test_route_decides_without_running(rig: Rig, inputs: dict[str, Any], r
     assert all(not backend.seen for backend in rig.backends.values())
 
 
+async def test_route_takes_the_routing_object_and_refuses_what_never_holds(rig: Rig) -> None:
+    asked = {"route": "fraud", "inputs": {"features": [[0.5] * 15]}}
+    reply = await rig.client.post("/v1/route", json=asked | {"routing": {"latency_class": "bulk"}})
+    assert reply.json()["latency_class"] == "bulk"
+    for bad, status, param in (
+        ({"routing": {"speed": 9}}, 400, "routing"),
+        ({"routing": "fast"}, 400, "routing"),
+        ({"routing": {"deadline_ms": 0.001}}, 422, "deadline_ms"),
+        ({"deadline_ms": 0.001}, 422, "deadline_ms"),
+    ):
+        for name in ("realtime", "interactive", "bulk"):
+            reply = await rig.client.post(
+                "/v1/route", json=asked | bad, headers={"X-Latency-Class": name}
+            )
+            assert (reply.status_code, reply.json()["error"]["param"]) == (status, param)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_chat_with_a_deadline_of_its_own_that_never_holds_is_always_422(
+    rig: Rig, streamed: bool
+) -> None:
+    impossible, left = {"X-Deadline-Ms": "0.001"}, {"X-Deadline-Left": "1"}
+    body = {"messages": HI, "stream": streamed}
+    for headers, status in ((impossible, 422), (impossible | left, 200)):
+        reply = await rig.client.post(CHAT, json=body, headers=headers)
+        assert reply.status_code == status
+    assert reply.headers["x-turnout-reason"].startswith("no candidate is sure to hold")
+
+
 @pytest.mark.parametrize(
     "body",
     [

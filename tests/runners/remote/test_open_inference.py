@@ -60,6 +60,7 @@ async def test_tensors_go_there_and_back_as_raw_bytes(upstream, backend):
     assert asked.tensors["text"].tolist() == BYTES["text"].tolist()
     assert headers["x-latency-class"] == "realtime"
     assert 0 < int(headers["x-deadline-ms"]) <= 60_000
+    assert headers["x-deadline-left"] == "1"
 
 
 async def test_it_starts_when_the_model_is_ready_there(upstream, url, pauses):
@@ -87,6 +88,13 @@ async def test_a_server_that_never_gets_ready_is_a_failed_load(tmp_path, pauses)
     ("status", "body", "error", "says"),
     [
         (400, {"error": "bad shape"}, InvalidRequest, "bad shape"),
+        (422, {"error": "deadline_ms: 1 ms is too little"}, DeadlineUnreachable, "1 ms is too"),
+        (
+            400,
+            {"error": {"message": "too short", "param": "deadline_ms"}},
+            DeadlineUnreachable,
+            "too short",
+        ),
         (404, {"error": "no such model"}, UpstreamFailed, "answered 404: no such model"),
         (500, b"<html>boom", UpstreamFailed, "answered 500: <html>boom"),
         (401, {"detail": "who?"}, UpstreamFailed, "answered 401: who.; check its key"),
