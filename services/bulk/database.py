@@ -22,7 +22,7 @@ from turnout.errors import ConfigError
 
 T = TypeVar("T")
 
-HEAD = "0003"
+HEAD = "0004"
 _WRITES = "turnout_writes"
 _THREADS = 4
 _BUSY_MS = 30_000

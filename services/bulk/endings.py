@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, literal,
 from services.bulk import files, leases, lines
 from services.bulk.batches import Batch, find
 from services.bulk.leases import Portion, Results
-from services.bulk.tables import batches, chunks, new_id, portions
+from services.bulk.tables import batches, chunks, inputs, new_id, portions
 from services.bulk.tables import files as uploaded
 
 _EXPIRE_AT_ONCE = 64
@@ -64,8 +64,10 @@ def _expire_some(connection: Connection, batch: Batch, now_s: float) -> bool:
 
     Whoever still runs them finds the portion no longer his.
     """
+    same = (inputs.c.batch_id == portions.c.batch_id) & (inputs.c.first_row == portions.c.first_row)
     found = connection.execute(
-        select(portions.c.first_row, portions.c.rows, portions.c.input, portions.c.lost)
+        select(portions.c.first_row, portions.c.rows, inputs.c.content, portions.c.lost)
+        .join(inputs, same)
         .where(portions.c.batch_id == batch.id, _NOT_DONE)
         .order_by(portions.c.first_row)
         .limit(_EXPIRE_AT_ONCE)
@@ -98,7 +100,7 @@ def _expired(portion: Portion) -> Results:
 def _end(connection: Connection, batch: Batch, status: str, now_s: float) -> None:
     output = _file_of(connection, batch, portions.c.output, "output", now_s)
     errors = _file_of(connection, batch, portions.c.errors, "error", now_s)
-    connection.execute(delete(portions).where(portions.c.batch_id == batch.id))
+    leases.drop(connection, batch.id)
     _set(
         connection,
         batch.id,

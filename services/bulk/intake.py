@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from threading import Event
 
 import orjson
-from sqlalchemy import Connection, delete, or_, select, update
+from sqlalchemy import Connection, or_, select, update
 
 from services.bulk import files, leases
 from services.bulk.batches import Batch, find
@@ -19,7 +19,7 @@ from services.bulk.cutter import Cutter
 from services.bulk.database import Database
 from services.bulk.leases import Portion
 from services.bulk.lines import MAX_LINES, Checker, Problem, split
-from services.bulk.tables import batches, portions
+from services.bulk.tables import batches
 from turnout.errors import PayloadTooLarge
 
 _MAX_PROBLEMS = 100
@@ -58,7 +58,7 @@ def claim(connection: Connection, holder: Holder) -> Batch | None:
         .where(batches.c.id == batch_id)
         .values(owner=holder.owner, lease_until=now_s + holder.lease_s)
     )
-    connection.execute(delete(portions).where(portions.c.batch_id == batch_id))
+    leases.drop(connection, batch_id)
     return find(connection, batch_id)
 
 
@@ -107,7 +107,7 @@ def _conclude(
         _hold(connection, batch.id, holder)
         now_s = holder.clock()
         if problems:
-            connection.execute(delete(portions).where(portions.c.batch_id == batch.id))
+            leases.drop(connection, batch.id)
             errors = orjson.dumps([problem.as_json() for problem in problems]).decode()
             values = {"status": "failed", "failed_at": now_s, "errors": errors}
         else:

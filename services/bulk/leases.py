@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, bindparam, insert, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
 
-from services.bulk.tables import batches, portions
+from services.bulk.tables import batches, inputs, portions
 
 SUSPECT_AFTER = 4
 
@@ -62,11 +62,21 @@ def add(connection: Connection, new: Sequence[Portion]) -> None:
                     "batch_id": portion.batch_id,
                     "first_row": portion.first_row,
                     "rows": portion.rows,
-                    "input": portion.input,
                     "state": "waiting",
                     "lost": portion.lost,
                     "completed": 0,
                     "failed": 0,
+                }
+                for portion in new
+            ],
+        )
+        connection.execute(
+            insert(inputs),
+            [
+                {
+                    "batch_id": portion.batch_id,
+                    "first_row": portion.first_row,
+                    "content": portion.input,
                 }
                 for portion in new
             ],
@@ -83,8 +93,7 @@ def claim(
     """
     lapsed = and_(portions.c.state == "leased", portions.c.lease_until < now_s)
     row = connection.execute(
-        select(portions.c.first_row, portions.c.rows, portions.c.input, portions.c.lost,
-               portions.c.state)
+        select(portions.c.first_row, portions.c.rows, portions.c.lost, portions.c.state)
         .join(batches, batches.c.id == portions.c.batch_id)
         .where(
             portions.c.batch_id == batch_id,
@@ -98,12 +107,13 @@ def claim(
     if row is None:
         return None
     lost = row.lost + (row.state == "leased")
-    portion = Portion(batch_id, row.first_row, row.rows, bytes(row.input), lost)
-    changed: dict[str, object] = {}
+    mine = (inputs.c.batch_id == batch_id) & (inputs.c.first_row == row.first_row)
+    content = connection.execute(select(inputs.c.content).where(mine)).scalar_one()
+    portion = Portion(batch_id, row.first_row, row.rows, bytes(content), lost)
     if suspect(portion) and portion.rows > 1:
         portion, *others = cut(portion)
         add(connection, others)
-        changed = {"rows": portion.rows, "input": portion.input}
+        connection.execute(update(inputs).where(mine).values(content=portion.input))
     connection.execute(
         update(portions)
         .where(portions.c.batch_id == batch_id, portions.c.first_row == row.first_row)
@@ -112,7 +122,7 @@ def claim(
             owner=owner,
             lease_until=now_s + lease_s,
             lost=lost,
-            **changed,
+            rows=portion.rows,
         )
     )
     return portion
@@ -191,7 +201,6 @@ def complete(
             state="done",
             owner=None,
             lease_until=None,
-            input=None,
             output=results.output or None,
             errors=results.errors or None,
             completed=results.completed,
@@ -202,6 +211,11 @@ def complete(
     if done.rowcount != 1:
         return False
     connection.execute(
+        delete(inputs).where(
+            inputs.c.batch_id == portion.batch_id, inputs.c.first_row == portion.first_row
+        )
+    )
+    connection.execute(
         update(batches)
         .where(batches.c.id == portion.batch_id)
         .values(
@@ -210,6 +224,12 @@ def complete(
         )
     )
     return True
+
+
+def drop(connection: Connection, batch_id: str) -> None:
+    """Remove every portion of a batch, with its input."""
+    connection.execute(delete(portions).where(portions.c.batch_id == batch_id))
+    connection.execute(delete(inputs).where(inputs.c.batch_id == batch_id))
 
 
 def release(

@@ -89,7 +89,6 @@ portions = Table(
     Column("owner", String(64)),
     Column("lease_until", Float),
     Column("lost", Integer, nullable=False),  # leases that ran out
-    Column("input", LargeBinary),
     Column("output", LargeBinary),
     Column("errors", LargeBinary),
     Column("completed", Integer, nullable=False),
@@ -97,6 +96,16 @@ portions = Table(
     Column("done_at", Float),
     Index("bulk_portions_by_state", "batch_id", "state", "first_row"),
     Index("bulk_portions_by_owner", "owner"),
+)
+
+# The input lines of a portion until it is done: apart from it, as SQLite writes a row as a whole
+# when a lease changes.
+inputs = Table(
+    "bulk_inputs",
+    metadata,
+    Column("batch_id", String(64), primary_key=True),
+    Column("first_row", BigInteger, primary_key=True, autoincrement=False),
+    Column("content", LargeBinary, nullable=False),
 )
 
 # Which version of a model is production, and which is on trial: see ``services/rollouts``.

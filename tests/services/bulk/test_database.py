@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, select, text
 
 from services.bulk.database import HEAD, Database
-from services.bulk.tables import metadata
+from services.bulk.tables import inputs, metadata, portions
 from turnout.errors import ConfigError
 
 
@@ -77,3 +81,31 @@ async def test_closing_waits_for_nothing_that_hangs(tmp_path: Path) -> None:
     assert not ended.is_set()
     gate.set()
     await hanging
+
+
+def test_what_waits_in_a_database_of_an_earlier_version_is_kept(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/t.db"
+    migrations = Path(str(files("services.bulk") / "migrations"))
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(migrations))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        for first, state, content in ((0, "done", None), (2, "leased", b"c\nd")):
+            connection.execute(
+                text(
+                    "INSERT INTO bulk_portions (batch_id, first_row, rows, state, lost, input, "
+                    "completed, failed) VALUES ('b', :first, 2, :state, 0, :content, 0, 0)"
+                ),
+                {"first": first, "state": state, "content": content},
+            )
+    engine.dispose()
+    database = Database(url)
+    database.open()
+    found = database.read_now(lambda c: c.execute(select(inputs)).all())
+    held = database.read_now(lambda c: c.execute(select(portions.c.state)).scalars().all())
+    database.close()
+    assert found == [("b", 2, b"c\nd")]
+    assert held == ["done", "leased"]
