@@ -26,7 +26,7 @@ models:
   ill:
     task: tabular
     runner: {{engine: fake, latency_ms: 2, {fault}}}
-    limits: {{max_run_s: 0.2}}
+    limits: {{max_run_s: 0.2, max_load_s: 60}}
     profile: {{base_ms: 2}}
   well-1: &well {{task: tabular, runner: {{engine: fake, latency_ms: 2}}, profile: {{base_ms: 2}}}}
   well-2: *well
@@ -56,6 +56,12 @@ async def ask(client: httpx.AsyncClient, name: str) -> httpx.Response:
 
 async def state(client: httpx.AsyncClient, name: str) -> str:
     return (await client.get(f"/v2/models/{name}")).json()["parameters"]["state"]
+
+
+async def test_how_long_a_load_may_take_is_the_catalogs_word() -> None:
+    async with serving("fail: never") as (_, plane):
+        limits = {name: slot.max_load_s for name, slot in plane.fleet.pool.slots.items()}
+        assert limits == {"ill": 60.0, "well-1": 300.0, "well-2": 300.0}
 
 
 @pytest.mark.parametrize("fault", ["fail: run", "fail: nan", "fail: hang"])
