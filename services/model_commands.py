@@ -139,9 +139,17 @@ def promote(
 
 
 @app.command()
-def rollback(model: str, url: Url = _HERE, as_json: Json = False) -> None:
+def rollback(
+    model: str,
+    production: Annotated[
+        bool,
+        typer.Option("--production", help="The promotion, although a canary was taken back since."),
+    ] = False,
+    url: Url = _HERE,
+    as_json: Json = False,
+) -> None:
     """Take the canary back; without one, undo the last promotion."""
-    _moved(model, "rollback", {}, url, as_json)
+    _moved(model, "rollback", {"production": True} if production else {}, url, as_json)
 
 
 def _moved(model: str, verb: str, body: dict[str, Any], url: str, as_json: bool) -> None:

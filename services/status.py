@@ -49,7 +49,7 @@ def version_status(rollouts: Rollouts, model: str) -> dict[str, Any]:
         found |= {"alias": "canary", "share": canary["share"]}
         found |= {"verdict": trial["verdict"], "verdict_why": trial["why"]}
     elif version == known["taken_back"]:
-        found |= {"verdict": "taken back", "verdict_why": known["why"]}
+        found |= {"verdict": "taken back", "verdict_why": known["taken_back_why"]}
     return found
 
 

@@ -26,7 +26,8 @@ class Aliases:
         production: the version that answers to its name.
         canary: the version on trial; None when there is none.
         previous: production before the last promotion.
-        taken_back: the last canary that was taken back.
+        taken_back: the last canary that was taken back, until another is tried or it is promoted.
+        taken_back_why: the reason of that.
         trials: how many trials have begun; another share of the same canary begins none.
         why: the last change, in words.
         at: when, UTC; empty while it is as the catalog says.
@@ -36,6 +37,7 @@ class Aliases:
     canary: Canary | None = None
     previous: str | None = None
     taken_back: str | None = None
+    taken_back_why: str = ""
     trials: int = 0
     why: str = "as the catalog says"
     at: str = ""
@@ -47,6 +49,7 @@ class Aliases:
             "canary": None if self.canary is None else self.canary.model_dump(mode="json"),
             "previous": self.previous,
             "taken_back": self.taken_back,
+            "taken_back_why": self.taken_back_why,
             "trials": self.trials,
             "why": self.why,
             "at": self.at,
@@ -65,6 +68,7 @@ class Aliases:
             canary=None if canary is None else Canary.model_validate(canary),
             previous=found["previous"],
             taken_back=found["taken_back"],
+            taken_back_why=str(found.get("taken_back_why", "")),
             trials=int(found["trials"]),
             why=str(found["why"]),
             at=str(found["at"]),
@@ -118,7 +122,7 @@ def trying(version: str, share: float | None, by: str) -> Step:
         goes_on = aliases.canary is not None and aliases.canary.version == version
         trials = aliases.trials + (not goes_on)
         why = f"version {version} is on trial with a share of {canary.share:.3g}: {by}"
-        return replace(aliases, canary=canary, taken_back=None, trials=trials, why=why)
+        return replace(_forgiven(aliases), canary=canary, trials=trials, why=why)
 
     return step
 
@@ -134,6 +138,8 @@ def promoting(version: str | None, by: str) -> Step:
         _check(known, chosen)
         if chosen == aliases.production:
             raise InvalidRequest(f"version {chosen!r} is production already", param="version")
+        if chosen == aliases.taken_back:
+            aliases = _forgiven(aliases)
         return replace(
             aliases,
             production=chosen,
@@ -146,8 +152,14 @@ def promoting(version: str | None, by: str) -> Step:
     return step
 
 
-def rolling_back(by: str) -> Step:
-    """Take the canary back; without one, make the version before the last promotion production."""
+def rolling_back(by: str, *, production: bool = False) -> Step:
+    """Take the canary back; without one, make the version before the last promotion production.
+
+    Args:
+        by: who asks.
+        production: undo the promotion although a canary was taken back since. Whoever does not say
+            so may have meant that canary, and been slower than its trial.
+    """
 
     def step(aliases: Aliases, known: Versioned) -> Aliases:
         if aliases.canary is not None:
@@ -156,6 +168,13 @@ def rolling_back(by: str) -> Step:
             raise InvalidRequest(
                 "there is nothing to roll back: no canary, and no version was promoted; "
                 "`promote` names any version"
+            )
+        if aliases.taken_back is not None and not production:
+            raise InvalidRequest(
+                f"version {aliases.taken_back} is taken back already ({aliases.taken_back_why}); "
+                f"to put version {aliases.previous} back in place of {aliases.production}, "
+                "roll back with production (on the command line --production)",
+                param="production",
             )
         why = f"version {aliases.previous} is back in place of {aliases.production}: {by}"
         return replace(aliases, production=aliases.previous, previous=None, why=why)
@@ -197,8 +216,13 @@ def coming_in(old: Aliases, new: Aliases) -> set[str]:
 def taken_back(aliases: Aliases, why: str) -> Aliases:
     """Without the canary."""
     version = None if aliases.canary is None else aliases.canary.version
-    why = f"version {version} was taken back: {why}"
-    return replace(aliases, canary=None, taken_back=version, why=why)
+    said = f"version {version} was taken back: {why}"
+    return replace(aliases, canary=None, taken_back=version, taken_back_why=why, why=said)
+
+
+def _forgiven(aliases: Aliases) -> Aliases:
+    """Without a word of a canary that was taken back."""
+    return replace(aliases, taken_back=None, taken_back_why="")
 
 
 def _check(known: Versioned, version: str) -> None:

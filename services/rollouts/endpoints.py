@@ -40,9 +40,16 @@ class Versions:
         return await self._move(name, promoting(version, _BY))
 
     async def rollback(self, http: Http, name: str) -> Reply:
-        """``POST /v2/repository/models/{name}/rollback``: the canary, else the last promotion."""
-        _body(http, set())
-        return await self._move(name, rolling_back(_BY))
+        """``POST /v2/repository/models/{name}/rollback``: the canary, else the last promotion.
+
+        ``{"production": true}`` undoes the promotion although a canary was taken back since.
+        """
+        production = _body(http, {"production"}).get("production", False)
+        if not isinstance(production, bool):
+            raise InvalidRequest(
+                f"production must be true or false, got {production!r}", param="production"
+            )
+        return await self._move(name, rolling_back(_BY, production=production))
 
     async def _move(self, name: str, step: Step) -> Reply:
         """Take a step, once the version that comes in is loaded or reached."""

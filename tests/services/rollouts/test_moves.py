@@ -30,9 +30,15 @@ async def test_promote_and_roll_back_step_by_step(serve: Serve) -> None:
     assert (await gateway.answered(60)).keys() == {"ranker@2", "ranker@3"}
     taken = (await gateway.move("rollback")).json()
     assert (taken["production"], taken["canary"], taken["taken_back"]) == ("2", None, "3")
-    back = (await gateway.move("rollback")).json()
+    slower = await gateway.move("rollback")  # meant the canary, maybe
+    assert slower.status_code == 400
+    assert "version 3 is taken back already (by an operator)" in slower.json()["error"]
+    back = (await gateway.move("rollback", production=True)).json()
     assert (back["production"], back["previous"]) == ("1", None)
+    assert (back["taken_back"], back["taken_back_why"]) == ("3", "by an operator")
     assert await gateway.answered(5) == {"ranker@1": 5}
+    listed = (await gateway.client.get("/v2/models/ranker@3")).json()["parameters"]
+    assert (listed["verdict"], listed["verdict_why"]) == ("taken back", "by an operator")
     nothing = await gateway.move("rollback")
     assert nothing.status_code == 400
     assert "nothing to roll back" in nothing.json()["error"]
@@ -50,6 +56,7 @@ async def test_promote_and_roll_back_step_by_step(serve: Serve) -> None:
         ("canary", {"version": "2", "share": 0.7}, "share: Input should be less than or equal"),
         ("canary", {"version": "2", "share": "much"}, "share must be a number"),
         ("rollback", {"version": "1"}, "unknown key version"),
+        ("rollback", {"production": "yes"}, "production must be true or false"),
     ],
 )
 async def test_a_step_that_cannot_be_is_refused_and_nothing_moves(
