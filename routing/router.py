@@ -14,7 +14,7 @@ from routing.control import Steer
 from routing.latency import Busy, Demand, ModelLatency
 from routing.policy import POLICIES, Choice, priced
 from turnout.catalog import Catalog, LatencyClass, Model, Route
-from turnout.errors import UnknownClass, UnknownModel
+from turnout.errors import UnknownClass, UnknownModel, WrongTask
 from turnout.types import Candidate, Decision, Limits, Prediction, Request
 
 _SEEN = 20
@@ -80,6 +80,11 @@ class Router:
         name = self._catalog.model_called(target)
         if name is not None and self._catalog.models[name].task == request.task:
             return target, (name,)
+        known = self._catalog.named(target)
+        if known is not None:
+            raise WrongTask(
+                request.target, known.task.value, request.task.value, self._names(request)
+            )
         raise UnknownModel(request.target, self._names(request))
 
     def decide(

@@ -42,7 +42,7 @@ from services.protocols.repository import Repository
 from services.protocols.triton import Triton
 from services.rollouts.endpoints import Versions
 from turnout.catalog import model_name
-from turnout.errors import Forbidden, MethodNotAllowed, Overloaded
+from turnout.errors import Forbidden, MethodNotAllowed, Overloaded, UnknownPath
 from turnout.types import Task
 
 App = Callable[[Scope, Receive, Send], Any]
@@ -63,6 +63,11 @@ _NOTHING_FOREIGN = (
 _DECISION = "/v1/decisions/"
 _LISTED = "/v1/models/"
 _PIPELINE = "/v1/pipelines/"
+_NAMED = {
+    "/v1/": (f"{_DECISION}ID", f"{_LISTED}NAME"),
+    "/v2/": ("/v2/models/NAME", "/v2/models/NAME/infer", "/v2/models/NAME/ready"),
+}
+"""Paths with a name in them, as a person is told of them."""
 
 
 class FrontDoor:
@@ -104,7 +109,9 @@ class FrontDoor:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         route = self._routes.get((method, scope["path"])) or self._find(method, scope["path"])
         if route is None:
-            if (wrong := self._wrong_method(scope["method"], scope["path"])) is not None:
+            method, path = scope["method"], scope["path"]
+            wrong = self._wrong_method(method, path) or self._no_path(method, path)
+            if wrong is not None:
                 await send_reply(send, wrong)
             else:
                 await self._rest(scope, receive, send)
@@ -212,6 +219,15 @@ class FrontDoor:
             return None
         on_error = next(iter(found.values())).on_error
         return on_error(MethodNotAllowed(method, path, tuple(found)))
+
+    def _no_path(self, method: str, path: str) -> Reply | None:
+        """What is said of a path under ``/v1/`` or ``/v2/`` that is nobody's; None for others."""
+        if method == "OPTIONS" or self._oip is None or not path.startswith(("/v1/", "/v2/")):
+            return None  # nothing of BentoML's is under these
+        there = {known for _, known in self._routes if known.startswith(path[:4])}
+        there = {known for known in there if _MODEL.match(known) is None} | set(_NAMED[path[:4]])
+        error = UnknownPath(path, tuple(sorted(there)))
+        return errors.openai(error) if path.startswith("/v1/") else errors.open_inference(error)
 
     def _find(self, method: str, path: str) -> Route | None:
         """Paths with a name in them; the common ones are remembered."""

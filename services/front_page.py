@@ -54,7 +54,8 @@ def front_page(plane: Plane) -> bytes:
     parts = [
         f"<h1>Turnout</h1><p class=few>{escape(version('turnout'))}</p>",
         "<p>Each request goes to the cheapest model that will answer it well enough, in time. "
-        "Name a route and, if you like, a latency class; never a model.</p>",
+        "Name a route (or <code>auto</code>) and, if you like, a latency class; a model's own name "
+        "asks that model.</p>",
         _table("Routes", ("route", "task", "candidates", "policy", "class"), routes),
         _table("Latency classes", ("class", "deadline", "held by", "if it can't be"), classes),
         _table("Models", ("model", "task", "state", "runs on"), _models(plane)),

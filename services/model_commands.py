@@ -21,6 +21,7 @@ from turnout.errors import ArtifactInvalid, UnknownModel
 app = typer.Typer(help="The files of the catalog's models.", no_args_is_help=True)
 
 _DEFAULT = Path(__file__).parents[1] / "catalog" / "default.yaml"
+_UNBOUNDED = 10_000
 CatalogFile = Annotated[Path, typer.Option("--catalog", help="The catalog to read.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON on standard output.")]
 
@@ -75,7 +76,7 @@ def list_models(
             row["sha256"][:16],
             {None: "", True: "passed", False: "refused"}[row["gate"]],
         )
-    Console().print(table)
+    _print(table)
 
 
 Url = Annotated[str, typer.Option(help="The running gateway.", envvar="TURNOUT_URL")]
@@ -228,7 +229,7 @@ def _show_curves(found: dict[str, Any]) -> None:
             )
         for count, rate in curve["tokens_per_s"].items():
             table.add_row("", f"{count} writing", "", "", f"{rate:.0f}", "")
-    Console().print(table)
+    _print(table)
 
 
 def _list_running(rows: list[dict[str, Any]], as_json: bool) -> None:
@@ -237,13 +238,22 @@ def _list_running(rows: list[dict[str, Any]], as_json: bool) -> None:
         return
     versions = any("version" in row for row in rows)
     heads = ("engine", "requested", "runs on", "precision", *(["answers"] if versions else ()))
-    table = Table("model", *heads, "why", box=None)
+    columns = [Column(head, overflow="fold") for head in ("model", *heads, "why")]
+    table = Table(*columns, box=None)
     for row in rows:
         names = ("engine", "requested", "provider", "precision")
         why = row.get("reason") or (row["state"] if row["state"] != "ready" else "")
         shown = [str(row.get(name, "")) for name in names] + ([_alias(row)] if versions else [])
         table.add_row(row["model"], *shown, "; ".join(filter(None, (why, _verdict(row)))))
-    Console().print(table)
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    """Print a table, as wide as what it holds where no terminal sets the width."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_UNBOUNDED)
+    console.print(table)
 
 
 def _alias(row: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
     TurnoutError
     ├─ InvalidRequest          the request itself is wrong                 (4xx)
-    │  ├─ UnknownModel · UnknownRoute · UnknownClass
+    │  ├─ UnknownModel (WrongTask) · UnknownRoute · UnknownClass · UnknownPath
     │  └─ PayloadTooLarge · Forbidden · MethodNotAllowed · LimitUnreachable
     ├─ CapacityError           right request, wrong moment: try again
     │  └─ QueueFull · DeadlineUnreachable · OverMemoryBudget · Overloaded · Draining
@@ -56,6 +56,19 @@ class UnknownModel(InvalidRequest):
         self.name = name
 
 
+class WrongTask(UnknownModel):
+    """There is such a model or route, and it does something else."""
+
+    def __init__(self, name: str, does: str, asked: str, known: tuple[str, ...]) -> None:
+        InvalidRequest.__init__(
+            self,
+            f"{name!r} does {does}, and this request is for {asked}; for that there are "
+            f"{', '.join(known)}",
+            param="model",
+        )
+        self.name = name
+
+
 class UnknownRoute(InvalidRequest):
     """No route has this name."""
 
@@ -76,6 +89,15 @@ class UnknownClass(InvalidRequest):
         hint = f"; known here: {', '.join(known)}" if known else ""
         super().__init__(f"no latency class is named {name!r}{hint}", param="latency_class")
         self.name = name
+
+
+class UnknownPath(InvalidRequest):
+    """Nothing answers at this path."""
+
+    code = "unknown_path"
+
+    def __init__(self, path: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"nothing answers at {path}; there are {', '.join(known)}")
 
 
 class PayloadTooLarge(InvalidRequest):

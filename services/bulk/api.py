@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from turnout.errors import InvalidRequest, UpstreamFailed
+from turnout.errors import DataError, InvalidRequest
 
 _TIMEOUT_S = 600.0
 
@@ -21,7 +21,7 @@ class Api:
 
     Every method raises:
         InvalidRequest: the gateway refused, with its words.
-        UpstreamFailed: no gateway answers there, or it failed.
+        DataError: no gateway answers there, or it failed.
     """
 
     def __init__(self, address: str) -> None:
@@ -85,13 +85,13 @@ class Api:
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
         if reply.status_code >= 500:
-            raise UpstreamFailed(self._address, _message(reply))
+            raise DataError(f"gateway {self._address}: {_message(reply)}")
         if reply.status_code >= 400:
             raise InvalidRequest(_message(reply))
         return reply.json()
 
-    def _unreachable(self, error: httpx.HTTPError) -> UpstreamFailed:
-        return UpstreamFailed(self._address, f"no answer: {error}; is it running? see --url")
+    def _unreachable(self, error: httpx.HTTPError) -> DataError:
+        return DataError(f"gateway {self._address}: no answer: {error}; is it running? see --url")
 
 
 def _message(reply: httpx.Response) -> str:

@@ -26,6 +26,7 @@ JobFile = Annotated[Path, typer.Argument(help="A job file: OpenAI batch lines.",
 Batch = Annotated[str, typer.Argument(help="The batch's id.")]
 Url = Annotated[str, typer.Option(help="The gateway.", envvar="TURNOUT_URL")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON on standard output.")]
+_A_LINE = '{"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": {...}}'
 _HERE = "http://127.0.0.1:3000"
 
 
@@ -53,8 +54,9 @@ def submit(
 ) -> None:
     """Submit a job file to a gateway and print the batch's id."""
     said = dict(_pair(text) for text in metadata or [])
+    called = endpoint or _endpoint(file)
     api = _api(url)
-    batch = api.create(api.upload(file), endpoint or _endpoint(file), window, said)
+    batch = api.create(api.upload(file), called, window, said)
     typer.echo(batch["id"])
     if watch_it:
         _follow(api, batch["id"])
@@ -180,13 +182,25 @@ def _line(batch: dict[str, Any]) -> str:
 
 
 def _endpoint(file: Path) -> str:
-    """What the first line of a job file calls."""
+    """What the first line of a job file calls.
+
+    Raises:
+        DataError: there is no line, it is no JSON object, or it does not say.
+    """
     with file.open("rb") as lines:
-        first = next((line for line in lines if line.strip()), b"")
+        found = ((at, line) for at, line in enumerate(lines, 1) if line.strip())
+        at, first = next(found, (1, b""))
+    if not first:
+        raise DataError(f"{file}: is empty; give one request a line, {_A_LINE}")
     try:
-        return json.loads(first)["url"]
-    except (ValueError, KeyError, TypeError):
-        raise DataError(f"{file}:1: no url; give --endpoint") from None
+        request = json.loads(first)
+    except ValueError as error:
+        raise DataError(f"{file}:{at}: is not JSON: {error}; give {_A_LINE}") from None
+    if not isinstance(request, dict):
+        raise DataError(f"{file}:{at}: is no JSON object; give {_A_LINE}")
+    if not isinstance(request.get("url"), str):
+        raise DataError(f"{file}:{at}: no url; give it there, or --endpoint for every line")
+    return request["url"]
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -19,11 +19,15 @@ from pydantic import (
 )
 
 from turnout.errors import InvalidRequest
+from turnout.problem import said_of
 from turnout.types import Generation, JsonFormat, Message
 
 B = TypeVar("B", bound=BaseModel)
 _UNSUPPORTED = ("tools", "functions", "tool_choice", "function_call", "logit_bias", "audio",
                 "modalities", "prediction", "web_search_options")  # fmt: skip
+
+_OF_ABSENT = frozenset({"missing", "value_error"})
+"""Problems of a field that the body does not hold."""
 
 
 class _Body(BaseModel):
@@ -35,6 +39,13 @@ class TextPart(_Body):
 
     type: Literal["text"]
     text: str
+
+    @field_validator("type", mode="before")
+    @classmethod
+    def _text(cls, value: object) -> object:
+        if value != "text":
+            raise ValueError("only parts of type text are taken: no model here reads others")
+        return value
 
 
 class ChatMessage(_Body):
@@ -174,9 +185,28 @@ def _checked(kind: type[B], data: dict[str, Any]) -> B:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = (
-            f"{where}: {first['msg']}" if first["type"] != "missing" else f"{where} is missing"
-        )
-        raise InvalidRequest(message, param=where or None) from error
+        where, message = _first(error, data)
+        raise InvalidRequest(f"{where}: {message}", param=where or None) from error
+
+
+def _first(error: ValidationError, data: dict[str, Any]) -> tuple[str, str]:
+    """Where the first problem is, and what: of a field that may be several things, the deepest."""
+    found = [(_in_body(item, data), item) for item in error.errors(include_url=False)]
+    first = found[0][0]
+    inside = [path for path, _ in found if path[: len(first)] == first]
+    deepest = max(inside, key=len)
+    return ".".join(deepest), said_of(*(item for path, item in found if path == deepest))
+
+
+def _in_body(item: Any, data: Any) -> tuple[str, ...]:
+    """A problem's place as the caller wrote it: without the types that pydantic adds."""
+    path: tuple[str, ...] = ()
+    *_, last = item["loc"]
+    for part in item["loc"]:
+        in_list = isinstance(data, list) and isinstance(part, int)
+        if in_list or (isinstance(data, dict) and part in data):
+            data = data[part]
+        elif not (isinstance(data, dict) and part == last and item["type"] in _OF_ABSENT):
+            continue
+        path = (*path, str(part))
+    return path

@@ -17,6 +17,7 @@ _STATUS = {
     "unknown_latency_class": 400,
     "unknown_model": 404,
     "unknown_route": 404,
+    "unknown_path": 404,
     "payload_too_large": 413,
     "forbidden": 403,
     "method_not_allowed": 405,

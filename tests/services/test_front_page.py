@@ -14,6 +14,7 @@ async def test_the_page_shows_what_is_served_and_asks_nobody_else(rig: Rig) -> N
     assert "default-src 'none'" in reply.headers["content-security-policy"]
     for name in (*rig.plane.catalog.routes, *rig.plane.catalog.models):
         assert f"<code>{name}</code>" in page
+    assert "a model's own name asks that model" in page
     assert "<script" not in page
     assert not re.search(r"(src|href)=\W*(https?:)?//", page)
     links = re.findall(r'href="([^"]+)"', page)

@@ -328,8 +328,60 @@ async def test_feedback_is_kept_with_its_decision(rig: Rig) -> None:
 
 
 async def test_what_is_not_ours_goes_to_bentoml(rig: Rig) -> None:
-    for path in ("/docs.json", "/v2/models/fraud/unload", "/v1/unknown"):
+    for path in ("/docs.json", "/classify", "/v3/unknown"):
         assert (await rig.client.get(path)).status_code == 418
+    assert (await rig.client.options("/v1/unknown")).status_code == 418
+
+
+async def test_a_path_that_is_nobodys_says_what_there_is_in_its_protocols_shape(rig: Rig) -> None:
+    for path in ("/v1/completions", "/v1/responses", "/v1/"):
+        reply = await rig.client.post(path, json={})
+        error = reply.json()["error"]
+        assert (reply.status_code, error["code"]) == (404, "unknown_path")
+        assert error["type"] == "invalid_request_error"
+        assert error["message"].startswith(f"nothing answers at {path}; there are /v1/")
+        assert "/v1/chat/completions" in error["message"]
+    await rig.client.get("/v2/models/fraud/ready")  # a path that is remembered is not listed
+    for path in ("/v2/models/fraud/unload", "/v2/nothing"):
+        reply = await rig.client.get(path)
+        assert reply.status_code == 404
+        said = reply.json()["error"]
+        assert f"nothing answers at {path}; there are " in said
+        assert "/v2/models/NAME/infer" in said
+        assert "/v2/models/fraud/ready" not in said
+
+
+async def test_a_name_that_does_something_else_is_said_to(rig: Rig) -> None:
+    for name in ("fraud", "fraud-small"):
+        reply = await rig.client.post(CHAT, json={"messages": HI, "model": name})
+        assert reply.status_code == 404
+        said = reply.json()["error"]["message"]
+        assert said.startswith(f"'{name}' does tabular, and this request is for chat; for that")
+        assert "chat-small" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"n": 2}, "n: one answer a request; send the request again for another (got 2)"),
+        ({"messages": []}, "messages: must hold at least 1, and holds 0"),
+        ({"messages": [{"role": "user", "content": 5}]},
+         "messages.0.content: must be text or a list (got 5)"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+         "messages.0.content.0.type: only parts of type text are taken: no model here reads "
+         "others (got 'image_url')"),
+        ({"messages": [{"role": "user"}]}, "messages.0.content: is missing"),
+        ({"stop": ["a"] * 9}, "stop: must hold at most 4, and holds 9"),
+        ({"temperature": 3}, "temperature: must be at most 2.0 (got 3)"),
+        ({"response_format": {"type": "json_schema"}}, "response_format.json_schema: is missing"),
+    ],
+)  # fmt: skip
+async def test_a_bad_field_is_named_as_the_caller_wrote_it(
+    rig: Rig, changes: dict[str, Any], says: str
+) -> None:
+    error = (await rig.client.post(CHAT, json={"messages": HI} | changes)).json()["error"]
+    assert error["message"].startswith(says)
+    assert error["param"] == says.partition(":")[0]
 
 
 async def test_no_caller_makes_the_front_door_remember_paths_without_end(rig: Rig) -> None:

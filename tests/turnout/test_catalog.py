@@ -60,6 +60,13 @@ def test_the_catalogs_that_ship_are_good(name: str) -> None:
         ("    artifact: {tag: a, recipe: fraud}\n", "", "needs an artifact"),
         ("version: 1", "version: 2", "c.yaml:1: version: "),
         ("  a:\n", "  A!:\n", "c.yaml:5: models.A!"),
+        (
+            "  realtime: {deadline_ms: 100, priority: 0}\n",
+            "  {}\n",
+            "c.yaml:2: classes: must hold at least 1, and holds 0",
+        ),
+        ("100, p", "soon, p", "c.yaml:3: classes.realtime.deadline_ms: must be a number (got 's"),
+        ("[a]", "3", "c.yaml:11: routes.fraud.candidates: must be a list (got 3)"),
         ("  fraud:", "  auto:", "routes.auto: this name is reserved"),
         ("  fraud:", "  a:", "models.a: a route has the same name"),
     ],

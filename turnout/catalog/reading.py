@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import yaml
 from pydantic import ValidationError
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from turnout.catalog.schema import Catalog
 from turnout.catalog.versions import as_written
 from turnout.errors import CatalogInvalid
+from turnout.problem import said_of
 
 Path_ = tuple[str, ...]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -84,9 +85,9 @@ def _problems(error: ValidationError, name: str, lines: dict[Path_, int]) -> lis
     for item in error.errors(include_url=False):
         path = as_written(tuple(str(part) for part in item["loc"]), lines)
         if not path and item["type"] == "value_error":
-            found += [_dangling_line(text, name, lines) for text in _message(item).split("; ")]
+            found += [_dangling_line(text, name, lines) for text in said_of(item).split("; ")]
             continue
-        found.append(f"{name}:{_line(path, lines)}: {_shown(path, lines)}: {_message(item)}")
+        found.append(f"{name}:{_line(path, lines)}: {_shown(path, lines)}: {said_of(item)}")
     return list(dict.fromkeys(found))
 
 
@@ -125,15 +126,3 @@ def _shown(path: Path_, lines: dict[Path_, int]) -> str:
         if (*shown, part) in lines or (last and part.isidentifier() and part.islower()):
             shown = (*shown, part)
     return ".".join(shown) or "catalog"
-
-
-def _message(item: Any) -> str:
-    kind, message = item["type"], str(item["msg"]).removeprefix("Value error, ")
-    if kind == "extra_forbidden":
-        return "unknown key; remove it or check its spelling"
-    if kind == "missing":
-        return "is missing"
-    given = item.get("input")
-    if isinstance(given, (str, int, float, bool)):
-        return f"{message} (got {given!r})"
-    return message
