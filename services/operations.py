@@ -102,6 +102,11 @@ class Operations:
             InvalidRequest: it runs elsewhere.
         """
         model = self._plane.catalog.model_called(name)
+        if (route := self._plane.catalog.routes.get(name)) is not None and model is None:
+            raise InvalidRequest(
+                f"{name!r} is a route; name one of its models: {', '.join(route.candidates)}",
+                param="model",
+            )
         if model is None:
             raise UnknownModel(name, tuple(self._plane.catalog.models))
         if model not in self._plane.fleet.pool.slots:

@@ -358,6 +358,11 @@ class Rollouts:
             raise InvalidRequest(
                 f"name the model, {own!r}, and give version {version!r} beside it", param="model"
             )
+        if (route := self._written.routes.get(name)) is not None:
+            raise InvalidRequest(
+                f"{name!r} is a route; name one of its models: {', '.join(route.candidates)}",
+                param="model",
+            )
         if name not in self._written.models:
             raise UnknownModel(name, tuple(self._rows))
         raise InvalidRequest(

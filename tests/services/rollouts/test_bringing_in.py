@@ -11,7 +11,10 @@ from services.rollouts.book import MemoryBook
 from tests.services.rollouts.conftest import CATALOG, ROW, Serve
 
 BROKEN = "{runner: {engine: fake, fail: load}}"
-FAR = "{placement: remote, runner: {engine: open-inference, url: 'http://127.0.0.1:9', model: far}}"
+FAR = (
+    "{placement: remote, runner: {engine: open-inference, url: 'http://127.0.0.1:9', model: far, "
+    "timeout_s: 0.3}}"
+)
 
 
 async def test_a_rollback_loads_what_an_operator_had_unloaded(serve: Serve) -> None:

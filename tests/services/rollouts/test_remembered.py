@@ -24,3 +24,11 @@ async def test_a_name_with_an_empty_version_is_nobodys(serve: Serve) -> None:
     gateway = await serve()
     for path in ("/v2/models/ranker@/ready", "/v2/models/ranker@2/versions/9", "/v2/models/rank@"):
         assert (await gateway.client.get(path)).status_code == 404
+
+
+async def test_an_operator_who_names_a_route_is_told_its_models(serve: Serve) -> None:
+    gateway = await serve()
+    for verb, body in (("promote", {"version": "2"}), ("unload", {}), ("pin", {})):
+        reply = await gateway.move(verb, "rank", **body)
+        assert reply.status_code == 400
+        assert "'rank' is a route; name one of its models" in reply.json()["error"]
