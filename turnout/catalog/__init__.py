@@ -3,18 +3,16 @@
 from turnout.catalog.artifact import Calibration, File, Gate, Optimize
 from turnout.catalog.pipeline import Parameter, Pipeline, Stage
 from turnout.catalog.reading import json_schema, load
+from turnout.catalog.route import Cascade, Explore, Route
 from turnout.catalog.schema import (
     Artifact,
     Batching,
-    Cascade,
     Catalog,
     Cost,
-    Explore,
     LatencyClass,
     Model,
     Profile,
     Quality,
-    Route,
 )
 from turnout.catalog.versions import (
     Canary,

@@ -7,15 +7,14 @@ from typing import Annotated, TypeAlias
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     PositiveFloat,
     PositiveInt,
     model_validator,
 )
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
+from turnout.catalog.fields import Share, Strict
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Address = Annotated[str, Field(pattern=r"^(pypi|hf|bento|file|https?):.+")]
 Scalar: TypeAlias = str | int | float | bool
@@ -33,11 +32,7 @@ FileName = Annotated[str, AfterValidator(_check_file_name)]
 PassName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class File(_Strict):
+class File(Strict):
     """One file, fetched from an address and held against its hash before it is used.
 
     Attributes:
@@ -52,7 +47,7 @@ class File(_Strict):
     license: str = "unknown"
 
 
-class Calibration(_Strict):
+class Calibration(Strict):
     """The inputs that quantisation measures ranges on; the gate never sees them.
 
     Attributes:
@@ -64,7 +59,7 @@ class Calibration(_Strict):
     rows: PositiveInt = 128
 
 
-class Gate(_Strict):
+class Gate(Strict):
     """What a candidate must hold against the reference, on inputs it was not calibrated on.
 
     Attributes:
@@ -92,7 +87,7 @@ class Gate(_Strict):
     max_start_ratio: PositiveFloat | None = None
 
 
-class Optimize(_Strict):
+class Optimize(Strict):
     """Passes over the model's file, one after another, and the gate at their end.
 
     Attributes:

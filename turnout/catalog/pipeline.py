@@ -12,7 +12,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import ConfigDict, Field, PositiveInt, field_validator, model_validator
+
+from turnout.catalog.fields import Strict
 
 _STAGE = r"^[a-z][a-z0-9_-]{0,30}$"
 _REFERENCE = re.compile(
@@ -55,11 +57,7 @@ class Reference:
         return cls(match["stage"], match["tensor"], bool(match["row"]))
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class Parameter(_Strict):
+class Parameter(Strict):
     """A word that chooses routes: ``{category}`` in a stage's route.
 
     Attributes:
@@ -79,7 +77,7 @@ class Parameter(_Strict):
         return value
 
 
-class Stage(_Strict):
+class Stage(Strict):
     """One step.
 
     Attributes:
@@ -150,7 +148,7 @@ class Stage(_Strict):
         return None if match is None else match.groupdict()
 
 
-class Pipeline(_Strict):
+class Pipeline(Strict):
     """Several routes behind one name.
 
     Attributes:

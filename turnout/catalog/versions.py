@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PositiveInt,
     model_validator,
 )
+
+from turnout.catalog.fields import Strict
 
 if TYPE_CHECKING:
     from turnout.catalog.schema import Catalog
@@ -54,11 +54,7 @@ VersionId = Annotated[str, BeforeValidator(_as_text), AfterValidator(_check_vers
 Margin = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class Rollback(_Strict):
+class Rollback(Strict):
     """How much worse than production a canary may be; one shown to be worse is taken back.
 
     Attributes:
@@ -78,7 +74,7 @@ class Rollback(_Strict):
     false_alarm: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.05
 
 
-class Canary(_Strict):
+class Canary(Strict):
     """A version on trial beside production.
 
     Attributes:
@@ -95,7 +91,7 @@ class Canary(_Strict):
     promote_after: PositiveInt | None = None
 
 
-class Versioned(_Strict):
+class Versioned(Strict):
     """The versions of one model and its aliases.
 
     Attributes:
