@@ -8,7 +8,8 @@ from contextlib import aclosing
 from typing import cast
 
 from runners.protocol import Ran, TensorBackend, TextBackend, Ticket
-from services.fleet import Fleet, Member
+from services.fleet import Fleet
+from services.member import Member
 from services.record import Failure, Record
 from turnout.catalog import Catalog
 from turnout.errors import DeadlineUnreachable, LoadFailed, RunnerError, TurnoutError

@@ -10,17 +10,16 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 from routing.latency import Busy, ModelLatency
 from routing.router import ModelState
-from runners.breaker import Breaker
 from runners.pace import Pace, Paced
 from runners.pool import Footprint, OnDemandTensors, OnDemandText, Pool, Slot
 from runners.pool.windows import Window
 from runners.protocol import Active, TensorBackend, TextBackend
 from runners.tensors import RunTimes
+from services.member import Member, lanes_of, latency_of
 from turnout.catalog import Catalog, Model
 from turnout.errors import LoadFailed, RunnerError, TurnoutError
 from turnout.types import Task
@@ -31,53 +30,6 @@ _LOAD_GUESS_S = 5.0
 _FORGET_S = 1.0
 _AGAIN_S, _MOST_AGAIN_S = 5.0, 300.0
 _LOOK_S = 0.1
-
-
-@dataclass(slots=True)
-class Member:
-    """One model of the fleet.
-
-    Attributes:
-        model: its catalog entry.
-        backend: what runs it.
-        latency: what is learned of its speed.
-        breaker: keeps requests away while it fails.
-        pace: whether it has become slow.
-        lanes: runs its engine does at the same time.
-        prior: where its latency began: ``catalog``, or ``host`` where it was measured.
-        slot: its place in the pool; None when it runs elsewhere.
-        broken: why it could not be reached the last time; a pooled model's reason is its slot's.
-        ready: set once a request need not wait for it here (the pool lets requests wait itself).
-        tried: whether its first load is over, or was left for later for want of room.
-        promised: requests under way that may still come to it.
-        measured_apart: whether it runs beside this process, in one that measures its own load.
-    """
-
-    name: str
-    model: Model
-    backend: TensorBackend | TextBackend
-    latency: ModelLatency
-    lanes: int
-    batch_units: float
-    slot: Slot | None = None
-    breaker: Breaker = field(default_factory=Breaker)
-    pace: Pace = field(default_factory=Pace)
-    broken: str | None = None
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
-    started_s: float | None = None
-    prior: str = "catalog"
-    tried: bool = False
-    promised: int = 0
-    measured_apart: bool = False
-
-    @property
-    def at_work(self) -> bool:
-        """Whether something that it has accepted, or must yet, is still under way."""
-        if self.promised:
-            return True
-        if self.slot is not None:
-            return bool(self.slot.in_flight)
-        return bool(self.backend.load_now().running)
 
 
 MakeBackend = Callable[[str, Model, RunTimes], TensorBackend | TextBackend]
@@ -135,7 +87,7 @@ class Fleet:
         known = self._prior(name, model)
         latency = known or latency_of(model)
         prior = "host" if known else "catalog"
-        lanes, rows = _lanes(model), float(model.batching.max_rows)
+        lanes, rows = lanes_of(model), float(model.batching.max_rows)
         if model.placement != "inline":
             backend = self._make(name, model, latency)
             return Member(name, model, backend, latency, lanes, rows, prior=prior)
@@ -438,19 +390,3 @@ def urgency_of(catalog: Catalog) -> Mapping[int, float]:
         urgency = 1e3 / entry.deadline_ms
         found[entry.priority] = max(found.get(entry.priority, 0.0), urgency)
     return found
-
-
-def latency_of(model: Model) -> ModelLatency:
-    """A fresh latency model from the catalog's profile."""
-    profile = model.profile
-    chat = model.task is Task.CHAT
-    return ModelLatency(
-        profile.base_ms / 1e3,
-        profile.per_row_ms / 1e3,
-        max(profile.per_token_ms / 1e3, 1e-3) if chat else 0.0,
-    )
-
-
-def _lanes(model: Model) -> int:
-    """Runs the engine does at the same time."""
-    return getattr(model.runner, "max_sequences", 16 if model.placement == "remote" else 1)

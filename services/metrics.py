@@ -15,15 +15,13 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from routing.trial import Part, Trial
 from runners.pool import Pool
 from runners.protocol import Active, Load
+from services.buckets import SECONDS
 from services.pool_metrics import PoolMetrics
 from services.rollouts.metrics import VersionMetrics
 from services.tally import Ended, Tally
 from turnout.catalog import Canary, Catalog
 from turnout.types import Decision, Outcome
 
-_SECONDS = (
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-)  # fmt: skip
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -63,28 +61,28 @@ class Metrics:
             "turnout_request_seconds",
             "Arrival to the answer (generation: to the last token).",
             ("route", "latency_class"),
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=registry,
         )
         self.first_seconds = Histogram(
             "turnout_first_token_seconds",
             "Arrival to the first token of a generation.",
             ("model", "latency_class"),
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=registry,
         )
         self.queue_seconds = Histogram(
             "turnout_queue_seconds",
             "Wait before the run.",
             ("model",),
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=registry,
         )
         self.run_seconds = Histogram(
             "turnout_run_seconds",
             "The run of the batch a request was in.",
             ("model",),
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=registry,
         )
         self.batch_rows = Histogram(
@@ -119,7 +117,7 @@ class Metrics:
             "turnout_pipeline_seconds",
             "Arrival of a pipeline's request to its answer, by how it ended.",
             ("pipeline", "latency_class", "status"),
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=registry,
         )
         self.queue_depth = Gauge(

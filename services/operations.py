@@ -8,7 +8,7 @@ from typing import Any
 from services.peers import Answers
 from services.plane import Plane
 from services.reload import reload_catalog
-from turnout.errors import CapacityError, InvalidRequest, TurnoutError, UnknownModel
+from turnout.errors import CapacityError, InvalidRequest, TurnoutError
 from turnout.settings import from_environment
 
 logger = logging.getLogger("turnout.operations")
@@ -102,13 +102,8 @@ class Operations:
             InvalidRequest: it runs elsewhere.
         """
         model = self._plane.catalog.model_called(name)
-        if (route := self._plane.catalog.routes.get(name)) is not None and model is None:
-            raise InvalidRequest(
-                f"{name!r} is a route; name one of its models: {', '.join(route.candidates)}",
-                param="model",
-            )
         if model is None:
-            raise UnknownModel(name, tuple(self._plane.catalog.models))
+            raise self._plane.catalog.no_model(name, self._plane.catalog.models)
         if model not in self._plane.fleet.pool.slots:
             raise InvalidRequest(
                 f"model {name!r} runs in a process of its own or elsewhere; only inline models "

@@ -5,8 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from runners.pool import Pool, Slot
-
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+from services.buckets import SECONDS
 
 
 class PoolMetrics:
@@ -36,7 +35,7 @@ class PoolMetrics:
             "turnout_model_load_seconds",
             "Time of a load, once there was room for it.",
             ("model",),
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=registry,
         )
         self._resident = Gauge(

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from routing.latency import ModelLatency
-from services.fleet import Fleet, Member
+from services.fleet import Fleet
+from services.member import Member
 from services.metrics import Metrics
 from services.profiles import Profile, Profiles, made
 

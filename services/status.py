@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from runners.pool import Slot
-from services.fleet import Fleet, Member
+from services.fleet import Fleet
+from services.member import Member
 from services.rollouts.rollouts import Rollouts
 from turnout.catalog import split
 

@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from routing.trial import Part, Trial
+from services.buckets import SECONDS
 from turnout.catalog import Canary, Catalog, split
 
-_SECONDS = (
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-)  # fmt: skip
 _VERDICTS = {"worse": -1, "watching": 0, "sound": 1}
 
 
@@ -27,7 +25,7 @@ class VersionMetrics:
             "turnout_version_seconds",
             "Arrival to the answer (generation: to the last token), by the version that answered.",
             ("model", "version"),
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=registry,
         )
         self._share = Gauge(

@@ -22,7 +22,7 @@ from services.rollouts.aliases import (
 )
 from services.rollouts.book import Book, MemoryBook, Rows, now_iso
 from turnout.catalog import Canary, Catalog, Versioned, model_name, realiased, split
-from turnout.errors import CapacityError, ConfigError, InvalidRequest, TurnoutError, UnknownModel
+from turnout.errors import CapacityError, ConfigError, InvalidRequest, TurnoutError
 
 logger = logging.getLogger("turnout.rollouts")
 
@@ -358,13 +358,8 @@ class Rollouts:
             raise InvalidRequest(
                 f"name the model, {own!r}, and give version {version!r} beside it", param="model"
             )
-        if (route := self._written.routes.get(name)) is not None:
-            raise InvalidRequest(
-                f"{name!r} is a route; name one of its models: {', '.join(route.candidates)}",
-                param="model",
-            )
         if name not in self._written.models:
-            raise UnknownModel(name, tuple(self._rows))
+            raise self._written.no_model(name, self._rows)
         raise InvalidRequest(
             f"model {name!r} has no versions; list them under `versions` in the catalog",
             param="model",

@@ -6,6 +6,7 @@ file into a ``Catalog`` and its problems into one line each.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
@@ -17,6 +18,7 @@ from turnout.catalog.fields import Bytes, Device, ModelName, Name, Strict, Windo
 from turnout.catalog.pipeline import Pipeline
 from turnout.catalog.route import Route
 from turnout.catalog.versions import PRODUCTION, Versioned, expand, model_name, schema_extra, split
+from turnout.errors import InvalidRequest, UnknownModel
 from turnout.types import DIMENSIONS, Signature, Task, signature
 
 
@@ -274,6 +276,16 @@ class Catalog(Strict):
         wanted = PRODUCTION if alias is None else alias
         version = None if known is None else known.version_of(wanted)
         return None if version is None else model_name(base, version)
+
+    def no_model(self, name: str, models: Collection[str]) -> InvalidRequest | UnknownModel:
+        """What is said of a name that is none of these models: it may be a route's."""
+        route = self.routes.get(name)
+        if route is None:
+            return UnknownModel(name, tuple(models))
+        return InvalidRequest(
+            f"{name!r} is a route; name one of its models: {', '.join(route.candidates)}",
+            param="model",
+        )
 
     def named(self, name: str) -> Route | Model | None:
         """The route or model that a caller means by a name."""
