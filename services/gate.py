@@ -1,13 +1,13 @@
 """Answers short requests at the socket, or refuses them there.
 
 A model that takes microseconds costs less than the framework around it: uvicorn's parser, scope,
-task and response take as long as the rest of such a request, and a refusal that takes that way costs
-too much of an answer under overload. A ``Gate`` stands between a connection's transport and uvicorn's
-protocol from the second request of the connection on. Bytes that are one whole short request
-between two others are answered here: by the handler, or with 503 while the door is full. Everything
-else goes through untouched. While it answers, the gate puts a cycle of its own in the place of
-uvicorn's, so that pipelining, keep-alive and shutdown stay uvicorn's business. Under another
-server than uvicorn with httptools there is no gate, and requests take the normal way (see
+task and response take as long as the rest of such a request, and under overload a refusal that
+takes that way costs too much of an answer. A ``Gate`` stands between a connection's transport and
+uvicorn's protocol from the second request of the connection on. Bytes that are one whole short
+request between two others are answered here: by the handler, or with 503 while the door is full.
+Everything else goes through untouched. While it answers, the gate puts a cycle of its own in the
+place of uvicorn's, so that pipelining, keep-alive and shutdown stay uvicorn's business. Under
+another server than uvicorn with httptools there is no gate, and requests take the normal way (see
 docs/decisions/0034-answers-at-the-socket.md).
 """
 
