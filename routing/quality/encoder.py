@@ -15,9 +15,7 @@ word's frequency (Arora et al., ICLR 2017).
 
 from __future__ import annotations
 
-import itertools
 import math
-import operator
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -29,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routing.features import text
-from routing.features.text import Reading, hand_made, read
+from routing.features.text import Reading, form_values, read
 from routing.quality.factors import Factors, standardise
 
 Floats = NDArray[np.float32]
@@ -40,7 +38,9 @@ PAIR_BUCKETS: Final = 1 << 15
 RARE: Final = 9.0
 VERY_RARE: Final = 10.0
 FREQUENT: Final = 5.0
+NOT_KNOWN: Final = -1.0
 NEAR: Final = 32
+TIED: Final = 1e-5
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 _PAIR_SHIFT: Final = np.uint64(64 - 15)
 WORDING: Final = (
@@ -111,8 +111,9 @@ class Encoder:
         mean: shape (d,), of the training prompts.
         inverse_std: shape (d,).
         factors: pretrained on a pool of models; None in an encoder that has no pool behind it.
-        commonness: shape (v, 2), rarity beside the weight of a word in an average, which is near 0
-            for the few hundred most frequent: one access to memory for both.
+        commonness: shape (v + buckets, 2), rarity beside the weight of a word in an average, which
+            is near 0 for the few hundred most frequent: one access to memory for both. An unknown
+            word has rarity ``NOT_KNOWN`` and no weight, so that nothing need be taken out.
     """
 
     index: Vocabulary
@@ -128,8 +129,9 @@ class Encoder:
     def __post_init__(self) -> None:
         """Weights follow from rarity."""
         weight = 1.0 / (1.0 + np.exp((6.5 - self.rarity) * 1.2))
-        both = np.stack((self.rarity, weight), axis=1, dtype=np.float32)
-        object.__setattr__(self, "commonness", both)
+        known = np.stack((self.rarity, weight), axis=1, dtype=np.float32)
+        unknown = np.full((UNKNOWN_BUCKETS, 2), (NOT_KNOWN, 0.0), dtype=np.float32)
+        object.__setattr__(self, "commonness", np.concatenate((known, unknown)))
 
     @property
     def n_factors(self) -> int:
@@ -175,50 +177,43 @@ class Encoder:
         return Encoded(dense, factors, term_ids, values, known)
 
     def raw(self, reading: Reading, ids: Ints) -> Floats:
-        """Form, wording and meaning before standardisation, shape (d,)."""
-        form = hand_made(reading)
-        wording = np.zeros(len(WORDING), dtype=np.float32)
-        sizes, known = (reading.stem_words, *reading.option_words), ids
-        positions = np.flatnonzero(ids < len(self.index))
-        if len(positions) < len(ids):
-            known = ids[positions]
-            upto = np.searchsorted(positions, list(itertools.accumulate(sizes))).tolist()
-            sizes = tuple(map(operator.sub, upto, (0, *upto)))
-        wording[9] = 1.0 - len(known) / (len(ids) + 1.0)
-        if not len(known):
-            return np.concatenate((form, wording, np.zeros(2 * len(self.scale), dtype=np.float32)))
-        rarity, weight = self.commonness[known].T
-        _rarity_features(rarity, sizes[0], known, wording)
-        stem, options = self._meaning(known, weight, sizes, wording)
-        wording[18] = math.sqrt(stem @ stem)
-        near = (stem[:NEAR], options[:NEAR])
-        return np.concatenate((form, wording, *near, stem[NEAR:], options[NEAR:]))
+        """Form, wording and meaning before standardisation, shape (d,).
 
-    def _meaning(
-        self, known: Ints, weight: Floats, sizes: tuple[int, ...], wording: Floats
-    ) -> tuple[Floats, Floats]:
-        """Mean vectors of the stem's and of the options' words, each of shape (k,).
+        Rows are gathered by ``take``: indexing with an array costs twice as much for so few.
+        """
+        rarity, weight = self.commonness.take(ids, axis=0).T
+        wording = [0.0] * len(WORDING)
+        _rarity_features(rarity, reading.stem_words, ids, wording)
+        means = self._meaning(reading, ids, weight, wording)
+        return np.concatenate(
+            (
+                np.array(form_values(reading) + wording, dtype=np.float32),
+                means[:, :NEAR].ravel(),
+                means[:, NEAR:].ravel(),
+            )
+        )
+
+    def _meaning(self, reading: Reading, ids: Ints, weight: Floats, wording: list[float]) -> Floats:
+        """Mean vectors of the stem's and of the options' words, shape (2, k).
 
         Args:
-            known: rows of the known words, in order.
+            reading: how many of the words belong to the stem and to each option.
+            ids: rows of the words, in order.
             weight: of each of them.
-            sizes: how many of them belong to the stem and to each option.
             wording: how alike the options are is written here.
         """
-        vectors = self.vectors[known].astype(np.float32)
-        n, start = len(known), sizes[0]
-        shares = np.zeros((len(sizes) + 1, n), dtype=np.float32)
-        shares[0, :start] = weight[:start]
-        shares[1, start:] = weight[start:]
-        for row, size in enumerate(sizes[1:], start=2):
-            shares[row, start : start + size] = weight[start : start + size]
-            start += size
+        vectors = self.vectors.take(ids, axis=0, mode="clip").astype(np.float32)
+        n, end = len(reading.option_words), reading.stem_words
+        weights: list[float] = weight.tolist()
+        shares = np.zeros((n + 2, len(ids)), dtype=np.float32)
+        np.multiply(weight[:end], 1.0 / (sum(weights[:end]) + 1e-6), out=shares[n, :end])
+        np.multiply(weight[end:], 1.0 / max(sum(weights[end:]), 1e-6), out=shares[n + 1, end:])
+        for row, size in enumerate(reading.option_words):
+            start, end = end, end + size
+            shares[row, start:end] = weight[start:end]
         sums = (shares @ vectors) * self.scale
-        of_stem, of_options = shares[:2].sum(axis=1).tolist()
-        stem, options = sums[0] / (of_stem + 1e-6), sums[1] / max(of_options, 1e-6)
-        if len(sizes) > 1:
-            _likeness_features(sums[2:], stem, wording)
-        return stem, options
+        _likeness_features(sums[: n + 1], wording)
+        return sums[n:]
 
     def word_ids(self, reading: Reading) -> tuple[Ints, float]:
         """Rows of known words; unknown words get a bucket behind the vocabulary."""
@@ -241,21 +236,32 @@ class Encoder:
         return distinct, values.astype(np.float32)
 
 
-def _rarity_features(rarity: Floats, in_stem: int, known: Ints, out: Floats) -> None:
-    n = len(rarity)
-    ordered: list[float] = np.sort(rarity).tolist()
+def _rarity_features(rarity: Floats, in_stem: int, ids: Ints, out: list[float]) -> None:
+    """How rare the words are; the first ``in_stem`` are the stem's."""
+    ordered = _known(np.sort(rarity))
+    n = len(ordered)
+    out[9] = 1.0 - n / (len(rarity) + 1.0)
+    if not n:
+        return
     n_rare = n - bisect_right(ordered, RARE)
     out[0] = sum(ordered) / n
     out[1] = n_rare / n
     out[2] = 1.0 - bisect_right(ordered, VERY_RARE) / n
     out[3] = bisect_left(ordered, FREQUENT) / n
     out[4], out[5] = sum(ordered[-5:]) / min(n, 5), ordered[-1]
-    if in_stem:
-        stem = ordered if in_stem == n else np.sort(rarity[:in_stem]).tolist()
-        out[6] = sum(stem) / in_stem
-        out[7] = 1.0 - bisect_right(stem, RARE) / in_stem
-        out[8] = sum(stem[-3:]) / min(in_stem, 3)
-    out[10] = math.log1p(len(set(known[rarity > RARE].tolist()))) if n_rare else 0.0
+    if n_rare:
+        out[10] = math.log1p(len(set(ids.compress(rarity > RARE).tolist())))
+    stem = ordered if in_stem == len(rarity) else _known(np.sort(rarity[:in_stem]))
+    if m := len(stem):
+        out[6] = sum(stem) / m
+        out[7] = 1.0 - bisect_right(stem, RARE) / m
+        out[8] = sum(stem[-3:]) / min(m, 3)
+
+
+def _known(ordered: Floats) -> list[float]:
+    """Rarities in rising order, without the unknown words before them."""
+    rarities: list[float] = ordered.tolist()
+    return rarities[bisect_right(rarities, NOT_KNOWN) :]
 
 
 @cache
@@ -265,18 +271,22 @@ def _below_diagonal(n: int) -> Ints:
     return row * n + column
 
 
-def _likeness_features(options: Floats, stem: Floats, out: Floats) -> None:
-    """Cosines between the options' vectors, shape (n, k), and with the stem's, shape (k,)."""
-    n = len(options)
-    inner = options @ options.T
-    inverse = 1.0 / (np.sqrt(inner.diagonal()) + 1e-6)
+def _likeness_features(vectors: Floats, out: list[float]) -> None:
+    """Cosines between the options' vectors, and of each with the stem's, which is the last row."""
+    n = len(vectors) - 1
+    inner = vectors @ vectors.T
+    if not n:
+        out[18] = math.sqrt(inner.item())
+        return
+    lengths = np.sqrt(inner.diagonal())
+    out[18] = lengths.item(n)
+    inverse = 1.0 / (lengths + 1e-6)
     inner *= inverse
     inner *= inverse[:, None]
-    pairs: list[float] = inner.take(_below_diagonal(n)).tolist()
+    cosines: list[float] = inner.take(_below_diagonal(n + 1)).tolist()
+    pairs, near = cosines[:-n], cosines[-n:]
     out[11], out[12], out[13] = sum(pairs) / len(pairs), max(pairs), min(pairs)
-    inverse *= 1.0 / (math.sqrt(stem @ stem) + 1e-6)
-    near: list[float] = (options @ stem * inverse).tolist()
     mean, nearest = sum(near) / n, max(near)
     out[14], out[15] = mean, nearest - mean
     out[16] = math.sqrt(sum((x - mean) ** 2 for x in near) / n)
-    out[17] = near.index(nearest) / n
+    out[17] = next(i for i, x in enumerate(near) if nearest - x < TIED) / n

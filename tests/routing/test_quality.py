@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from routing.features.text import read
 from routing.quality import LearnedQuality, ModelPrior, explain, load_router, save_router
 from routing.quality.forest import Forest
 from routing.quality.kernel import Landmarks
@@ -82,6 +83,35 @@ def test_the_explanation_adds_up(shipped: LearnedQuality):
     assert total + shipped.cold_start.bias == pytest.approx(found.difficulty, abs=1e-3)
     assert found.known == ()
     assert set(found.p_good) == {"small-one", "large-one"}
+
+
+def test_of_options_equally_near_the_stem_the_first_counts(shipped: LearnedQuality):
+    def at(*options: str) -> float:
+        lines = (f"{letter}. {option}" for letter, option in zip("ABCDE", options, strict=False))
+        reading = read("How far is it to the moon?\n" + "\n".join(lines))
+        encoder = shipped.encoder
+        column = encoder.dense_names.index("nearest_option_at")
+        return encoder.raw(reading, encoder.word_ids(reading)[0])[column]
+
+    assert at("bread", "the moon", "3 moon the", "the moon", "4 the moon") == pytest.approx(0.2)
+    assert at(*("a mile",) * 5) == 0.0
+
+
+@given(st.lists(st.sampled_from(["moon", "bread", "zqxv", "vvkj"]), max_size=12))
+def test_unknown_words_count_as_unknown_and_no_further(words: list[str]):
+    encoder = load_router_once().encoder
+    names, unknown = encoder.dense_names, encoder.unknown_column
+
+    def raw(words: list[str]) -> np.ndarray:
+        reading = read(" ".join(words))
+        return encoder.raw(reading, encoder.word_ids(reading)[0])
+
+    known = [word for word in words if word in encoder.index]
+    found, alone = raw(words), raw(known)
+    assert found[unknown] == pytest.approx(1.0 - len(known) / (len(words) + 1.0))
+    for column in range(names.index("rarity"), len(names)):
+        if column != unknown:
+            assert found[column] == pytest.approx(alone[column], abs=1e-5)
 
 
 def test_no_candidates_no_predictions(shipped: LearnedQuality):
