@@ -5,6 +5,9 @@ number is cross-validated: the scores of a test question, or of one with the sam
 the router that predicts it, nor the pretrained factors it starts from; where subjects are held
 back, none of the subject's do; for a new pair, no model of either family is in the pretraining.
 
+That is a router on prompts nobody has met. ``met`` is the other end: the same router, whose pool
+was asked these very questions (by models of other families, never by the pair) and remembers them.
+
 Three questions in ten (by a hash of the stem) were put aside before the present recipe was chosen:
 ``fresh`` are the numbers on those alone. The others took part in choosing it.
 
@@ -23,7 +26,7 @@ import zlib
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import lightgbm as lgb
 import numpy as np
@@ -38,6 +41,7 @@ from routing.evaluation.pair import length_win_rate, oracle_win_rate, pair_curve
 from routing.features.text import hand_made, read
 from routing.quality import LearnedQuality, ModelPrior, load_router
 from routing.quality.encoder import Encoder
+from routing.quality.factors import Factors
 from routing.training.factors import pretrain
 from routing.training.fit import train_router
 from routing.training.outcomes import Outcomes, normalised, read_outcomes
@@ -45,6 +49,7 @@ from routing.training.outcomes import Outcomes, normalised, read_outcomes
 GPT4: Final = "gpt-4-1106-preview"
 MIXTRAL: Final = "mistralai/Mixtral-8x7B-Instruct-v0.1"
 DEFAULT_ROUTER: Final = Path(__file__).parent.parent / "routing" / "default_router"
+LEAST_MET: Final = 0.05
 _OPTIONS: Final = re.compile(r"\n\s*\(?[A-J][.):]\s")
 
 
@@ -127,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     encoders: dict[Hashable, Encoder] = {}
     print(
         f"{'case':58} length refer. fast  full  [95 %]         full - reference  "
-        "fresh: ref. full  target"
+        "fresh: ref. full   met  target"
     )
     for case in CASES:
         if given.only not in case.name:
@@ -140,7 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(
             f"{case.name:58} {a['length']:.3f}  {a['reference']:.3f}  {a['fast']:.3f} "
             f"{a['full']:.3f} [{low:.3f}, {high:.3f}] {more[0]:+.3f} [{more[1]:+.3f}, "
-            f"{more[2]:+.3f}]  {fresh['reference']:.3f} {fresh['full']:.3f}  {target}",
+            f"{more[2]:+.3f}]  {fresh['reference']:.3f} {fresh['full']:.3f}  "
+            f"{a.get('met', float('nan')):.3f}  {target}",
             flush=True,
         )
         _save(given.json, results, [], quick=given.quick)
@@ -180,7 +186,10 @@ def measure(
     table = whole.only([case.weak, case.strong])
     weak, strong = table.score[:, 0], table.score[:, 1]
     models = [ModelPrior(case.weak, 0.5), ModelPrior(case.strong, 0.5)]
-    fast, full = np.empty(table.score.shape), np.empty(table.score.shape)
+    fast, full, met = (np.empty(table.score.shape) for _ in range(3))
+    knows = _pretrained(case, whole, None, data)
+    remembered = cast("Factors", knows.factors).memory.of
+    share = float(np.mean([remembered(prompt).any() for prompt in table.prompts]))
     reference, random = np.empty(len(table)), np.random.default_rng(0)
     started, training_s = time.monotonic(), 0.0
     parts: list[tuple[Any, int]] = []
@@ -197,6 +206,8 @@ def measure(
         training_s = max(training_s, time.monotonic() - before)
         fast[test] = _predict(router, table, test, models, fast=True)
         full[test] = _predict(router, table, test, models, fast=False)
+        if share >= LEAST_MET:
+            met[test] = _predict(train_router(part, knows), table, test, models, fast=False)
         reference[test] = _reference(part, table.take(test))
     rates = {
         "length": length_win_rate(table.prompts),
@@ -207,16 +218,22 @@ def measure(
         "oracle": oracle_win_rate(weak, strong),
     }
 
+    if share >= LEAST_MET:
+        rates["met"] = met[:, 1] - met[:, 0]
+
     def apgr(name: str, i: Any) -> float:
         return pair_curve(rates[name][i], weak[i], strong[i]).apgr
 
-    def more(i: Any) -> float:
-        return apgr("full", i) - apgr("reference", i)
+    def more(i: Any, name: str = "full") -> float:
+        return apgr(name, i) - apgr("reference", i)
 
     fresh = np.flatnonzero([put_aside(stem) for stem in _stems(table)])
     curve = pair_curve(rates["full"], weak, strong)
     interval = bootstrap(lambda i: apgr("full", i), len(table), rounds=200)
     gained = bootstrap(more, len(table), rounds=200)
+    met_gained = (
+        bootstrap(lambda i: more(i, "met"), len(table), rounds=200) if "met" in rates else None
+    )
     fresh_gained = bootstrap(lambda i: more(fresh[i]), len(fresh), rounds=200)
     return {
         "case": case.name,
@@ -225,12 +242,15 @@ def measure(
         "apgr": {name: apgr(name, np.arange(len(table))) for name in rates},
         "full_95": [interval.low, interval.high],
         "full_less_reference": [gained.value, gained.low, gained.high],
+        "met_share": share,
+        "met_less_reference": met_gained and [met_gained.value, met_gained.low, met_gained.high],
         "fresh": {name: apgr(name, fresh) for name in rates} | {"questions": len(fresh)},
         "fresh_full_less_reference": [fresh_gained.value, fresh_gained.low, fresh_gained.high],
         "cpt50": curve.cpt(0.5),
         "cpt80": curve.cpt(0.8),
         "ece": _calibration(full, table),
         "ece_fast": _calibration(fast, table),
+        "ece_met": _calibration(met, table) if "met" in rates else None,
         "ece_of_chance": _by_chance(full, parts),
         "target": case.target,
         "training_s": training_s,
@@ -270,18 +290,27 @@ def _by_chance(p_good: Any, parts: Sequence[tuple[Any, int]]) -> float:
     return float(np.mean(rounds, axis=0).max())
 
 
-def _pretrained(case: Case, whole: Outcomes, train: Any, data: Path) -> Encoder:
-    """An encoder whose factors know nothing of the case's test questions and model families."""
+def _pretrained(case: Case, whole: Outcomes, train: Any | None, data: Path) -> Encoder:
+    """An encoder whose pool knows nothing of the pair's families, nor of any test question.
+
+    Args:
+        case: names the pool.
+        whole: the case's own table, all models.
+        train: rows of the training questions; None for a pool that was asked all questions.
+        data: folder of the tables.
+    """
     encoder = replace(load_router(DEFAULT_ROUTER).encoder, factors=None)
     stems = set(_stems(whole))
     pool: list[Outcomes] = []
     for name in case.pool:
         if name == case.table:
             pair = {family(case.weak), family(case.strong)}
-            pool.append(whole.take(train).only([m for m in whole.models if family(m) not in pair]))
+            seen = whole if train is None else whole.take(train)
+            pool.append(seen.only([m for m in whole.models if family(m) not in pair]))
             continue
         other = read_outcomes([data / name])
-        pool.append(other.take(np.flatnonzero([s not in stems for s in _stems(other)])))
+        unmet = [train is None or stem not in stems for stem in _stems(other)]
+        pool.append(other.take(np.flatnonzero(unmet)))
     return pretrain(pool, encoder).encoder
 
 

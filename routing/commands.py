@@ -31,7 +31,7 @@ from turnout.settings import from_environment
 from turnout.types import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from routing.training.outcomes import Outcomes
 
@@ -62,6 +62,10 @@ def train(
     outcomes: OutcomesOption,
     out: Annotated[Path, typer.Option("--out", help="Folder to write the router to.")],
     models: Annotated[str, typer.Option("--models", help="Only these, separated by commas.")] = "",
+    pool: Annotated[
+        list[Path] | None,
+        typer.Option("--pool", help="Outcomes of other models on prompts like yours, to lean on."),
+    ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="So many questions.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of sampling, folds and trees.")] = 0,
     as_json: JsonOption = False,
@@ -82,7 +86,9 @@ def train(
         table = table.sample(limit, seed)
         origin = "trained on " + ", ".join(path.name for path in outcomes)
         card = {"questions": len(table), "seed": seed, "limit": limit}
-        base_rate, note = _train(table, out, card, origin, step)
+        if pool:
+            card["pool"] = [path.name for path in pool]
+        base_rate, note = _train(table, out, card, origin, step, pool or [])
     rates = dict(zip(table.models, base_rate, strict=True))
     if as_json:
         found = {"router": str(out), "questions": len(table), "base_rate": rates}
@@ -97,10 +103,17 @@ def train(
 
 
 def _train(
-    table: Outcomes, out: Path, card: dict[str, Any], origin: str, step: Callable[[str], None]
+    table: Outcomes,
+    out: Path,
+    card: dict[str, Any],
+    origin: str,
+    step: Callable[[str], None],
+    pool: Sequence[Path],
 ) -> tuple[list[float], str]:
     """Train on prompts or on features, and write; each model's mean score, and what to know."""
     if table.has_features:
+        if pool:
+            raise DataError("--pool is of prompts; routers of rows of numbers have none")
         from routing.training.feature_fit import train_features
 
         found = train_features(table, seed=card["seed"], origin=origin, progress=step)
@@ -114,6 +127,12 @@ def _train(
     from routing.training.fit import train_router
 
     encoder = load_router(DEFAULT_ROUTER).encoder
+    if pool:
+        from routing.training.factors import pretrain
+        from routing.training.outcomes import read_pool
+
+        step("reading the pool")
+        encoder = pretrain([read_pool(pool, table.models)], encoder, seed=card["seed"]).encoder
     router = train_router(table, encoder, seed=card["seed"], origin=origin, progress=step)
     step("writing")
     save_router(router, out, card)

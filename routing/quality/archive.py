@@ -14,6 +14,7 @@ from routing.quality.factors import Factors
 from routing.quality.forest import Forest
 from routing.quality.heads import Calibration, Heads
 from routing.quality.kernel import KernelHeads, Landmarks
+from routing.quality.memory import Memory
 from routing.quality.novelty import Novelty
 from routing.quality.term_heads import TermHeads
 
@@ -23,7 +24,7 @@ Arrays = dict[str, NDArray[Any]]
 def pack_encoder(encoder: Encoder) -> Arrays:
     """Arrays of an encoder; words joined by newlines as bytes."""
     arrays: Arrays = {
-        "words": np.frombuffer("\n".join(encoder.index).encode(), dtype=np.uint8),
+        "words": _bytes("\n".join(encoder.index)),
         "vectors": encoder.vectors,
         "scale": encoder.scale,
         "rarity": encoder.rarity.astype(np.float16),
@@ -38,8 +39,15 @@ def pack_encoder(encoder: Encoder) -> Arrays:
             "factor_weights": factors.weights,
             "factor_bias": factors.bias,
             "factor_leading": np.array(factors.leading),
+            "factor_models": _bytes("\n\n".join(map("\n".join, factors.models))),
+            "memory_keys": factors.memory.keys,
+            "memory_surplus": factors.memory.surplus,
         }
     return arrays
+
+
+def _bytes(text: str) -> NDArray[np.uint8]:
+    return np.frombuffer(text.encode(), dtype=np.uint8)
 
 
 def _pack_landmarks(prefix: str, landmarks: Landmarks) -> Arrays:
@@ -82,6 +90,7 @@ def unpack_encoder(arrays: Mapping[str, NDArray[Any]]) -> Encoder:
     words = arrays["words"].tobytes().decode().split("\n")
     factors = None
     if "factor_bias" in arrays:
+        models = arrays["factor_models"].tobytes().decode()
         factors = Factors(
             mean=arrays["factor_mean"],
             inverse_std=arrays["factor_inverse_std"],
@@ -89,6 +98,8 @@ def unpack_encoder(arrays: Mapping[str, NDArray[Any]]) -> Encoder:
             weights=arrays["factor_weights"],
             bias=arrays["factor_bias"],
             leading=tuple(arrays["factor_leading"].tolist()),
+            models=tuple(tuple(table.split("\n")) for table in models.split("\n\n")),
+            memory=Memory(arrays["memory_keys"], arrays["memory_surplus"]),
         )
     return Encoder(
         index=Vocabulary(words),

@@ -6,7 +6,8 @@
                      → meaning (static word vectors of stem ┘
                        and options, averaged)
                      → terms (words and word pairs, tf-idf) ─→ term ids and values
-    form, wording, meaning → factors (k,): what the pretrained pool found easy
+    form, wording, meaning → factors (k,): what the pretrained pool found easy,
+    the prompt's key         and what it made of this very prompt if it was asked it
 
 The word vectors are a sentence encoder's vectors of single words, reduced to few dimensions
 (Model2Vec's idea, github.com/MinishLab/model2vec), averaged with weights that fall with a
@@ -136,7 +137,7 @@ class Encoder:
     @property
     def n_factors(self) -> int:
         """How many factors the pretrained pool gives."""
-        return 0 if self.factors is None else len(self.factors.bias)
+        return 0 if self.factors is None else self.factors.width
 
     @property
     def n_form(self) -> int:
@@ -172,7 +173,7 @@ class Encoder:
         ids, known = self.word_ids(reading)
         raw = self.raw(reading, ids)
         dense = standardise(raw, self.mean, self.inverse_std)
-        factors = self.scale[:0] if self.factors is None else self.factors.of(raw)
+        factors = self.scale[:0] if self.factors is None else self.factors.of(raw, prompt)
         term_ids, values = self.terms(ids) if terms else (ids[:0], self.scale[:0])
         return Encoded(dense, factors, term_ids, values, known)
 

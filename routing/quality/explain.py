@@ -14,7 +14,8 @@ class Contribution:
     """What one property of the prompt adds to its difficulty.
 
     Attributes:
-        feature: name of the property; "subject_matter" sums all directions of meaning.
+        feature: name of the property; "subject_matter" sums all directions of meaning,
+            "asked_the_pool_itself" is there when the pool was asked this very prompt.
         difficulty: in log-odds of a bad answer, relative to an average prompt.
     """
 
@@ -55,7 +56,11 @@ def explain(router: LearnedQuality, prompt: str, models: Sequence[ModelPrior]) -
         for name, part in zip(router.encoder.dense_names[:split], parts[:split], strict=True)
     ]
     named.append(Contribution("subject_matter", float(parts[meaning].sum())))
-    named.append(Contribution("like_what_the_pool_failed", float(parts[meaning.stop :].sum())))
+    pool = parts[meaning.stop :]
+    smooth = 0 if router.encoder.factors is None else len(router.encoder.factors.bias)
+    named.append(Contribution("like_what_the_pool_failed", float(pool[:smooth].sum())))
+    if pool[smooth:].any():
+        named.append(Contribution("asked_the_pool_itself", float(pool[smooth:].sum())))
     named.sort(key=lambda item: -abs(item.difficulty))
     p_good = router.predict(prompt, models, fast=False)
     rows = router.heads.rows

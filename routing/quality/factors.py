@@ -2,7 +2,8 @@
 
 The pool's outcomes were regressed on the features; the leading directions of the predicted
 score table are the factors (the first is how easy a prompt is, the others tell models apart).
-A router trained on few outcomes of its own leans on them: transfer between models.
+A router trained on few outcomes of its own leans on them: transfer between models. Of a prompt
+the pool was asked itself, its memory knows more.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routing.quality.kernel import Landmarks
+from routing.quality.memory import Memory
 
 Floats = NDArray[np.float32]
 LIMIT = 4.0
@@ -28,7 +30,7 @@ def standardise(raw: Floats, mean: Floats, inverse_std: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """Kernel regression from raw features to the factors, in the pool's own units.
+    """Kernel regression from raw features to the factors, in the pool's own units, and a memory.
 
     Attributes:
         mean: shape (d,), of the pool's prompts.
@@ -37,6 +39,8 @@ class Factors:
         weights: shape (landmarks, k).
         bias: shape (k,), so that the mean over the pool's prompts is 0.
         leading: position of the first factor of each table of the pool: how easy a prompt is.
+        models: of each table, the models that were asked.
+        memory: of the prompts the pool was asked; its numbers follow the smooth factors.
     """
 
     mean: Floats
@@ -45,8 +49,16 @@ class Factors:
     weights: Floats
     bias: Floats
     leading: tuple[int, ...]
+    models: tuple[tuple[str, ...], ...]
+    memory: Memory
 
-    def of(self, raw: Floats) -> Floats:
-        """Factors of one prompt, shape (k,), each about 1 in size over the pool's prompts."""
+    @property
+    def width(self) -> int:
+        """How many factors there are, smooth and remembered."""
+        return len(self.bias) + self.memory.width
+
+    def of(self, raw: Floats, prompt: str) -> Floats:
+        """Factors of one prompt, shape (width,), each about 1 in size over the pool's prompts."""
         dense = standardise(raw, self.mean, self.inverse_std)
-        return self.landmarks.likeness(dense) @ self.weights + self.bias
+        smooth = self.landmarks.likeness(dense) @ self.weights + self.bias
+        return np.concatenate((smooth, self.memory.of(prompt)))

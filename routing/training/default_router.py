@@ -19,7 +19,7 @@ import numpy as np
 
 from routing.quality import save_router
 from routing.quality.artifact import load_encoder
-from routing.training.factors import pretrain
+from routing.training.factors import pretrain, same_model
 from routing.training.features import design
 from routing.training.fit import train_router
 from routing.training.outcomes import Outcomes, normalised, read_outcomes
@@ -43,11 +43,6 @@ LICENCES: Final = {
     "TIGER-AI-Lab/MMLU-Pro": "Apache-2.0",
     "sentence-transformers/all-MiniLM-L6-v2": "Apache-2.0",
 }
-
-
-def same_model(name: str) -> str:
-    """One spelling for a model that the tables name differently."""
-    return name.split("/")[-1].lower().removeprefix("meta-").replace("3_1", "3.1")
 
 
 def shared_abilities(models: Sequence[str]) -> list[int]:

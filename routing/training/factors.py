@@ -1,9 +1,13 @@
-"""Fitting the factors of a pool of models: what is easy, and for which kind of model."""
+"""Fitting the factors of a pool of models: what is easy, and for which kind of model.
+
+And its memory: how far each prompt it was asked lies from what the features say of it.
+"""
 
 # pyright: basic
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -13,6 +17,7 @@ from numpy.typing import NDArray
 
 from routing.quality.encoder import Encoder
 from routing.quality.factors import Factors, standardise
+from routing.quality.memory import STEPS, Memory
 from routing.training.features import design, standardised
 from routing.training.kernel import Normal, between, blocks, choose_landmarks, likeness
 from routing.training.outcomes import Outcomes
@@ -33,7 +38,8 @@ class Pretrained:
     Attributes:
         encoder: with factors.
         crossed: for each table, the factors of its questions, shape (n, k), each predicted from
-            other questions only: what training on the same questions again must use.
+            other questions only and none remembered: what training heads of the pool's own models
+            must use, whose answers are in the memory.
     """
 
     encoder: Encoder
@@ -48,9 +54,9 @@ def pretrain(tables: Sequence[Outcomes], encoder: Encoder, *, seed: int = 0) -> 
         encoder: whose features are used; factors it has are replaced.
         seed: of landmarks and folds.
     """
-    raws = [design(encoder, table.prompts).raw for table in tables]
-    units = standardised(encoder, np.concatenate(raws))
-    dense = [standardise(raw, units.mean, units.inverse_std) for raw in raws]
+    designs = [design(encoder, table.prompts) for table in tables]
+    units = standardised(encoder, np.concatenate([one.raw for one in designs]))
+    dense = [standardise(one.raw, units.mean, units.inverse_std) for one in designs]
     share = [d[np.random.default_rng(seed).permutation(len(d))] for d in dense]
     least = min(len(d) for d in dense)
     marks = choose_landmarks(
@@ -65,6 +71,7 @@ def pretrain(tables: Sequence[Outcomes], encoder: Encoder, *, seed: int = 0) -> 
     weights: list[Doubles] = []
     crossed: list[list[Doubles]] = [[] for _ in tables]
     leading: list[int] = []
+    surplus: list[Doubles] = []
     for number, table in enumerate(tables):
         whole = _regress(near[number], own, table.score)
         predicted = near[number] @ whole
@@ -74,6 +81,8 @@ def pretrain(tables: Sequence[Outcomes], encoder: Encoder, *, seed: int = 0) -> 
         turn = kept.T / (scale[: len(kept)] / np.sqrt(len(table)))
         leading.append(sum(w.shape[1] for w in weights))
         weights.append(whole @ turn)
+        centred = np.nan_to_num(table.score - np.nanmean(table.score, axis=0))
+        surplus.append((centred - predicted + predicted.mean(axis=0)) @ turn)
         for other, seen in enumerate(near):
             values = seen @ weights[-1]
             if other == number:
@@ -81,11 +90,67 @@ def pretrain(tables: Sequence[Outcomes], encoder: Encoder, *, seed: int = 0) -> 
             crossed[other].append(values)
     flat = np.concatenate(weights, axis=1).astype(np.float32)
     bias = -np.concatenate(near).mean(axis=0) @ flat
-    factors = Factors(units.mean, units.inverse_std, marks, flat, bias, tuple(leading))
+    memory = _remember([one.keys for one in designs], surplus)
+    factors = Factors(
+        mean=units.mean,
+        inverse_std=units.inverse_std,
+        landmarks=marks,
+        weights=flat,
+        bias=bias,
+        leading=tuple(leading),
+        models=tuple(table.models for table in tables),
+        memory=memory,
+    )
+    unmet = [np.zeros((len(table), memory.width)) for table in tables]
+    known = [np.concatenate(parts, axis=1) + bias for parts in crossed]
     return Pretrained(
         replace(encoder, factors=factors),
-        tuple((np.concatenate(parts, axis=1) + bias).astype(np.float32) for parts in crossed),
+        tuple(
+            np.concatenate(both, axis=1, dtype=np.float32)
+            for both in zip(known, unmet, strict=True)
+        ),
     )
+
+
+def _remember(keys: Sequence[Sequence[int]], surplus: Sequence[Doubles]) -> Memory:
+    """One row for each key, the tables' columns side by side.
+
+    Questions of one table that share a key (the same stem with other options) are left out: which
+    of them a prompt would be is not known.
+    """
+    row_of = {key: row for row, key in enumerate(sorted(set().union(*keys)))}
+    whole = np.zeros((len(row_of), sum(part.shape[1] for part in surplus)))
+    start = 0
+    for found, part in zip(keys, surplus, strict=True):
+        times, columns = Counter(found), slice(start, start + part.shape[1])
+        alone = [row for row, key in enumerate(found) if times[key] == 1]
+        places = [row_of[found[row]] for row in alone]
+        whole[places, columns] = part[alone] / (part.std(axis=0) + 1e-9)
+        start += part.shape[1]
+    steps = np.clip(np.round(whole * STEPS), -127, 127).astype(np.int8)
+    known = steps.any(axis=1)
+    return Memory(np.array(list(row_of), dtype=np.uint64)[known], steps[known])
+
+
+def same_model(name: str) -> str:
+    """One spelling for a model that tables name differently."""
+    return name.split("/")[-1].lower().removeprefix("meta-").replace("3_1", "3.1")
+
+
+def own_answers(factors: Factors, models: Sequence[str]) -> NDArray[np.int64]:
+    """Columns of the factors that remember answers of these models themselves.
+
+    A router is not trained on them: what predicts an answer perfectly because it is that answer
+    would count for all, and say nothing of the next prompt.
+    """
+    trained, width = set(map(same_model, models)), len(factors.bias)
+    ends = (*factors.leading[1:], width)
+    found = [
+        np.arange(start, end)
+        for start, end, names in zip(factors.leading, ends, factors.models, strict=True)
+        if trained & set(map(same_model, names))
+    ]
+    return width + np.concatenate([np.zeros(0, dtype=np.int64), *found])
 
 
 def _regress(near: Floats, own: Doubles, score: Doubles) -> Doubles:

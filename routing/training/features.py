@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from routing.features.key import prompt_key
 from routing.features.text import read
 from routing.quality.encoder import Encoder
 from routing.quality.factors import standardise
@@ -30,10 +31,12 @@ class Design:
     Attributes:
         raw: shape (n, d), before standardisation.
         terms: sparse, shape (n, terms), rows of Euclidean length 1.
+        keys: of the prompts, from ``prompt_key``.
     """
 
     raw: Floats
     terms: sp.csr_matrix
+    keys: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -48,7 +51,8 @@ class Design:
         if pool is None:
             return np.zeros((len(self.raw), 0), dtype=np.float32)
         near = likeness(pool.landmarks, standardise(self.raw, pool.mean, pool.inverse_std))
-        return near @ pool.weights + pool.bias
+        known = np.stack([pool.memory.by_key(key) for key in self.keys])
+        return np.concatenate((near @ pool.weights + pool.bias, known), axis=1)
 
 
 def design(encoder: Encoder, prompts: Sequence[str]) -> Design:
@@ -66,7 +70,7 @@ def design(encoder: Encoder, prompts: Sequence[str]) -> Design:
     starts = np.cumsum([0, *map(len, ids)])
     shape = (len(prompts), encoder.n_terms)
     terms = sp.csr_matrix((np.concatenate(values), np.concatenate(ids), starts), shape=shape)
-    return Design(raw, terms)
+    return Design(raw, terms, tuple(map(prompt_key, prompts)))
 
 
 def standardised(encoder: Encoder, raw: Floats) -> Encoder:

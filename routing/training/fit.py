@@ -23,6 +23,7 @@ from routing.training.calibrate import base_rates, calibrate
 from routing.training.cold_start import fit_cold_start
 from routing.training.estimators import estimate_forest, fit_forest, fit_terms
 from routing.training.exact import fit_exact
+from routing.training.factors import own_answers
 from routing.training.features import design, standardised
 from routing.training.kernel import Member, choose_landmarks, combine, fit_members, likeness
 from routing.training.outcomes import Outcomes
@@ -113,7 +114,8 @@ def train_router(
         rich: fit also the estimates of the fuller tier (trees and terms).
         abilities: see ``fit_cold_start``; None gives each model its own.
         crossed: factors of the questions, shape (n, k), where they are among those the encoder's
-            factors were fitted on (``Pretrained.crossed``); None computes them.
+            factors were fitted on (``Pretrained.crossed``); None computes them, and leaves out what
+            the pool remembers of these models' own answers.
         origin: kept in the artifact.
         progress: told each step.
 
@@ -128,9 +130,13 @@ def train_router(
     progress(f"reading {len(outcomes)} prompts")
     table = design(encoder, outcomes.prompts)
     encoder = standardised(encoder, table.raw)
+    if crossed is None:
+        crossed = table.factors(encoder)
+        if encoder.factors is not None:
+            crossed[:, own_answers(encoder.factors, outcomes.models)] = 0.0
     inputs = _Inputs(
         dense=table.dense(encoder),
-        factors=table.factors(encoder) if crossed is None else crossed,
+        factors=crossed,
         terms=table.terms,
         score=outcomes.score,
         encoder=encoder,

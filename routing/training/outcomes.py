@@ -37,6 +37,7 @@ COLUMNS: Final = (
     "latency_s",
     "confidence",
 )
+LEAST_IN_POOL: Final = 300
 _MEASURED: Final = ("cost_usd", "output_tokens", "latency_s", "confidence")
 _NOT_WORDS: Final = re.compile(r"[^a-z0-9]+")
 Floats = NDArray[np.float64]
@@ -161,6 +162,36 @@ def read_outcomes(paths: Sequence[Path]) -> Outcomes:
         feature_names=names,
         confidence=sure,
     )
+
+
+def read_pool(paths: Sequence[Path], apart_from: Sequence[str]) -> Outcomes:
+    """Outcomes of the models a router may lean on: all but those it is trained for.
+
+    Args:
+        paths: tables, read into one.
+        apart_from: models whose own answers must not help to predict them.
+
+    Raises:
+        DataError: as ``read_outcomes``; features in place of prompts; no other model.
+        TooFewOutcomes: fewer questions than ``LEAST_IN_POOL``.
+    """
+    table = read_outcomes(paths)
+    named = ", ".join(map(str, paths))
+    if table.has_features:
+        raise DataError(f"{named}: a pool is of prompts; the table has features")
+    others = [model for model in table.models if model not in apart_from]
+    if not others:
+        raise DataError(
+            f"{named}: a pool needs outcomes of other models than {', '.join(apart_from)}, "
+            "which the router is trained for"
+        )
+    found = table.only(others)
+    if len(found) < LEAST_IN_POOL:
+        raise TooFewOutcomes(
+            f"{named}: {len(found)} questions of {', '.join(others)} are too few for a pool (at "
+            f"least {LEAST_IN_POOL}); leave --pool out, and the pool that ships is leant on"
+        )
+    return found
 
 
 def read_queries(path: Path, names: Sequence[str]) -> tuple[list[str], Floats]:

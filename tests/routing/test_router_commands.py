@@ -137,6 +137,45 @@ def test_a_model_without_head_cannot_be_evaluated(world: tuple[Path, Path, Path]
         )  # fmt: skip
 
 
+def others(n: int, seed: int) -> pd.DataFrame:
+    """What two other models made of like prompts."""
+    names = {"small": "other-small", "large": "other-large"}
+    return tables.frame(n, seed).replace({"model": names})
+
+
+def test_a_pool_of_ones_own_is_leant_on(tmp_path: Path):
+    few, pool, router = tmp_path / "few.parquet", tmp_path / "pool.parquet", tmp_path / "router"
+    tables.frame(40, 2).to_parquet(few, index=False)
+    pd.concat([others(400, 2), tables.frame(400, 2)]).to_parquet(pool, index=False)
+    run("train", "--outcomes", few, "--pool", pool, "--out", router)
+    factors = load_router(router).encoder.factors
+    assert factors is not None
+    assert factors.models == (("other-large", "other-small"),)
+    assert json.loads((router / "router.json").read_text())["pool"] == ["pool.parquet"]
+    asked = str(others(400, 2)["prompt"].iloc[0])
+    found = run("explain", asked, "--router", router, "--models", "small,large")
+    assert "asked_the_pool_itself" in found["contributions"]
+
+
+@pytest.mark.parametrize(
+    ("pool", "error", "says"),
+    [
+        (tables.frame(400, 2), DataError, "other models than large, small"),
+        (others(100, 2), TooFewOutcomes, "leave --pool out"),
+        (pd.DataFrame({"query_id": ["q"], "features": [[1.0]], "model": "m", "score": 1.0}),
+         DataError, "the table has features"),
+    ],
+)  # fmt: skip
+def test_a_pool_that_cannot_help_is_refused(
+    pool: pd.DataFrame, error: type[Exception], says: str, tmp_path: Path
+):
+    few, path = tmp_path / "few.parquet", tmp_path / "pool.parquet"
+    tables.frame(40, 1).to_parquet(few, index=False)
+    pool.to_parquet(path, index=False)
+    with pytest.raises(error, match=says):
+        run("train", "--outcomes", few, "--pool", path, "--out", tmp_path / "router")
+
+
 def test_one_model_alone_makes_no_router(tmp_path: Path):
     frame = tables.frame(60)
     path = tmp_path / "one.parquet"

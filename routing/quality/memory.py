@@ -1,0 +1,59 @@
+"""What a pool of models made of the single prompts it answered, beyond what features say.
+
+A prompt is recognised by its key (``routing.features.key``); neither its text nor any model's
+answer is kept. Two questions that read alike differ in how hard they are; where a pool was asked
+this very question, a new model need not be guessed from its likeness to others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routing.features.key import prompt_key
+
+Floats = NDArray[np.float32]
+STEPS = 32.0
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Surplus of each remembered prompt over its smooth factors.
+
+    Attributes:
+        keys: shape (q,), uint64, each once.
+        surplus: shape (q, k), int8, in ``1 / STEPS`` of a standard deviation; 0 where a table of
+            the pool does not hold the prompt.
+        nothing: shape (k,), zeros: what is known of any other prompt.
+        row_of: where a key's row is.
+    """
+
+    keys: NDArray[np.uint64]
+    surplus: NDArray[np.int8]
+    nothing: Floats = field(init=False, repr=False)
+    row_of: Mapping[int, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """What every look-up needs."""
+        object.__setattr__(self, "nothing", np.zeros(self.surplus.shape[1], dtype=np.float32))
+        object.__setattr__(self, "row_of", {key: row for row, key in enumerate(self.keys.tolist())})
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def width(self) -> int:
+        """How many numbers it gives of a prompt."""
+        return self.surplus.shape[1]
+
+    def of(self, prompt: str) -> Floats:
+        """What is known of a prompt, shape (k,); zeros where it was never met."""
+        return self.by_key(prompt_key(prompt))
+
+    def by_key(self, key: int) -> Floats:
+        """The same for a key of ``prompt_key``."""
+        row = self.row_of.get(key)
+        return self.nothing if row is None else self.surplus[row] * np.float32(1.0 / STEPS)
