@@ -45,6 +45,7 @@ class Reading:
         letters: ``body`` in lower case, a space for every byte that is no letter.
         words: alphabetic words of the whole text, in order.
         stem_words: how many of ``words`` come before the first answer option.
+        stem_chars: how many characters of ``text`` do; all where there are no options.
         options: text of each answer option ("A. ...", "B) ..."), empty when there are none.
         option_words: how many of ``words`` belong to each option.
         numbers: numerals as written, in order.
@@ -55,6 +56,7 @@ class Reading:
     letters: bytes
     words: list[str]
     stem_words: int
+    stem_chars: int
     options: tuple[str, ...]
     option_words: tuple[int, ...]
     numbers: list[str]
@@ -73,8 +75,9 @@ def read(prompt: str) -> Reading:
     marks = list(_OPTION.finditer(text))
     if len(marks) < 2:
         words = letters.split()
-        return Reading(text, body, spaced, words, len(words), (), (), numbers)
-    words = letters[: marks[0].start()].split()
+        return Reading(text, body, spaced, words, len(words), len(text), (), (), numbers)
+    stem_chars = marks[0].start()
+    words = letters[:stem_chars].split()
     stem_words = len(words)
     options: list[str] = []
     option_words: list[int] = []
@@ -86,7 +89,15 @@ def read(prompt: str) -> Reading:
         option_words.append(len(found))
         options.append(text[start:end])
     return Reading(
-        text, body, spaced, words, stem_words, tuple(options), tuple(option_words), numbers
+        text=text,
+        body=body,
+        letters=spaced,
+        words=words,
+        stem_words=stem_words,
+        stem_chars=stem_chars,
+        options=tuple(options),
+        option_words=tuple(option_words),
+        numbers=numbers,
     )
 
 

@@ -12,11 +12,11 @@ from routing.quality.cold_start import ColdStart
 from routing.quality.encoder import Encoder, Vocabulary
 from routing.quality.factors import Factors
 from routing.quality.forest import Forest
+from routing.quality.gram_heads import GramHeads
 from routing.quality.heads import Calibration, Heads
 from routing.quality.kernel import KernelHeads, Landmarks
 from routing.quality.memory import Memory
 from routing.quality.novelty import Novelty
-from routing.quality.term_heads import TermHeads
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -28,7 +28,6 @@ def pack_encoder(encoder: Encoder) -> Arrays:
         "vectors": encoder.vectors,
         "scale": encoder.scale,
         "rarity": encoder.rarity.astype(np.float16),
-        "idf": encoder.idf.astype(np.float16),
         "mean": encoder.mean,
         "inverse_std": encoder.inverse_std,
     }
@@ -106,7 +105,6 @@ def unpack_encoder(arrays: Mapping[str, NDArray[Any]]) -> Encoder:
         vectors=arrays["vectors"],
         scale=arrays["scale"],
         rarity=arrays["rarity"].astype(np.float32),
-        idf=arrays["idf"].astype(np.float32),
         mean=arrays["mean"],
         inverse_std=arrays["inverse_std"],
         factors=factors,
@@ -132,11 +130,12 @@ def pack_heads(heads: Heads, cold: ColdStart, novelty: Novelty) -> Arrays:
     if (forest := heads.forest) is not None:
         arrays |= {f"forest_{name}": getattr(forest, name) for name in _FOREST}
         arrays["forest_depth"] = np.array(forest.depth)
-    if heads.terms is not None:
-        arrays |= {"terms_weights": heads.terms.weights, "terms_bias": heads.terms.bias}
+    if (grams := heads.grams) is not None:
+        arrays |= {f"grams_{name}": getattr(grams, name) for name in _GRAMS}
     return arrays
 
 
+_GRAMS = ("idf", "weights", "bias")
 _FOREST = (
     "feature",
     "threshold",
@@ -152,22 +151,22 @@ _FOREST = (
 
 def unpack_heads(arrays: Mapping[str, NDArray[Any]], models: Sequence[str]) -> Heads:
     """The heads of ``pack_heads``. Raises KeyError for a missing array."""
-    forest = terms = None
+    forest = grams = None
     if "forest_depth" in arrays:
         trees = {name: arrays[f"forest_{name}"] for name in _FOREST}
         forest = Forest(depth=int(arrays["forest_depth"]), **trees)
-    if "terms_bias" in arrays:
-        terms = TermHeads(arrays["terms_weights"], arrays["terms_bias"])
-    kernel, forest_weight, term_weight, exact = arrays["weights"].tolist()
+    if "grams_bias" in arrays:
+        grams = GramHeads(**{name: arrays[f"grams_{name}"] for name in _GRAMS})
+    kernel, forest_weight, gram_weight, exact = arrays["weights"].tolist()
     calibration = arrays["calibration"]
     return Heads(
         models=tuple(models),
         base_rate=arrays["base_rate"],
         kernel=_unpack_kernel("kernel", arrays),
         forest=forest,
-        terms=terms,
+        grams=grams,
         exact=_unpack_kernel("exact", arrays) if "exact_bias" in arrays else None,
-        weights=(kernel, forest_weight, term_weight, exact),
+        weights=(kernel, forest_weight, gram_weight, exact),
         fast=Calibration(calibration[0], calibration[1]),
         full=Calibration(calibration[2], calibration[3]),
     )

@@ -1,7 +1,7 @@
 """A router on disk: ``router.json`` beside two archives of plain arrays, hashed, never pickled.
 
     router.json   format, origin, licences, model names, feature names, SHA-256 of the archives
-    encoder.npz   words, vectors, rarity, idf, means, pretrained factors
+    encoder.npz   words, vectors, rarity, means, pretrained factors
     heads.npz     weights of every head, cold start, novelty
 
 This is the only module of ``routing.quality`` that touches files.

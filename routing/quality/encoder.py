@@ -5,7 +5,7 @@
                        answer options are)                  │
                      → meaning (static word vectors of stem ┘
                        and options, averaged)
-                     → terms (words and word pairs, tf-idf) ─→ term ids and values
+                     → grams (runs of characters) ─→ gram ids and values
     form, wording, meaning → factors (k,): what the pretrained pool found easy,
     the prompt's key         and what it made of this very prompt if it was asked it
 
@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from routing.features import text
+from routing.features.grams import grams
 from routing.features.text import Reading, form_values, read
 from routing.quality.factors import Factors, standardise
 
@@ -35,15 +36,12 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 UNKNOWN_BUCKETS: Final = 2_048
-PAIR_BUCKETS: Final = 1 << 15
 RARE: Final = 9.0
 VERY_RARE: Final = 10.0
 FREQUENT: Final = 5.0
 NOT_KNOWN: Final = -1.0
 NEAR: Final = 32
 TIED: Final = 1e-5
-_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
-_PAIR_SHIFT: Final = np.uint64(64 - 15)
 WORDING: Final = (
     "rarity",
     "rare_words",
@@ -87,15 +85,15 @@ class Encoded:
         dense: shape (d,): form and wording standardised, meaning scaled as a whole, the leading
             ``NEAR`` dimensions of stem and options first: likeness looks at these alone.
         factors: shape (k,), from ``Encoder.factors``; empty where there are none.
-        term_ids: shape (t,), distinct terms; empty when terms were not asked for.
-        term_values: shape (t,), their tf-idf, of Euclidean length 1.
+        gram_ids: shape (g,), distinct n-grams; empty when they were not asked for.
+        gram_values: shape (g,), 1 + ln(count) of each (``routing/features/grams.py``).
         known_share: share of the prompt's words the encoder knows.
     """
 
     dense: Floats
     factors: Floats
-    term_ids: Ints
-    term_values: Floats
+    gram_ids: Ints
+    gram_values: Floats
     known_share: float
 
 
@@ -108,7 +106,6 @@ class Encoder:
         vectors: shape (v, k), int8; times ``scale`` gives the word vectors.
         scale: shape (k,).
         rarity: shape (v,), log-rank of a word's frequency, in [0, 11].
-        idf: shape (terms,).
         mean: shape (d,), of the training prompts.
         inverse_std: shape (d,).
         factors: pretrained on a pool of models; None in an encoder that has no pool behind it.
@@ -121,7 +118,6 @@ class Encoder:
     vectors: NDArray[np.int8]
     scale: Floats
     rarity: Floats
-    idf: Floats
     mean: Floats
     inverse_std: Floats
     factors: Factors | None = None
@@ -155,11 +151,6 @@ class Encoder:
         return len(text.NAMES) + WORDING.index("unknown_words")
 
     @property
-    def n_terms(self) -> int:
-        """Size of the term space: known words, unknown-word buckets, word-pair buckets."""
-        return len(self.index) + UNKNOWN_BUCKETS + PAIR_BUCKETS
-
-    @property
     def dense_names(self) -> tuple[str, ...]:
         """A name for each position of ``Encoded.dense``."""
         k = range(len(self.scale))
@@ -167,15 +158,15 @@ class Encoder:
         meaning = (*stem[:NEAR], *options[:NEAR], *stem[NEAR:], *options[NEAR:])
         return (*text.NAMES, *WORDING, *meaning)
 
-    def encode(self, prompt: str, *, terms: bool = True) -> Encoded:
-        """Encode one prompt; without ``terms`` it costs less."""
+    def encode(self, prompt: str, *, with_grams: bool = True) -> Encoded:
+        """Encode one prompt; without n-grams it costs less."""
         reading = read(prompt)
         ids, known = self.word_ids(reading)
         raw = self.raw(reading, ids)
         dense = standardise(raw, self.mean, self.inverse_std)
         factors = self.scale[:0] if self.factors is None else self.factors.of(raw, prompt)
-        term_ids, values = self.terms(ids) if terms else (ids[:0], self.scale[:0])
-        return Encoded(dense, factors, term_ids, values, known)
+        gram_ids, values = grams(reading) if with_grams else (ids[:0], self.scale[:0])
+        return Encoded(dense, factors, gram_ids, values, known)
 
     def raw(self, reading: Reading, ids: Ints) -> Floats:
         """Form, wording and meaning before standardisation, shape (d,).
@@ -222,19 +213,6 @@ class Encoder:
         ids = np.fromiter(map(self.index.__getitem__, words), np.int64, len(words))
         known = int(np.count_nonzero(ids < len(self.index)))
         return ids, known / len(words) if words else 0.0
-
-    def terms(self, ids: Ints) -> tuple[Ints, Floats]:
-        """Distinct terms of a prompt and their tf-idf."""
-        if not len(ids):
-            return ids, np.zeros(0, dtype=np.float32)
-        left, right = ids[:-1].astype(np.uint64), ids[1:].astype(np.uint64)
-        pairs = ((left << np.uint64(20)) + right + np.uint64(1)) * _MIX >> _PAIR_SHIFT
-        offset = len(self.index) + UNKNOWN_BUCKETS
-        terms = np.concatenate((ids, pairs.astype(np.int64) + offset))
-        distinct, counts = np.unique(terms, return_counts=True)
-        values = (1.0 + np.log(counts)) * self.idf[distinct]
-        values /= np.sqrt(values @ values)
-        return distinct, values.astype(np.float32)
 
 
 def _rarity_features(rarity: Floats, in_stem: int, ids: Ints, out: list[float]) -> None:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from routing.quality.calibration import logit
 from routing.quality.encoder import Encoded
 from routing.quality.forest import Forest
+from routing.quality.gram_heads import GramHeads
 from routing.quality.kernel import KernelHeads
-from routing.quality.term_heads import TermHeads
 
 Floats = NDArray[np.float32]
 
@@ -46,10 +46,10 @@ class Heads:
         base_rate: shape (m,), share of good answers among the training outcomes.
         kernel: used by both tiers.
         forest: only the fuller tier; None where there were too few outcomes.
-        terms: only the fuller tier; None where there were too few outcomes.
+        grams: only the fuller tier; None where there were too few outcomes.
         exact: only the fuller tier, a kernel that remembers all training prompts; None where
             there were too few outcomes.
-        weights: of the deviations of kernel, forest, terms and exact from the base rate in the
+        weights: of the deviations of kernel, forest, grams and exact from the base rate in the
             fuller tier. They may add up to more than 1: an average of estimates varies too
             little. They are the same for all models, which keeps the order of their gains.
         fast: calibration of the real-time tier.
@@ -62,7 +62,7 @@ class Heads:
     base_rate: Floats
     kernel: KernelHeads
     forest: Forest | None
-    terms: TermHeads | None
+    grams: GramHeads | None
     exact: KernelHeads | None
     weights: tuple[float, float, float, float]
     fast: Calibration
@@ -85,8 +85,8 @@ class Heads:
         if self.forest is not None:
             known = np.concatenate((encoded.dense, encoded.factors))
             estimate += self.weights[1] * self.forest.estimate(known)
-        if self.terms is not None:
-            estimate += self.weights[2] * self.terms.estimate(encoded)
+        if self.grams is not None:
+            estimate += self.weights[2] * self.grams.estimate(encoded)
         if self.exact is not None:
             estimate += self.weights[3] * self.exact.estimate(encoded.dense, encoded.factors)
         return self.full.scores(estimate.astype(np.float32))

@@ -43,7 +43,7 @@ class LearnedQuality:
         self, prompt: str, models: Sequence[ModelPrior], *, fast: bool
     ) -> NDArray[np.float32]:
         """Calibrated P(good answer) of each model; see ``QualityModel.predict``."""
-        encoded = self.encoder.encode(prompt, terms=not fast and self.heads.terms is not None)
+        encoded = self.encoder.encode(prompt, with_grams=not fast and self.heads.grams is not None)
         known = [_row(model, self.heads.rows) for model in models]
         head_scores: list[float] = self.heads.scores(encoded, fast=fast).tolist()
         difficulty = self.cold_start.difficulty(encoded) if -1 in known else 0.0

@@ -63,11 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     data: Path = parser.parse_args(arguments).data
     outcomes = read_outcomes([data / table for table in TABLES])
     encoder = replace(load_encoder(DIRECTORY), factors=None)
-    flat = replace(encoder, idf=np.ones_like(encoder.idf))
-    seen = np.bincount(design(flat, outcomes.prompts).terms.indices, minlength=encoder.n_terms)
-    idf = np.log((1.0 + len(outcomes)) / (1.0 + seen)) + 1.0
     pool = [read_outcomes([data / table]) for table in POOL]
-    pretrained = pretrain(pool, replace(encoder, idf=idf.astype(np.float32)))
+    pretrained = pretrain(pool, encoder)
     known = dict(zip(prompts_of(pool), np.concatenate(pretrained.crossed), strict=True))
     crossed = design(pretrained.encoder, outcomes.prompts).factors(pretrained.encoder)
     for row, prompt in enumerate(outcomes.prompts):

@@ -1,4 +1,4 @@
-"""Fitting trees and terms, which the fuller tier adds to the kernel (``training/kernel.py``).
+"""Fitting trees and n-grams, which the fuller tier adds to the kernel (``training/kernel.py``).
 
 Targets are scores in [0, 1], not log-odds: so the difference of two models' estimates is itself
 the regression of their gain.
@@ -18,26 +18,49 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 
 from routing.quality.forest import Forest
-from routing.quality.term_heads import TermHeads
+from routing.quality.gram_heads import GramHeads
 from routing.training.kernel import blocks
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
-TERM_RIDGE: Final = 12.0
+GRAM_RIDGE: Final = 12.0
+LEAST_PROMPTS: Final = 2
 MAX_FACTORS: Final = 4
 TREES: Final = 200
 
 
-def fit_terms(terms: sp.csr_matrix, score: Doubles) -> TermHeads:
-    """Ridge on tf-idf for each model."""
+def inverse_frequency(counted: sp.csr_matrix) -> NDArray[np.float16]:
+    """Inverse document frequency of each n-gram, shape (buckets,); 0 where met only once."""
+    met = np.bincount(counted.indices, minlength=counted.get_shape()[1])
+    idf = np.log((1.0 + counted.get_shape()[0]) / (1.0 + met)) + 1.0
+    return np.where(met < LEAST_PROMPTS, 0.0, idf).astype(np.float16)
+
+
+def weighed(counted: sp.csr_matrix, idf: NDArray[np.float16]) -> sp.csr_matrix:
+    """The tf-idf that ``GramHeads`` sees, rows of Euclidean length 1 (or 0)."""
+    row = np.repeat(np.arange(counted.get_shape()[0]), np.diff(counted.indptr))
+    values = counted.data * idf[counted.indices].astype(np.float32)
+    length = np.sqrt(np.bincount(row, values * values, minlength=counted.get_shape()[0]))
+    values /= np.maximum(length, 1e-9)[row]
+    return sp.csr_matrix((values, counted.indices, counted.indptr), shape=counted.get_shape())
+
+
+def fit_grams(tf_idf: sp.csr_matrix, idf: NDArray[np.float16], score: Doubles) -> GramHeads:
+    """Ridge on tf-idf for each model.
+
+    Args:
+        tf_idf: shape (n, buckets), from ``weighed`` with this ``idf``.
+        idf: shape (buckets,).
+        score: shape (n, m), NaN where a model did not answer.
+    """
     bias = np.nanmean(score, axis=0)
-    weights = np.zeros((terms.get_shape()[1], score.shape[1]), dtype=np.float16)
+    weights = np.zeros((tf_idf.get_shape()[1], score.shape[1]), dtype=np.float16)
     for rows, columns in blocks(score):
-        ridge = Ridge(alpha=TERM_RIDGE, solver="lsqr", fit_intercept=False)
-        ridge.fit(terms[rows, :], score[np.ix_(rows, columns)] - bias[columns])
+        ridge = Ridge(alpha=GRAM_RIDGE, solver="lsqr", fit_intercept=False)
+        ridge.fit(tf_idf[rows, :], score[np.ix_(rows, columns)] - bias[columns])
         weights[:, columns] = np.reshape(ridge.coef_, (len(columns), -1)).T
-    return TermHeads(weights, bias.astype(np.float32))
+    return GramHeads(idf, weights, bias.astype(np.float32))
 
 
 def fit_forest(features: Floats, score: Doubles, seed: int) -> Forest:

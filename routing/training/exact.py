@@ -18,35 +18,31 @@ from scipy.linalg import cho_factor, cho_solve
 
 from routing.quality.encoder import Encoder
 from routing.quality.kernel import KernelHeads
-from routing.training.kernel import FACTOR_SCALE, between, blocks, choose_landmarks
+from routing.training.kernel import between, blocks, choose_landmarks
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 MOST: Final = 6_000
-KERNEL: Final = ((0.5, 1.0),)
+KERNEL: Final = ((0.2, 0.7),)
 NOISE: Final = 4.0
 
 
-def fit_exact(
-    dense: Floats, factors: Floats, encoder: Encoder, score: Doubles, seed: int
-) -> KernelHeads:
+def fit_exact(dense: Floats, encoder: Encoder, score: Doubles, seed: int) -> KernelHeads:
     """Kernel ridge regression of every model's scores on up to ``MOST`` prompts.
 
-    The factors take part as linear features, as they do in the menu of the real-time tier.
+    The factors take no part: the landmark kernel brings them in, and here they cost rank on
+    every table but one (docs/router.md).
 
     Args:
         dense: shape (n, d).
-        factors: shape (n, f); f may be 0.
         encoder: says which dense features are of form and which of meaning.
         score: shape (n, m), NaN where a model did not answer.
         seed: of the prompts taken when there are more than ``MOST``.
     """
     taken = np.random.default_rng(seed).permutation(len(dense))[:MOST]
     marks = choose_landmarks(dense, encoder, seed, count=MOST, kernels=KERNEL)
-    usual = factors.mean(axis=0)
-    known, kept = FACTOR_SCALE * (factors[taken] - usual), score[taken]
-    base = np.nanmean(score, axis=0)
-    own, weights = between(marks) + known @ known.T, np.zeros(kept.shape, dtype=np.float32)
+    kept, base = score[taken], np.nanmean(score, axis=0)
+    own, weights = between(marks), np.zeros(kept.shape, dtype=np.float32)
     for rows, columns in blocks(kept):
         if not len(rows):
             continue
@@ -55,5 +51,5 @@ def fit_exact(
         target = (kept[np.ix_(rows, columns)] - base[columns]).astype(np.float32)
         factor = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
         weights[np.ix_(rows, columns)] = cho_solve(factor, target, check_finite=False)
-    linear = FACTOR_SCALE * known.T @ weights
-    return KernelHeads(marks, weights, linear, (base - usual @ linear).astype(np.float32))
+    without = np.zeros((encoder.n_factors, kept.shape[1]), dtype=np.float32)
+    return KernelHeads(marks, weights, without, base.astype(np.float32))

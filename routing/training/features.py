@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from routing.features.grams import BUCKETS, grams
 from routing.features.key import prompt_key
 from routing.features.text import read
 from routing.quality.encoder import Encoder
@@ -30,12 +31,12 @@ class Design:
 
     Attributes:
         raw: shape (n, d), before standardisation.
-        terms: sparse, shape (n, terms), rows of Euclidean length 1.
+        grams: sparse, shape (n, ``BUCKETS``), what ``routing.features.grams`` counts.
         keys: of the prompts, from ``prompt_key``.
     """
 
     raw: Floats
-    terms: sp.csr_matrix
+    grams: sp.csr_matrix
     keys: tuple[int, ...]
 
     def __len__(self) -> int:
@@ -64,13 +65,13 @@ def design(encoder: Encoder, prompts: Sequence[str]) -> Design:
         reading = read(prompt)
         word_ids, _ = encoder.word_ids(reading)
         raw[row] = encoder.raw(reading, word_ids)
-        found, weight = encoder.terms(word_ids)
+        found, weight = grams(reading)
         ids.append(found)
         values.append(weight)
     starts = np.cumsum([0, *map(len, ids)])
-    shape = (len(prompts), encoder.n_terms)
-    terms = sp.csr_matrix((np.concatenate(values), np.concatenate(ids), starts), shape=shape)
-    return Design(raw, terms, tuple(map(prompt_key, prompts)))
+    shape = (len(prompts), BUCKETS)
+    counted = sp.csr_matrix((np.concatenate(values), np.concatenate(ids), starts), shape=shape)
+    return Design(raw, counted, tuple(map(prompt_key, prompts)))
 
 
 def standardised(encoder: Encoder, raw: Floats) -> Encoder:

@@ -14,14 +14,20 @@ from numpy.typing import NDArray
 
 from routing.quality.encoder import Encoded, Encoder
 from routing.quality.forest import Forest
+from routing.quality.gram_heads import GramHeads
 from routing.quality.heads import Heads
 from routing.quality.kernel import KernelHeads, Landmarks
 from routing.quality.learned import LearnedQuality
 from routing.quality.novelty import Novelty
-from routing.quality.term_heads import TermHeads
 from routing.training.calibrate import base_rates, calibrate
 from routing.training.cold_start import fit_cold_start
-from routing.training.estimators import estimate_forest, fit_forest, fit_terms
+from routing.training.estimators import (
+    estimate_forest,
+    fit_forest,
+    fit_grams,
+    inverse_frequency,
+    weighed,
+)
 from routing.training.exact import fit_exact
 from routing.training.factors import own_answers
 from routing.training.features import design, standardised
@@ -37,7 +43,7 @@ Progress = Callable[[str], None]
 FOLDS: Final = 4
 LEAST_QUESTIONS: Final = 20
 LEAST_FOR_RICH: Final = 300
-FULLER_PRIOR: Final = (0.25, 0.2, 0.15, 0.4)
+FULLER_PRIOR: Final = (0.2, 0.2, 0.25, 0.4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,8 @@ class _Inputs:
 
     dense: Floats
     factors: Floats
-    terms: sp.csr_matrix
+    grams: sp.csr_matrix
+    idf: NDArray[np.float16]
     score: Doubles
     encoder: Encoder
     leading: tuple[int, ...]
@@ -56,7 +63,7 @@ class _Inputs:
             self,
             dense=self.dense[rows],
             factors=self.factors[rows],
-            terms=self.terms[rows, :],
+            grams=self.grams[rows, :],
             score=self.score[rows],
         )
 
@@ -74,7 +81,7 @@ class _Parts:
     members: list[Member]
     usual_factors: Floats
     forest: Forest | None
-    terms: TermHeads | None
+    grams: GramHeads | None
     exact: KernelHeads | None
 
     def menu(self, inputs: _Inputs) -> list[Floats]:
@@ -83,14 +90,13 @@ class _Parts:
         return [member.estimate(like, known) for member in self.members]
 
     def rest(self, inputs: _Inputs) -> list[Floats]:
-        """Deviations by trees, terms and the exact kernel; empty where there are none."""
-        if self.forest is None or self.terms is None or self.exact is None:
+        """Deviations by trees, n-grams and the exact kernel; empty where there are none."""
+        if self.forest is None or self.grams is None or self.exact is None:
             return []
         return [
             estimate_forest(self.forest, inputs.features) - self.forest.bias,
-            inputs.terms @ self.terms.weights.astype(np.float32),
-            likeness(self.exact.landmarks, inputs.dense) @ self.exact.weights
-            + (inputs.factors - self.usual_factors) @ self.exact.factor_weights,
+            inputs.grams @ self.grams.weights.astype(np.float32),
+            likeness(self.exact.landmarks, inputs.dense) @ self.exact.weights,
         ]
 
 
@@ -111,7 +117,7 @@ def train_router(
         outcomes: at least ``LEAST_QUESTIONS`` questions.
         encoder: its words and vectors are kept, its means and spreads fitted anew.
         seed: of landmarks, folds and trees.
-        rich: fit also the estimates of the fuller tier (trees and terms).
+        rich: fit also the estimates of the fuller tier (trees, n-grams, exact kernel).
         abilities: see ``fit_cold_start``; None gives each model its own.
         crossed: factors of the questions, shape (n, k), where they are among those the encoder's
             factors were fitted on (``Pretrained.crossed``); None computes them, and leaves out what
@@ -134,10 +140,12 @@ def train_router(
         crossed = table.factors(encoder)
         if encoder.factors is not None:
             crossed[:, own_answers(encoder.factors, outcomes.models)] = 0.0
+    idf = inverse_frequency(table.grams)
     inputs = _Inputs(
         dense=table.dense(encoder),
         factors=crossed,
-        terms=table.terms,
+        grams=weighed(table.grams, idf),
+        idf=idf,
         score=outcomes.score,
         encoder=encoder,
         leading=() if encoder.factors is None else encoder.factors.leading,
@@ -159,9 +167,8 @@ def train_router(
         base_rate=rates,
         kernel=combine(parts.landmarks, parts.members, share, inputs.factors, outcomes.score, base),
         forest=parts.forest and replace(parts.forest, bias=rates),
-        terms=parts.terms and replace(parts.terms, bias=rates),
-        exact=parts.exact
-        and replace(parts.exact, bias=rates - parts.usual_factors @ parts.exact.factor_weights),
+        grams=parts.grams and replace(parts.grams, bias=rates),
+        exact=parts.exact and replace(parts.exact, bias=rates),
         weights=cast("tuple[float, float, float, float]", tuple(weights.tolist())),
         fast=calibrate(base + fast, outcomes.score),
         full=calibrate(base + full, outcomes.score),
@@ -210,8 +217,6 @@ def _fit(inputs: _Inputs, seed: int, *, rich: bool) -> _Parts:
         fit_members(marks, like, inputs.factors, inputs.score, inputs.leading),
         inputs.factors.mean(axis=0),
         fit_forest(inputs.features, inputs.score, seed) if rich else None,
-        fit_terms(inputs.terms, inputs.score) if rich else None,
-        fit_exact(inputs.dense, inputs.factors, inputs.encoder, inputs.score, seed)
-        if rich
-        else None,
+        fit_grams(inputs.grams, inputs.idf, inputs.score) if rich else None,
+        fit_exact(inputs.dense, inputs.encoder, inputs.score, seed) if rich else None,
     )

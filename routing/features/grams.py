@@ -1,0 +1,54 @@
+"""Character n-grams of a prompt: every run of one to four characters, hashed to buckets.
+
+They see what words hide: numerals, units, formulae, endings, names in pieces. Those of the answer
+options are kept apart from those of the stem. Pure functions of the text; nothing is learned.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from routing.features.text import Reading
+
+BUCKETS: Final = 1 << 15
+LONGEST: Final = 4
+_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
+_SHIFT: Final = np.uint64(64 - 15)
+_BASE: Final = np.uint64(257)
+_ONE: Final = np.uint64(1)
+_OF_STEM: Final = np.uint64(0)
+_OF_OPTIONS: Final = np.uint64(7)
+
+
+def grams(reading: Reading) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Distinct buckets of a prompt's n-grams, and 1 + ln(how often each was met).
+
+    Case and the kind of white space make no difference; a character that is not ASCII counts as
+    the same stand-in as any other.
+
+    Returns:
+        two arrays of shape (g,); the first rises.
+    """
+    split, body = reading.stem_chars, reading.body
+    found = _hashed(body[:split], _OF_STEM) + _hashed(body[split:], _OF_OPTIONS)
+    if not found:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
+    ids, counts = np.unique(np.concatenate(found) * _MIX >> _SHIFT, return_counts=True)
+    return ids.astype(np.int64), (1.0 + np.log(counts)).astype(np.float32)
+
+
+def _hashed(part: bytes, salt: np.uint64) -> list[NDArray[np.uint64]]:
+    """Polynomial hashes of all runs of each length, between spaces at both ends."""
+    words = part.lower().split()
+    if not words:
+        return []
+    codes = np.frombuffer(b" %b " % b" ".join(words), dtype=np.uint8).astype(np.uint64) + _ONE
+    whole = np.full(len(codes), salt, dtype=np.uint64)
+    found: list[NDArray[np.uint64]] = []
+    for length in range(1, min(LONGEST, len(codes)) + 1):
+        whole = whole[: len(codes) - length + 1] * _BASE + codes[length - 1 :]
+        found.append(whole)
+    return found
