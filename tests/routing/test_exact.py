@@ -8,7 +8,7 @@ from routing.quality import ModelPrior, load_router, save_router
 from routing.quality.encoder import Encoder, Vocabulary
 from routing.training.exact import NOISE, fit_exact
 from routing.training.fit import train_router
-from routing.training.kernel import FACTOR_SCALE, between
+from routing.training.kernel import between
 from tests.routing import tables
 
 SHIPPED = Path(tables.__file__).parents[2] / "routing" / "default_router"
@@ -18,31 +18,30 @@ def encoder() -> Encoder:
     return load_router(SHIPPED).encoder
 
 
-def made_up(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def made_up(n: int) -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(0)
     dense = random.normal(size=(n, len(encoder().dense_names))).astype(np.float32)
-    factors = random.normal(size=(n, 3)).astype(np.float32)
-    score = (dense[:, :1] + factors[:, :1] + random.normal(size=(n, 2)) > 0).astype(float)
-    return dense, factors, score
+    score = (dense[:, :1] + random.normal(size=(n, 2)) > 0).astype(float)
+    return dense, score
 
 
 def test_it_is_ridge_regression_on_all_prompts():
-    dense, factors, score = made_up(60)
-    heads = fit_exact(dense, factors, encoder(), score, seed=0)
-    known = FACTOR_SCALE * (factors - factors.mean(axis=0))
+    dense, score = made_up(60)
+    heads = fit_exact(dense, encoder(), score, seed=0)
     order = np.random.default_rng(0).permutation(60)
-    kernel = between(heads.landmarks) + known[order] @ known[order].T
+    kernel = between(heads.landmarks)
     weights = np.linalg.solve(kernel + NOISE * np.eye(60), score[order] - score.mean(axis=0))
     expected = score.mean(axis=0) + kernel @ weights
+    none = np.zeros(encoder().n_factors, dtype=np.float32)
     for row, want in zip(order[:5], expected[:5], strict=True):
-        np.testing.assert_allclose(heads.estimate(dense[row], factors[row]), want, atol=5e-3)
+        np.testing.assert_allclose(heads.estimate(dense[row], none), want, atol=5e-3)
 
 
 def test_a_model_is_fitted_on_the_questions_it_answered():
-    dense, factors, score = made_up(80)
-    whole = fit_exact(dense, factors, encoder(), score, seed=0)
+    dense, score = made_up(80)
+    whole = fit_exact(dense, encoder(), score, seed=0)
     score[:40, 1] = np.nan
-    part = fit_exact(dense, factors, encoder(), score, seed=0)
+    part = fit_exact(dense, encoder(), score, seed=0)
     unanswered = np.random.default_rng(0).permutation(80) < 40
     assert (part.weights[unanswered, 1] == 0.0).all()
     assert (part.weights[~unanswered, 1] != 0.0).all()
@@ -53,6 +52,7 @@ def test_the_fuller_tier_uses_it_and_it_survives_saving(tmp_path: Path):
     router = train_router(tables.outcomes(tmp_path, 320), encoder())
     exact = router.heads.exact
     assert exact is not None
+    assert router.heads.grams is not None
     assert len(exact.weights) == 320
     assert router.heads.weights[3] > 0.0
     save_router(router, tmp_path / "router", {})
