@@ -150,12 +150,14 @@ _FOREST = (
 
 
 def unpack_heads(arrays: Mapping[str, NDArray[Any]], models: Sequence[str]) -> Heads:
-    """The heads of ``pack_heads``. Raises KeyError for a missing array."""
+    """The heads of ``pack_heads``. Raises KeyError for a missing array.
+
+    Trees, n-grams and exact kernel are there together or not at all.
+    """
     forest = grams = None
     if "forest_depth" in arrays:
         trees = {name: arrays[f"forest_{name}"] for name in _FOREST}
         forest = Forest(depth=int(arrays["forest_depth"]), **trees)
-    if "grams_bias" in arrays:
         grams = GramHeads(**{name: arrays[f"grams_{name}"] for name in _GRAMS})
     kernel, forest_weight, gram_weight, exact = arrays["weights"].tolist()
     calibration = arrays["calibration"]
@@ -165,7 +167,7 @@ def unpack_heads(arrays: Mapping[str, NDArray[Any]], models: Sequence[str]) -> H
         kernel=_unpack_kernel("kernel", arrays),
         forest=forest,
         grams=grams,
-        exact=_unpack_kernel("exact", arrays) if "exact_bias" in arrays else None,
+        exact=_unpack_kernel("exact", arrays) if forest is not None else None,
         weights=(kernel, forest_weight, gram_weight, exact),
         fast=Calibration(calibration[0], calibration[1]),
         full=Calibration(calibration[2], calibration[3]),

@@ -136,6 +136,11 @@ class Encoder:
         return 0 if self.factors is None else self.factors.width
 
     @property
+    def n_smooth(self) -> int:
+        """How many of the factors any prompt has; the others are the pool's memory."""
+        return 0 if self.factors is None else self.factors.smooth
+
+    @property
     def n_form(self) -> int:
         """How many of the dense features are of form and wording; the rest is meaning."""
         return len(text.NAMES) + len(WORDING)

@@ -57,6 +57,11 @@ class Factors:
         """How many factors there are, smooth and remembered."""
         return len(self.bias) + self.memory.width
 
+    @property
+    def smooth(self) -> int:
+        """How many of the factors are smooth; what is remembered of a prompt follows them."""
+        return len(self.bias)
+
     def of(self, raw: Floats, prompt: str) -> Floats:
         """Factors of one prompt, shape (width,), each about 1 in size over the pool's prompts."""
         dense = standardise(raw, self.mean, self.inverse_std)

@@ -18,7 +18,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from routing.quality.encoder import Encoder
 from routing.quality.kernel import KernelHeads
-from routing.training.kernel import between, blocks, choose_landmarks
+from routing.training.kernel import FACTOR_SCALE, between, blocks, choose_landmarks
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -27,22 +27,29 @@ KERNEL: Final = ((0.2, 0.7),)
 NOISE: Final = 4.0
 
 
-def fit_exact(dense: Floats, encoder: Encoder, score: Doubles, seed: int) -> KernelHeads:
+def fit_exact(
+    dense: Floats, factors: Floats, encoder: Encoder, score: Doubles, seed: int
+) -> KernelHeads:
     """Kernel ridge regression of every model's scores on up to ``MOST`` prompts.
 
-    The factors take no part: the landmark kernel brings them in, and here they cost rank on
-    every table but one (docs/router.md).
+    Of the factors only what the pool remembers of a prompt takes part, as linear features: the
+    smooth ones come in by the landmark kernel and cost rank here (docs/router.md).
 
     Args:
         dense: shape (n, d).
-        encoder: says which dense features are of form and which of meaning.
+        factors: shape (n, f); f may be 0.
+        encoder: says which dense features are of form and which of meaning, and which factors
+            are smooth.
         score: shape (n, m), NaN where a model did not answer.
         seed: of the prompts taken when there are more than ``MOST``.
     """
     taken = np.random.default_rng(seed).permutation(len(dense))[:MOST]
     marks = choose_landmarks(dense, encoder, seed, count=MOST, kernels=KERNEL)
-    kept, base = score[taken], np.nanmean(score, axis=0)
-    own, weights = between(marks), np.zeros(kept.shape, dtype=np.float32)
+    usual = factors.mean(axis=0)
+    known, kept = FACTOR_SCALE * (factors[taken] - usual), score[taken]
+    known[:, : encoder.n_smooth] = 0.0
+    base = np.nanmean(score, axis=0)
+    own, weights = between(marks) + known @ known.T, np.zeros(kept.shape, dtype=np.float32)
     for rows, columns in blocks(kept):
         if not len(rows):
             continue
@@ -51,5 +58,5 @@ def fit_exact(dense: Floats, encoder: Encoder, score: Doubles, seed: int) -> Ker
         target = (kept[np.ix_(rows, columns)] - base[columns]).astype(np.float32)
         factor = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
         weights[np.ix_(rows, columns)] = cho_solve(factor, target, check_finite=False)
-    without = np.zeros((encoder.n_factors, kept.shape[1]), dtype=np.float32)
-    return KernelHeads(marks, weights, without, base.astype(np.float32))
+    linear = FACTOR_SCALE * known.T @ weights
+    return KernelHeads(marks, weights, linear, (base - usual @ linear).astype(np.float32))

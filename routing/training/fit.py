@@ -96,7 +96,8 @@ class _Parts:
         return [
             estimate_forest(self.forest, inputs.features) - self.forest.bias,
             inputs.grams @ self.grams.weights.astype(np.float32),
-            likeness(self.exact.landmarks, inputs.dense) @ self.exact.weights,
+            likeness(self.exact.landmarks, inputs.dense) @ self.exact.weights
+            + (inputs.factors - self.usual_factors) @ self.exact.factor_weights,
         ]
 
 
@@ -168,7 +169,8 @@ def train_router(
         kernel=combine(parts.landmarks, parts.members, share, inputs.factors, outcomes.score, base),
         forest=parts.forest and replace(parts.forest, bias=rates),
         grams=parts.grams and replace(parts.grams, bias=rates),
-        exact=parts.exact and replace(parts.exact, bias=rates),
+        exact=parts.exact
+        and replace(parts.exact, bias=rates - parts.usual_factors @ parts.exact.factor_weights),
         weights=cast("tuple[float, float, float, float]", tuple(weights.tolist())),
         fast=calibrate(base + fast, outcomes.score),
         full=calibrate(base + full, outcomes.score),
@@ -218,5 +220,7 @@ def _fit(inputs: _Inputs, seed: int, *, rich: bool) -> _Parts:
         inputs.factors.mean(axis=0),
         fit_forest(inputs.features, inputs.score, seed) if rich else None,
         fit_grams(inputs.grams, inputs.idf, inputs.score) if rich else None,
-        fit_exact(inputs.dense, inputs.encoder, inputs.score, seed) if rich else None,
+        fit_exact(inputs.dense, inputs.factors, inputs.encoder, inputs.score, seed)
+        if rich
+        else None,
     )
