@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 import re
 import string
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,8 +34,7 @@ _DIGITS: Final = string.digits.encode()
 _OPTION: Final = re.compile(r"\n\s*\(?([A-J])[.):]\s")
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """One prompt, taken apart once for every feature that needs it.
 
     Attributes:
@@ -179,8 +177,11 @@ NAMES: Final[tuple[str, ...]] = (
 )
 
 
-def _option_features(reading: Reading) -> tuple[float, ...]:
-    """How the answer options look: their number, lengths, and whether they are numbers."""
+def _option_features(reading: Reading, distinct: int) -> tuple[float, ...]:
+    """How the answer options look: their number, lengths, and whether they are numbers.
+
+    ``distinct`` says how many different words they have.
+    """
     options = reading.options
     if not options:
         return (0.0,) * 10
@@ -195,13 +196,12 @@ def _option_features(reading: Reading) -> tuple[float, ...]:
         rising = float(values == low_first)
         low, high = low_first[0], low_first[-1]
         ratio = min(math.log1p(high / low), 20.0) if low > 0.0 else 0.0
-    tail = reading.words[reading.stem_words :]
     return (
         float(n),
         math.log1p(mean),
         (longest - ordered[0]) / (mean + 1.0),
         len(values) / n,
-        1.0 - len(set(tail)) / (len(tail) + 1.0),
+        1.0 - distinct / (len(reading.words) - reading.stem_words + 1.0),
         len([count for count in reading.option_words if count <= 1]) / n,
         lengths.index(longest) / n,
         (longest - ordered[n // 2]) / (mean + 1.0),
@@ -238,6 +238,9 @@ def form_values(reading: Reading) -> list[float]:
     stem_chars = text.find(reading.options[0]) if reading.options else n_chars
     tail = text[max(0, stem_chars - 8) : stem_chars] if reading.options else text[-3:]
     lower = body.lower()
+    distinct = set(words[reading.stem_words :])
+    distinct_in_options = len(distinct)
+    distinct.update(words[: reading.stem_words])
     grouped = [0] * (len(_WORD_GROUPS) + 1)
     for group in filter(None, map(_GROUP_OF.get, words)):
         grouped[group] += 1
@@ -249,7 +252,7 @@ def form_values(reading: Reading) -> list[float]:
         log1p(n_words / sentences),
         (n_chars - len(marks)) / (n_words + 1.0),
         len([word for word in words if len(word) > _LONG]) / (n_words + 1.0),
-        len(set(words)) / (n_words + 1.0),
+        len(distinct) / (n_words + 1.0),
         (n_chars - len(body.translate(None, _UPPER_CASE))) / (n_chars + 1.0),
         (len(marks) - len(marks.translate(None, _DIGITS))) / (n_chars + 1.0),
         log1p(len(reading.numbers)),
@@ -266,10 +269,10 @@ def form_values(reading: Reading) -> list[float]:
         log1p(count(b":")),
         log1p(questions),
         count(_STAND_IN) / (n_chars + 1.0),
-        *_option_features(reading),
+        *_option_features(reading, distinct_in_options),
         log1p(max(0, stem_chars)),
         float("?" in tail),
         float(":" in tail),
         *map(log1p, grouped[1:]),
-        *(log1p(lower.count(phrase)) for _, phrase in _PHRASES),
+        *[log1p(lower.count(phrase)) for _, phrase in _PHRASES],
     ]

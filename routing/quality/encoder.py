@@ -222,7 +222,7 @@ class Encoder:
 
 def _rarity_features(rarity: Floats, in_stem: int, ids: Ints, out: list[float]) -> None:
     """How rare the words are; the first ``in_stem`` are the stem's."""
-    ordered = _known(np.sort(rarity))
+    ordered = _known_in_order(rarity)
     n = len(ordered)
     out[9] = 1.0 - n / (len(rarity) + 1.0)
     if not n:
@@ -235,15 +235,17 @@ def _rarity_features(rarity: Floats, in_stem: int, ids: Ints, out: list[float]) 
     out[4], out[5] = sum(ordered[-5:]) / min(n, 5), ordered[-1]
     if n_rare:
         out[10] = math.log1p(len(set(ids.compress(rarity > RARE).tolist())))
-    stem = ordered if in_stem == len(rarity) else _known(np.sort(rarity[:in_stem]))
+    stem = ordered if in_stem == len(rarity) else _known_in_order(rarity[:in_stem])
     if m := len(stem):
         out[6] = sum(stem) / m
         out[7] = 1.0 - bisect_right(stem, RARE) / m
         out[8] = sum(stem[-3:]) / min(m, 3)
 
 
-def _known(ordered: Floats) -> list[float]:
-    """Rarities in rising order, without the unknown words before them."""
+def _known_in_order(rarity: Floats) -> list[float]:
+    """Rarities of the known words, rising: the unknown ones come first and are left out."""
+    ordered = rarity.copy()
+    ordered.sort()
     rarities: list[float] = ordered.tolist()
     return rarities[bisect_right(rarities, NOT_KNOWN) :]
 
@@ -264,13 +266,13 @@ def _likeness_features(vectors: Floats, out: list[float]) -> None:
         return
     lengths = np.sqrt(inner.diagonal())
     out[18] = lengths.item(n)
-    inverse = 1.0 / (lengths + 1e-6)
-    inner *= inverse
-    inner *= inverse[:, None]
+    lengths += 1e-6
+    inner /= lengths
+    inner /= lengths[:, None]
     cosines: list[float] = inner.take(_below_diagonal(n + 1)).tolist()
     pairs, near = cosines[:-n], cosines[-n:]
     out[11], out[12], out[13] = sum(pairs) / len(pairs), max(pairs), min(pairs)
     mean, nearest = sum(near) / n, max(near)
     out[14], out[15] = mean, nearest - mean
-    out[16] = math.sqrt(sum((x - mean) ** 2 for x in near) / n)
+    out[16] = math.dist(near, [mean] * n) / math.sqrt(n)
     out[17] = next(i for i, x in enumerate(near) if nearest - x < TIED) / n

@@ -23,20 +23,22 @@ class Landmarks:
     """Remembered prompts, and how far is far.
 
     Attributes:
-        form: shape (k, f), form and wording of each landmark.
-        meaning: shape (k, g), meaning of each landmark.
+        points: shape (f + g, k), a landmark in each column: form and wording, then meaning.
+        form: shape (k, f), the former alone; a view of ``points``.
+        meaning: shape (k, g), the latter.
         emphasis: for each kernel, the weight of a squared distance in meaning.
         width: for each kernel, the squared distance at which likeness is 1/e.
-        mix: shape (kernels, 2), what an inner product of form, and of meaning, adds to the
-            logarithm of likeness.
+        scale: shape (kernels, f + g), what a product of two numbers adds to the logarithm of
+            likeness.
         offset: shape (kernels, k), what the landmarks' own lengths take from it.
     """
 
+    points: Floats
     form: Floats
     meaning: Floats
     emphasis: tuple[float, ...]
     width: tuple[float, ...]
-    mix: Floats
+    scale: Floats
     offset: Floats
 
     @staticmethod
@@ -44,15 +46,20 @@ class Landmarks:
         form: Floats, meaning: Floats, emphasis: Sequence[float], width: Sequence[float]
     ) -> Landmarks:
         """Landmarks at these points."""
-        kernels = list(zip(emphasis, width, strict=True))
-        mix = np.array([(2.0 / w, 2.0 * e / w) for e, w in kernels], dtype=np.float32)
-        lengths = np.stack([(points * points).sum(axis=1) for points in (form, meaning)])
-        return Landmarks(form, meaning, tuple(emphasis), tuple(width), mix, -0.5 * mix @ lengths)
+        points = np.ascontiguousarray(np.concatenate((form.T, meaning.T)))
+        split = form.shape[1]
+        scale = np.empty((len(emphasis), len(points)), dtype=np.float32)
+        for row, e, w in zip(scale, emphasis, width, strict=True):
+            row[:split], row[split:] = 2.0 / w, 2.0 * e / w
+        offset = (-0.5 * scale @ (points * points)).astype(np.float32)
+        parts = (points, points[:split].T, points[split:].T)
+        return Landmarks(*parts, tuple(emphasis), tuple(width), scale, offset)
 
     def likeness(self, dense: Floats) -> Floats:
         """Likeness of a prompt to every landmark under every kernel.
 
-        Written for few passes over memory: this is half of what a real-time decision costs.
+        Written for one pass over the landmarks, whatever the number of kernels: they are most of
+        the memory that a real-time decision reads.
 
         Args:
             dense: shape (f + g or more,), of one prompt; the rest is not looked at.
@@ -60,16 +67,10 @@ class Landmarks:
         Returns:
             shape (kernels * k,), float32, in (0, 1].
         """
-        split = self.form.shape[1]
-        a, b = dense[:split], dense[split : split + self.meaning.shape[1]]
-        inner = np.empty((2, len(self.form)), dtype=np.float32)
-        np.dot(self.form, a, out=inner[0])
-        np.dot(self.meaning, b, out=inner[1])
-        near = self.mix @ inner
+        known = dense[: len(self.points)]
+        near = (self.scale * known) @ self.points
         near += self.offset
-        form, meaning = float(a @ a), float(b @ b)
-        for row, emphasis, width in zip(near, self.emphasis, self.width, strict=True):
-            row -= (form + emphasis * meaning) / width
+        near -= (self.scale @ (known * known) * np.float32(0.5))[:, None]
         return np.exp(near, out=near).reshape(-1)
 
 
