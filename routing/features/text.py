@@ -40,7 +40,6 @@ class Reading(NamedTuple):
     Attributes:
         text: the prompt, cut to ``MAX_CHARS``.
         body: the same with one byte a character; 128 stands for every one that is not ASCII.
-        letters: ``body`` in lower case, a space for every byte that is no letter.
         words: alphabetic words of the whole text, in order.
         stem_words: how many of ``words`` come before the first answer option.
         stem_chars: how many characters of ``text`` do; all where there are no options.
@@ -51,7 +50,6 @@ class Reading(NamedTuple):
 
     text: str
     body: bytes
-    letters: bytes
     words: list[str]
     stem_words: int
     stem_chars: int
@@ -67,13 +65,12 @@ def read(prompt: str) -> Reading:
         text = text[:_HEAD_CHARS] + "\n" + text[-(MAX_CHARS - _HEAD_CHARS) :]
     body = text if text.isascii() else _NOT_ASCII.sub(_STAND_IN.decode("latin-1"), text)
     body = body.encode("latin-1")
-    spaced = body.translate(_LETTERS)
-    letters = spaced.decode("ascii")
+    letters = body.translate(_LETTERS).decode("ascii")
     numbers = _NUMBER.findall(" ".join(body.translate(_NUMERIC).decode().split()))
     marks = list(_OPTION.finditer(text))
     if len(marks) < 2:
         words = letters.split()
-        return Reading(text, body, spaced, words, len(words), len(text), (), (), numbers)
+        return Reading(text, body, words, len(words), len(text), (), (), numbers)
     stem_chars = marks[0].start()
     words = letters[:stem_chars].split()
     stem_words = len(words)
@@ -89,7 +86,6 @@ def read(prompt: str) -> Reading:
     return Reading(
         text=text,
         body=body,
-        letters=spaced,
         words=words,
         stem_words=stem_words,
         stem_chars=stem_chars,
