@@ -291,26 +291,27 @@ def _by_chance(p_good: Any, parts: Sequence[tuple[Any, int]]) -> float:
 
 
 def _pretrained(case: Case, whole: Outcomes, train: Any | None, data: Path) -> Encoder:
-    """An encoder whose pool knows nothing of the pair's families, nor of any test question.
+    """An encoder whose pool knows nothing of any test question, or nothing of the pair's families.
 
     Args:
         case: names the pool.
         whole: the case's own table, all models.
-        train: rows of the training questions; None for a pool that was asked all questions.
+        train: rows of the training questions; None for a pool of other families that was asked
+            all questions.
         data: folder of the tables.
     """
     encoder = replace(load_router(DEFAULT_ROUTER).encoder, factors=None)
-    stems = set(_stems(whole))
+    stems, pair = set(_stems(whole)), {family(case.weak), family(case.strong)}
     pool: list[Outcomes] = []
     for name in case.pool:
-        if name == case.table:
-            pair = {family(case.weak), family(case.strong)}
-            seen = whole if train is None else whole.take(train)
-            pool.append(seen.only([m for m in whole.models if family(m) not in pair]))
-            continue
-        other = read_outcomes([data / name])
-        unmet = [train is None or stem not in stems for stem in _stems(other)]
-        pool.append(other.take(np.flatnonzero(unmet)))
+        own = name == case.table
+        table = whole if own else read_outcomes([data / name])
+        if train is not None:
+            unmet = [stem not in stems for stem in _stems(table)]
+            table = table.take(train if own else np.flatnonzero(unmet))
+        if own or train is None:
+            table = table.only([m for m in table.models if family(m) not in pair])
+        pool.append(table)
     return pretrain(pool, encoder).encoder
 
 

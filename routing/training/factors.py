@@ -29,6 +29,7 @@ KERNEL: Final = ((0.1, 1.0),)
 NOISE: Final = 2.0
 PER_TABLE: Final = 4
 FOLDS: Final = 4
+OWN_SHARE: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,17 +139,18 @@ def same_model(name: str) -> str:
 
 
 def own_answers(factors: Factors, models: Sequence[str]) -> NDArray[np.int64]:
-    """Columns of the factors that remember answers of these models themselves.
+    """Columns of the factors that remember too much of what these models themselves answered.
 
-    A router is not trained on them: what predicts an answer perfectly because it is that answer
-    would count for all, and say nothing of the next prompt.
+    A router is not trained on them: what predicts an answer because it is that answer would count
+    for more than it can say of the next prompt. Among two dozen models two of them do no harm,
+    among nine they do (docs/decisions/0015), so the line is drawn at ``OWN_SHARE`` of a table.
     """
     trained, width = set(map(same_model, models)), len(factors.bias)
     ends = (*factors.leading[1:], width)
     found = [
         np.arange(start, end)
         for start, end, names in zip(factors.leading, ends, factors.models, strict=True)
-        if trained & set(map(same_model, names))
+        if sum(same_model(name) in trained for name in names) > OWN_SHARE * len(names)
     ]
     return width + np.concatenate([np.zeros(0, dtype=np.int64), *found])
 
@@ -160,7 +162,7 @@ def _regress(near: Floats, own: Doubles, score: Doubles) -> Doubles:
         target = score[np.ix_(rows, columns)]
         nothing = np.zeros((len(rows), 0))
         normal = Normal.of(near[rows], own, nothing, target - target.mean(axis=0))
-        weights[:, columns] = normal.solve(NOISE)[0]
+        weights[:, columns] = normal.solve(NOISE, np.zeros(0))[0]
     return weights
 
 

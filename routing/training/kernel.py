@@ -20,6 +20,7 @@ from scipy.linalg import solve
 
 from routing.quality.encoder import Encoder
 from routing.quality.kernel import KernelHeads, Landmarks
+from routing.training.calibrate import base_rates
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -29,8 +30,10 @@ LANDMARKS: Final = 768
 KERNELS: Final = ((0.1, 1.0), (1.2, 1.0))
 NOISES: Final = (2.0, 15.0, 100.0)
 FACTOR_SCALE: Final = 3.0
-FACTOR_RIDGE: Final = 10.0
 POOL_SLOPE: Final = 0.5
+POOL_QUESTIONS: Final = 300.0
+MEMORY_SLOPE: Final = 0.8
+MEMORY_QUESTIONS: Final = 100.0
 JITTER: Final = 1e-3
 
 
@@ -136,22 +139,50 @@ class Normal:
         both = np.concatenate((seen, extra), axis=1, dtype=np.float64)
         return Normal(both.T @ both, both.T @ target, own)
 
-    def solve(self, noise: float, *, extras: bool = True) -> tuple[Doubles, Doubles]:
-        """Ridge weights of the kernel, and of the extra features, none without ``extras``.
+    def solve(
+        self, noise: float, ridge: Doubles, columns: slice = slice(None)
+    ) -> tuple[Doubles, Doubles]:
+        """Ridge weights of the kernel and of the extra features.
 
         Args:
             noise: variance of the outcomes in units of the kernel's.
-            extras: whether the extra features take part.
+            ridge: of the extra features that take part, the leading ones, shape (e,).
+            columns: of the targets.
         """
         k = len(self.own)
-        size = len(self.system) if extras else k
+        size = k + len(ridge)
         system = self.system[:size, :size].copy()
         system[:k, :k] += noise * self.own
         system[np.diag_indices(k)] += JITTER
         rest = np.arange(k, size)
-        system[rest, rest] += noise / FACTOR_SCALE**2
-        solved: Doubles = solve(system, self.answer[:size], assume_a="pos", overwrite_a=True)
+        system[rest, rest] += ridge
+        answer = self.answer[:size, columns]
+        solved: Doubles = solve(system, answer, assume_a="pos", overwrite_a=True)
         return solved[:k], solved[k:]
+
+
+def pools_word(score: Doubles, n_factors: int, leading: Sequence[int]) -> tuple[Doubles, Doubles]:
+    """What the pool says of a model before its labels do: weights of the factors, and a ridge.
+
+    What is easy for the pool is easy for any model, most so for one that is right half the time:
+    the slope of Rasch's model, p (1 - p), held for all 24 models of MMLU-Pro within a fifth. Each
+    model's own weights are drawn to it as if ``POOL_QUESTIONS`` questions had confirmed it
+    (``MEMORY_QUESTIONS`` for what the pool remembers of single prompts, which tells models apart).
+
+    Args:
+        score: shape (n, m), NaN where a model did not answer.
+        n_factors: smooth ones, and as many remembered ones behind them.
+        leading: ``Factors.leading``.
+
+    Returns:
+        shape (n_factors, m), and shape (n_factors,).
+    """
+    rates, n_smooth = base_rates(score), n_factors // 2
+    word = np.zeros((n_factors, score.shape[1]))
+    easy = np.array(leading, dtype=np.int64)
+    word[easy] = POOL_SLOPE * rates * (1.0 - rates) / max(len(leading), 1)
+    word[n_smooth + easy] = MEMORY_SLOPE * rates * (1.0 - rates)
+    return word, np.repeat([POOL_QUESTIONS, MEMORY_QUESTIONS], n_smooth)
 
 
 def fit_members(
@@ -163,8 +194,7 @@ def fit_members(
 ) -> list[Member]:
     """The menu: every noise with and without factors, factors alone, and the pool's word alone.
 
-    The last takes nothing from the labels but base rates: what is easy for the pool is easy here,
-    most so for a model that is right half the time (the slope of Rasch's model, p (1 - p)).
+    The last takes nothing from the labels but base rates (``pools_word``).
 
     Args:
         landmarks: shared by all models.
@@ -177,29 +207,32 @@ def fit_members(
     n_factors = factors.shape[1]
     own = between(landmarks).astype(np.float64)
     base = np.nanmean(score, axis=0)
+    word, ridge = pools_word(score, n_factors, leading)
     settings = [(noise, used) for used in (0, n_factors) for noise in NOISES][
         : 6 if n_factors else 3
     ]
     weights = np.zeros((len(settings), count * k, m))
     linear = np.zeros((len(settings), n_factors, m))
-    alone = np.zeros((n_factors, m))
+    alone = word.copy()
     for rows, columns in blocks(score):
         target = score[np.ix_(rows, columns)] - base[columns]
         extra = (factors[rows] - factors[rows].mean(axis=0)).astype(np.float64)
+        untold = target - extra @ word[:, columns]
         if n_factors:
-            system = extra.T @ extra + FACTOR_RIDGE / FACTOR_SCALE**2 * np.eye(n_factors)
-            alone[:, columns] = np.linalg.solve(system, extra.T @ target)
+            system = extra.T @ extra + np.diag(ridge)
+            alone[:, columns] += np.linalg.solve(system, extra.T @ untold)
+        both, n = np.concatenate((target, untold), axis=1), len(columns)
         for part in (slice(i * k, (i + 1) * k) for i in range(count)):
-            normal = Normal.of(like[rows, part], own[:, part], extra, target)
+            normal = Normal.of(like[rows, part], own[:, part], extra, both)
             for i, (noise, used) in enumerate(settings):
-                solved, rest = normal.solve(noise, extras=used > 0)
+                chosen = slice(n, 2 * n) if used else slice(n)
+                solved, rest = normal.solve(noise, ridge[:used], chosen)
                 weights[i][part, columns] = solved / count
-                linear[i][:used, columns] += rest / count
+                linear[i][:used, columns] += (rest + word[:used, columns]) / count
     members = [_member(w, f) for w, f in zip(weights, linear, strict=True)]
     if n_factors:
-        nothing, pooled = np.zeros_like(weights[0]), np.zeros_like(alone)
-        pooled[list(leading)] = POOL_SLOPE * base * (1.0 - base) / len(leading)
-        members += [_member(nothing, alone), _member(nothing, pooled)]
+        nothing = np.zeros_like(weights[0])
+        members += [_member(nothing, alone), _member(nothing, word)]
     return members
 
 

@@ -111,8 +111,17 @@ def test_a_models_own_answers_do_not_help_to_predict_it(pool: Outcomes):
     assert own_answers(factors, ["new", "newer"]).tolist() == []
     assert own_answers(factors, ["org/Meta-B", "new"]).tolist() == list(range(smooth, smooth + 4))
     assert own_answers(factors, ["z"]).tolist() == list(range(smooth + 4, factors.width))
-    router = train_router(pool.only(["a", "b"]), pretrain([pool], plain).encoder, rich=False)
-    assert not router.heads.kernel.factor_weights[4:].any()
+    crowd = replace(factors, models=(tuple("abcdefghijk"), other.models))
+    assert own_answers(crowd, ["b", "new"]).tolist() == []
+    known = pretrain([pool], plain).encoder
+    assert known.factors is not None
+    before, mixed = known.factors.memory, np.random.default_rng(0).permutation(len(pool))
+    muddled = replace(known.factors, memory=Memory(before.keys, before.surplus[mixed]))
+    weights = [
+        train_router(pool.only(["a", "b"]), encoder, rich=False).heads.kernel.factor_weights
+        for encoder in (known, replace(known, factors=muddled))
+    ]
+    np.testing.assert_array_equal(*weights)
 
 
 def test_stems_met_twice_with_other_options_are_not_remembered():
