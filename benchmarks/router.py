@@ -24,7 +24,7 @@ import re
 import time
 import zlib
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -173,89 +173,118 @@ def _save(
     save(path, {"quick": quick, "threads": threads, "cases": cases, "latency": latency})
 
 
+@dataclass(slots=True)
+class Predicted:
+    """What cross-validation found of every question of a case.
+
+    Attributes:
+        fast: P(good) by the real-time tier, shape (n, 2).
+        full: by the fuller tier, shape (n, 2).
+        met: by the fuller tier over a pool that was asked these questions, shape (n, 2).
+        met_share: share of the questions that this pool remembers; below ``LEAST_MET`` there is no
+            ``met``.
+        reference: gain by the reference, shape (n,).
+        parts: rows of each fold, and how many labels its router was trained on.
+        training_s: of the slowest fold.
+    """
+
+    fast: Any
+    full: Any
+    met: Any
+    met_share: float
+    reference: Any
+    parts: list[tuple[Any, int]] = field(default_factory=list)
+    training_s: float = 0.0
+
+
 def measure(
     case: Case, data: Path, encoders: dict[Hashable, Encoder], *, quick: bool
 ) -> dict[str, Any]:
-    """Cross-validate one case with both tiers and every baseline.
+    """Both tiers and every baseline, with intervals.
 
     ``encoders`` keeps pretrained encoders for cases that can share them.
     """
-    whole = read_outcomes([data / case.table])
+    whole, started = read_outcomes([data / case.table]), time.monotonic()
     if quick:
         whole = whole.sample(400, 0)
     table = whole.only([case.weak, case.strong])
     weak, strong = table.score[:, 0], table.score[:, 1]
-    models = [ModelPrior(case.weak, 0.5), ModelPrior(case.strong, 0.5)]
-    fast, full, met = (np.empty(table.score.shape) for _ in range(3))
-    knows = _pretrained(case, whole, None, data)
-    remembered = cast("Factors", knows.factors).memory.of
-    share = float(np.mean([remembered(prompt).any() for prompt in table.prompts]))
-    reference, random = np.empty(len(table)), np.random.default_rng(0)
-    started, training_s = time.monotonic(), 0.0
-    parts: list[tuple[Any, int]] = []
-    for train, test in _folds(case, table):
-        rows = random.permutation(train)[: case.limit] if case.limit else train
-        part = table.take(np.sort(rows))
-        parts.append((test, len(rows)))
-        own = (case.weak, case.strong, train.tobytes()) if case.table in case.pool else ()
-        if (case.table, own) not in encoders:
-            encoders[case.table, own] = _pretrained(case, whole, train, data)
-        encoder = encoders[case.table, own]
-        before = time.monotonic()
-        router = train_router(part, encoder)
-        training_s = max(training_s, time.monotonic() - before)
-        fast[test] = _predict(router, table, test, models, fast=True)
-        full[test] = _predict(router, table, test, models, fast=False)
-        if share >= LEAST_MET:
-            met[test] = _predict(train_router(part, knows), table, test, models, fast=False)
-        reference[test] = _reference(part, table.take(test))
+    found = _cross_validate(case, whole, table, data, encoders)
     rates = {
         "length": length_win_rate(table.prompts),
-        "random": random.random(len(table)),
-        "reference": reference,
-        "fast": fast[:, 1] - fast[:, 0],
-        "full": full[:, 1] - full[:, 0],
+        "random": np.random.default_rng(1).random(len(table)),
+        "reference": found.reference,
+        "fast": found.fast[:, 1] - found.fast[:, 0],
+        "full": found.full[:, 1] - found.full[:, 0],
         "oracle": oracle_win_rate(weak, strong),
     }
-
-    if share >= LEAST_MET:
-        rates["met"] = met[:, 1] - met[:, 0]
+    if found.met_share >= LEAST_MET:
+        rates["met"] = found.met[:, 1] - found.met[:, 0]
+    everything = np.arange(len(table))
+    fresh = np.flatnonzero([put_aside(stem) for stem in _stems(table)])
 
     def apgr(name: str, i: Any) -> float:
         return pair_curve(rates[name][i], weak[i], strong[i]).apgr
 
-    def more(i: Any, name: str = "full") -> float:
-        return apgr(name, i) - apgr("reference", i)
+    def lead(name: str, rows: Any) -> list[float]:
+        """APGR less the reference's: value and 95 % interval."""
+        more = bootstrap(
+            lambda i: apgr(name, rows[i]) - apgr("reference", rows[i]), len(rows), rounds=200
+        )
+        return [more.value, more.low, more.high]
 
-    fresh = np.flatnonzero([put_aside(stem) for stem in _stems(table)])
     curve = pair_curve(rates["full"], weak, strong)
     interval = bootstrap(lambda i: apgr("full", i), len(table), rounds=200)
-    gained = bootstrap(more, len(table), rounds=200)
-    met_gained = (
-        bootstrap(lambda i: more(i, "met"), len(table), rounds=200) if "met" in rates else None
-    )
-    fresh_gained = bootstrap(lambda i: more(fresh[i]), len(fresh), rounds=200)
     return {
         "case": case.name,
         "questions": len(table),
         "training_questions": case.limit or len(table) - len(table) // case.folds,
-        "apgr": {name: apgr(name, np.arange(len(table))) for name in rates},
+        "apgr": {name: apgr(name, everything) for name in rates},
         "full_95": [interval.low, interval.high],
-        "full_less_reference": [gained.value, gained.low, gained.high],
-        "met_share": share,
-        "met_less_reference": met_gained and [met_gained.value, met_gained.low, met_gained.high],
+        "full_less_reference": lead("full", everything),
+        "met_share": found.met_share,
+        "met_less_reference": lead("met", everything) if "met" in rates else None,
         "fresh": {name: apgr(name, fresh) for name in rates} | {"questions": len(fresh)},
-        "fresh_full_less_reference": [fresh_gained.value, fresh_gained.low, fresh_gained.high],
+        "fresh_full_less_reference": lead("full", fresh),
         "cpt50": curve.cpt(0.5),
         "cpt80": curve.cpt(0.8),
-        "ece": _calibration(full, table),
-        "ece_fast": _calibration(fast, table),
-        "ece_met": _calibration(met, table) if "met" in rates else None,
-        "ece_of_chance": _by_chance(full, parts),
+        "ece": _calibration(found.full, table),
+        "ece_fast": _calibration(found.fast, table),
+        "ece_met": _calibration(found.met, table) if "met" in rates else None,
+        "ece_of_chance": _by_chance(found.full, found.parts),
         "target": case.target,
-        "training_s": training_s,
+        "training_s": found.training_s,
         "seconds": time.monotonic() - started,
     }
+
+
+def _cross_validate(
+    case: Case, whole: Outcomes, table: Outcomes, data: Path, encoders: dict[Hashable, Encoder]
+) -> Predicted:
+    """Train on each fold's other questions, predict its own."""
+    models = [ModelPrior(case.weak, 0.5), ModelPrior(case.strong, 0.5)]
+    knows = _pretrained(case, whole, None, data)
+    remembered = cast("Factors", knows.factors).memory.of
+    share = float(np.mean([remembered(prompt).any() for prompt in table.prompts]))
+    fast, full, met = (np.empty(table.score.shape) for _ in range(3))
+    found = Predicted(fast, full, met, share, np.empty(len(table)))
+    random = np.random.default_rng(0)
+    for train, test in _folds(case, table):
+        rows = random.permutation(train)[: case.limit] if case.limit else train
+        part = table.take(np.sort(rows))
+        found.parts.append((test, len(rows)))
+        own = (case.weak, case.strong, train.tobytes()) if case.table in case.pool else ()
+        if (case.table, own) not in encoders:
+            encoders[case.table, own] = _pretrained(case, whole, train, data)
+        before = time.monotonic()
+        router = train_router(part, encoders[case.table, own])
+        found.training_s = max(found.training_s, time.monotonic() - before)
+        fast[test] = _predict(router, table, test, models, fast=True)
+        full[test] = _predict(router, table, test, models, fast=False)
+        if share >= LEAST_MET:
+            met[test] = _predict(train_router(part, knows), table, test, models, fast=False)
+        found.reference[test] = _reference(part, table.take(test))
+    return found
 
 
 def put_aside(stem: str) -> bool:
