@@ -3,7 +3,8 @@
 DIR holds the outcome tables named in ``CASES`` (docs/router.md says where they come from). Every
 number is cross-validated: the scores of a test question, or of one with the same stem, never reach
 the router that predicts it, nor the pretrained factors it starts from; where subjects are held
-back, none of the subject's do; for a new pair, no model of either family is in the pretraining.
+back, none of the subject's questions reach the router. No model of either family of the pair is in
+the pretraining.
 
 That is a router on prompts nobody has met. ``met`` is the other end: the same router, whose pool
 was asked these very questions (by models of other families, never by the pair) and remembers them.
@@ -38,6 +39,7 @@ from benchmarks.provenance import save
 from routing.evaluation.bootstrap import bootstrap
 from routing.evaluation.calibration import reliability
 from routing.evaluation.pair import length_win_rate, oracle_win_rate, pair_curve
+from routing.features.key import prompt_key
 from routing.features.text import hand_made, read
 from routing.quality import LearnedQuality, ModelPrior, load_router
 from routing.quality.encoder import Encoder
@@ -330,23 +332,32 @@ def _pretrained(case: Case, whole: Outcomes, train: Any | None, data: Path) -> E
         data: folder of the tables.
     """
     encoder = replace(load_router(DEFAULT_ROUTER).encoder, factors=None)
-    stems, pair = set(_stems(whole)), {family(case.weak), family(case.strong)}
+    pair = {family(case.weak), family(case.strong)}
     pool: list[Outcomes] = []
     for name in case.pool:
         own = name == case.table
         table = whole if own else read_outcomes([data / name])
         if train is not None:
-            unmet = [stem not in stems for stem in _stems(table)]
-            table = table.take(train if own else np.flatnonzero(unmet))
-        if own or train is None:
-            table = table.only([m for m in table.models if family(m) not in pair])
-        pool.append(table)
+            test = whole.take(np.setdiff1d(np.arange(len(whole)), train)) if own else whole
+            table = table.take(_apart_from(test, table))
+        pool.append(table.only([m for m in table.models if family(m) not in pair]))
     return pretrain(pool, encoder).encoder
+
+
+def _apart_from(test: Outcomes, table: Outcomes) -> Any:
+    """Rows of a table that are no copies of test questions, nor of the same stem."""
+    stems, keys = set(_stems(test)), set(map(prompt_key, test.prompts))
+    apart = [
+        stem not in stems and prompt_key(prompt) not in keys
+        for stem, prompt in zip(_stems(table), table.prompts, strict=True)
+    ]
+    return np.flatnonzero(apart)
 
 
 def family(model: str) -> str:
     """The family of a model's name: "Llama-2-7b-hf" is of "llama-2", "Mixtral-..." of "mistral"."""
     name = model.lower().removeprefix("meta-").replace("mixtral", "mistral")
+    name = name.replace("llama3", "llama-3")
     known = ("llama-2", "llama-3", "mistral", "qwen", "yi")
     return next((each for each in known if name.startswith(each)), name)
 

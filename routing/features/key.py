@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import re
+import string
 from hashlib import blake2b
 from typing import Final
 
 MAX_CHARS: Final = 4_000
+LEAST_CHARS: Final = 20
+LEAST_STEM_CHARS: Final = 60
+NO_KEY: Final = 0
 _HALF: Final = MAX_CHARS // 2
-_OPTION: Final = re.compile(r"\n\s*\(?[A-J][.):]\s")
-_NOT_WORDS: Final = bytes(b for b in range(128) if not chr(b).isalnum())
+_OPTION: Final = re.compile(r"\n[^\S\n]*\(?([A-J])[.):]\s")
 
 
 def prompt_key(prompt: str) -> int:
-    """64 bits that copies of a prompt share: without case, spacing, punctuation, answer options.
+    """64 bits that copies of a prompt share, whatever their case.
 
-    Copies of a question that offer other options are the same question. Of a prompt over
-    ``MAX_CHARS`` characters the beginning, the end and the length count.
+    A multiple-choice question is known by its stem, if that is long enough to stand alone: a copy
+    that offers other options is the same question. Of a prompt over ``MAX_CHARS`` characters the
+    beginning, the end and the length count. Prompts under ``LEAST_CHARS`` characters ("go on") say
+    too little by themselves: ``NO_KEY``.
     """
-    text = prompt
+    text = prompt.strip()
     if len(text) > MAX_CHARS:
         text = f"{text[:_HALF]}{len(text)}{text[-_HALF:]}"
-    parts = _OPTION.split(text, maxsplit=2)
-    stem = parts[0] if len(parts) > 2 else text
-    words = stem.lower().encode("utf-8", "surrogatepass").translate(None, _NOT_WORDS)
-    return int.from_bytes(blake2b(words, digest_size=8).digest(), "little")
+    known = _stem(text).lower()
+    if len(known) < LEAST_CHARS:
+        return NO_KEY
+    digest = blake2b(known.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def _stem(text: str) -> str:
+    """What comes before the answer options, where one list of them, A to its end, ends the text."""
+    marks = list(_OPTION.finditer(text))
+    letters = "".join(mark[1] for mark in marks)
+    if len(marks) < 2 or letters != string.ascii_uppercase[: len(letters)]:
+        return text
+    stem, last = text[: marks[0].start()], text[marks[-1].end() :]
+    only_an_answer_follows = len(last.split("\n")) <= 2
+    return stem if only_an_answer_follows and len(stem) >= LEAST_STEM_CHARS else text

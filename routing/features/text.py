@@ -31,7 +31,7 @@ _NUMBER: Final = re.compile(r"\d[\d,]*\.?\d*")
 _UPPER_CASE: Final = string.ascii_uppercase.encode()
 _ASCII_LETTERS: Final = string.ascii_letters.encode()
 _DIGITS: Final = string.digits.encode()
-_OPTION: Final = re.compile(r"\n\s*\(?([A-J])[.):]\s")
+_OPTION: Final = re.compile(r"\n[^\S\n]*\(?([A-J])[.):]\s")
 
 
 class Reading(NamedTuple):

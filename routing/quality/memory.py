@@ -54,6 +54,6 @@ class Memory:
         return self.by_key(prompt_key(prompt))
 
     def by_key(self, key: int) -> Floats:
-        """The same for a key of ``prompt_key``."""
+        """The same for a key of ``prompt_key``; ``NO_KEY`` is never remembered."""
         row = self.row_of.get(key)
         return self.nothing if row is None else self.surplus[row] * np.float32(1.0 / STEPS)

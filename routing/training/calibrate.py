@@ -32,6 +32,12 @@ def base_rates(score: Doubles) -> Doubles:
     return (np.nansum(score, axis=0) + PSEUDO_OUTCOMES / 2.0) / (answered + PSEUDO_OUTCOMES)
 
 
+def mean_scores(score: Doubles) -> Doubles:
+    """Mean score of each model over what it answered, shape (m,); 0 where it answered nothing."""
+    answered = (~np.isnan(score)).sum(axis=0)
+    return np.nansum(score, axis=0) / np.maximum(answered, 1)
+
+
 def calibrate(estimate: NDArray[np.floating], score: Doubles) -> Calibration:
     """Platt scaling of cross-fitted estimates around each model's base rate.
 

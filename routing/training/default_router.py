@@ -19,10 +19,10 @@ import numpy as np
 
 from routing.quality import save_router
 from routing.quality.artifact import load_encoder
-from routing.training.factors import pretrain, same_model
+from routing.training.factors import pretrain
 from routing.training.features import design
 from routing.training.fit import train_router
-from routing.training.outcomes import Outcomes, normalised, read_outcomes
+from routing.training.outcomes import Outcomes, normalised, read_outcomes, same_model
 
 DIRECTORY: Final = Path(__file__).parent.parent / "default_router"
 TABLES: Final = (

@@ -19,6 +19,7 @@ from sklearn.linear_model import Ridge
 
 from routing.quality.forest import Forest
 from routing.quality.gram_heads import GramHeads
+from routing.training.calibrate import mean_scores
 from routing.training.kernel import blocks
 
 Floats = NDArray[np.float32]
@@ -54,9 +55,11 @@ def fit_grams(tf_idf: sp.csr_matrix, idf: NDArray[np.float16], score: Doubles) -
         idf: shape (buckets,).
         score: shape (n, m), NaN where a model did not answer.
     """
-    bias = np.nanmean(score, axis=0)
+    bias = mean_scores(score)
     weights = np.zeros((tf_idf.get_shape()[1], score.shape[1]), dtype=np.float16)
     for rows, columns in blocks(score):
+        if not len(rows):
+            continue
         ridge = Ridge(alpha=GRAM_RIDGE, solver="lsqr", fit_intercept=False)
         ridge.fit(tf_idf[rows, :], score[np.ix_(rows, columns)] - bias[columns])
         weights[:, columns] = np.reshape(ridge.coef_, (len(columns), -1)).T
@@ -69,7 +72,7 @@ def fit_forest(features: Floats, score: Doubles, seed: int) -> Forest:
     For two models nothing is lost; for many, four components carry what features can tell, and
     training costs as much as for four models.
     """
-    bias = np.nanmean(score, axis=0)
+    bias = mean_scores(score)
     centred = np.nan_to_num(score - bias)
     left, scale, right = np.linalg.svd(centred, full_matrices=False)
     factors = min(MAX_FACTORS, score.shape[1])

@@ -18,6 +18,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from routing.quality.encoder import Encoder
 from routing.quality.kernel import KernelHeads
+from routing.training.calibrate import mean_scores
 from routing.training.kernel import FACTOR_SCALE, between, blocks, choose_landmarks
 
 Floats = NDArray[np.float32]
@@ -48,7 +49,7 @@ def fit_exact(
     usual = factors.mean(axis=0)
     known, kept = FACTOR_SCALE * (factors[taken] - usual), score[taken]
     known[:, : encoder.n_smooth] = 0.0
-    base = np.nanmean(score, axis=0)
+    base = mean_scores(score)
     own, weights = between(marks) + known @ known.T, np.zeros(kept.shape, dtype=np.float32)
     for rows, columns in blocks(kept):
         if not len(rows):

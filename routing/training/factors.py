@@ -15,12 +15,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from routing.features.key import NO_KEY
 from routing.quality.encoder import Encoder
 from routing.quality.factors import Factors, standardise
 from routing.quality.memory import STEPS, Memory
+from routing.training.calibrate import mean_scores
 from routing.training.features import design, standardised
 from routing.training.kernel import Normal, between, blocks, choose_landmarks, likeness
-from routing.training.outcomes import Outcomes
+from routing.training.outcomes import Outcomes, same_model
+from turnout.errors import DataError
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -30,6 +33,7 @@ NOISE: Final = 2.0
 PER_TABLE: Final = 4
 FOLDS: Final = 4
 OWN_SHARE: Final = 0.1
+LEAST_SPREAD: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +80,20 @@ def pretrain(tables: Sequence[Outcomes], encoder: Encoder, *, seed: int = 0) -> 
     for number, table in enumerate(tables):
         whole = _regress(near[number], own, table.score)
         predicted = near[number] @ whole
-        _, scale, right = np.linalg.svd(predicted - predicted.mean(axis=0), full_matrices=False)
-        kept = right[: min(PER_TABLE, len(right))]
+        predicted -= predicted.mean(axis=0)
+        _, scale, right = np.linalg.svd(predicted, full_matrices=False)
+        if scale[0] < LEAST_SPREAD * len(table):
+            raise DataError(
+                f"the pool of {', '.join(table.models)} tells nothing: every question scores the "
+                "same; give outcomes that differ"
+            )
+        kept = right[:PER_TABLE][scale[:PER_TABLE] > LEAST_SPREAD * scale[0]]
         kept = kept * np.sign(kept.sum(axis=1, keepdims=True) + 1e-12)
         turn = kept.T / (scale[: len(kept)] / np.sqrt(len(table)))
         leading.append(sum(w.shape[1] for w in weights))
         weights.append(whole @ turn)
-        centred = np.nan_to_num(table.score - np.nanmean(table.score, axis=0))
-        surplus.append((centred - predicted + predicted.mean(axis=0)) @ turn)
+        beyond = table.score - mean_scores(table.score) - predicted
+        surplus.append(np.nan_to_num(beyond) @ turn)
         for other, seen in enumerate(near):
             values = seen @ weights[-1]
             if other == number:
@@ -119,12 +129,13 @@ def _remember(keys: Sequence[Sequence[int]], surplus: Sequence[Doubles]) -> Memo
     Questions of one table that share a key (the same stem with other options) are left out: which
     of them a prompt would be is not known.
     """
-    row_of = {key: row for row, key in enumerate(sorted(set().union(*keys)))}
+    distinct = set().union(*keys) - {NO_KEY}
+    row_of = {key: row for row, key in enumerate(sorted(distinct))}
     whole = np.zeros((len(row_of), sum(part.shape[1] for part in surplus)))
     start = 0
     for found, part in zip(keys, surplus, strict=True):
         times, columns = Counter(found), slice(start, start + part.shape[1])
-        alone = [row for row, key in enumerate(found) if times[key] == 1]
+        alone = [row for row, key in enumerate(found) if times[key] == 1 and key != NO_KEY]
         places = [row_of[found[row]] for row in alone]
         whole[places, columns] = part[alone] / (part.std(axis=0) + 1e-9)
         start += part.shape[1]
@@ -133,26 +144,22 @@ def _remember(keys: Sequence[Sequence[int]], surplus: Sequence[Doubles]) -> Memo
     return Memory(np.array(list(row_of), dtype=np.uint64)[known], steps[known])
 
 
-def same_model(name: str) -> str:
-    """One spelling for a model that tables name differently."""
-    return name.split("/")[-1].lower().removeprefix("meta-").replace("3_1", "3.1")
+def without_own_answers(encoder: Encoder, models: Sequence[str]) -> Encoder:
+    """The encoder, its memory silent where it holds too much of what these models answered.
 
-
-def own_answers(factors: Factors, models: Sequence[str]) -> NDArray[np.int64]:
-    """Columns of the factors that remember too much of what these models themselves answered.
-
-    A router is not trained on them: what predicts an answer because it is that answer would count
-    for more than it can say of the next prompt. Among two dozen models two of them do no harm,
-    among nine they do (docs/decisions/0015), so the line is drawn at ``OWN_SHARE`` of a table.
+    What predicts an answer because it is that answer would count for more than it can say of the
+    next prompt. Among two dozen models two of them do no harm, among nine they do
+    (docs/decisions/0015), so the line is drawn at ``OWN_SHARE`` of a table.
     """
-    trained, width = set(map(same_model, models)), len(factors.bias)
-    ends = (*factors.leading[1:], width)
-    found = [
-        np.arange(start, end)
-        for start, end, names in zip(factors.leading, ends, factors.models, strict=True)
-        if sum(same_model(name) in trained for name in names) > OWN_SHARE * len(names)
-    ]
-    return width + np.concatenate([np.zeros(0, dtype=np.int64), *found])
+    factors = encoder.factors
+    if factors is None:
+        return encoder
+    trained, surplus = set(map(same_model, models)), factors.memory.surplus.copy()
+    ends = (*factors.leading[1:], len(factors.bias))
+    for start, end, names in zip(factors.leading, ends, factors.models, strict=True):
+        if sum(same_model(name) in trained for name in names) > OWN_SHARE * len(names):
+            surplus[:, start:end] = 0
+    return replace(encoder, factors=replace(factors, memory=Memory(factors.memory.keys, surplus)))
 
 
 def _regress(near: Floats, own: Doubles, score: Doubles) -> Doubles:

@@ -29,7 +29,7 @@ from routing.training.estimators import (
     weighed,
 )
 from routing.training.exact import fit_exact
-from routing.training.factors import own_answers
+from routing.training.factors import without_own_answers
 from routing.training.features import design, standardised
 from routing.training.kernel import Member, choose_landmarks, combine, fit_members, likeness
 from routing.training.outcomes import Outcomes
@@ -43,6 +43,7 @@ Progress = Callable[[str], None]
 FOLDS: Final = 4
 LEAST_QUESTIONS: Final = 20
 LEAST_FOR_RICH: Final = 300
+FORGOTTEN: Final = 0.5
 FULLER_PRIOR: Final = (0.2, 0.2, 0.25, 0.4)
 
 
@@ -138,9 +139,11 @@ def train_router(
     table = design(encoder, outcomes.prompts)
     encoder = standardised(encoder, table.raw)
     if crossed is None:
+        encoder = without_own_answers(encoder, outcomes.models)
         crossed = table.factors(encoder)
-        if encoder.factors is not None:
-            crossed[:, own_answers(encoder.factors, outcomes.models)] = 0.0
+    rich = rich and len(outcomes) >= LEAST_FOR_RICH
+    if rich:
+        crossed = forget(crossed, encoder.n_smooth, seed)
     idf = inverse_frequency(table.grams)
     inputs = _Inputs(
         dense=table.dense(encoder),
@@ -151,7 +154,6 @@ def train_router(
         encoder=encoder,
         leading=() if encoder.factors is None else encoder.factors.leading,
     )
-    rich = rich and len(outcomes) >= LEAST_FOR_RICH
     menu, rest = _cross_fit(inputs, seed, rich=rich, progress=progress)
     base = base_rates(outcomes.score)
     deviation = outcomes.score - base
@@ -187,6 +189,17 @@ def train_router(
     ]
     novelty = Novelty(usual=float(np.quantile(distance, 0.99)))
     return LearnedQuality(encoder, heads, cold, novelty, origin)
+
+
+def forget(factors: Floats, n_smooth: int, seed: int) -> Floats:
+    """The factors, as if the pool had met only half of the prompts it met.
+
+    Trained on prompts that the pool had all met, trees and calibration were wrong for those it has
+    not met, which are the usual ones.
+    """
+    left = factors.copy()
+    left[np.random.default_rng(seed).random(len(left)) < FORGOTTEN, n_smooth:] = 0.0
+    return left
 
 
 def _cross_fit(

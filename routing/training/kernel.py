@@ -20,7 +20,7 @@ from scipy.linalg import solve
 
 from routing.quality.encoder import Encoder
 from routing.quality.kernel import KernelHeads, Landmarks
-from routing.training.calibrate import base_rates
+from routing.training.calibrate import base_rates, mean_scores
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -194,7 +194,8 @@ def fit_members(
 ) -> list[Member]:
     """The menu: every noise with and without factors, factors alone, and the pool's word alone.
 
-    The last takes nothing from the labels but base rates (``pools_word``).
+    The last takes nothing from the labels but base rates (``pools_word``). What the pool remembers
+    counts only where it remembers some of the training prompts.
 
     Args:
         landmarks: shared by all models.
@@ -206,21 +207,24 @@ def fit_members(
     k, count, m = len(landmarks.form), len(landmarks.width), score.shape[1]
     n_factors = factors.shape[1]
     own = between(landmarks).astype(np.float64)
-    base = np.nanmean(score, axis=0)
+    base = mean_scores(score)
     word, ridge = pools_word(score, n_factors, leading)
     settings = [(noise, used) for used in (0, n_factors) for noise in NOISES][
         : 6 if n_factors else 3
     ]
     weights = np.zeros((len(settings), count * k, m))
     linear = np.zeros((len(settings), n_factors, m))
-    alone = word.copy()
+    alone = np.zeros_like(word)
     for rows, columns in blocks(score):
+        if not len(rows):
+            continue
         target = score[np.ix_(rows, columns)] - base[columns]
+        word[np.ix_(~factors[rows].any(axis=0), columns)] = 0.0
         extra = (factors[rows] - factors[rows].mean(axis=0)).astype(np.float64)
         untold = target - extra @ word[:, columns]
         if n_factors:
             system = extra.T @ extra + np.diag(ridge)
-            alone[:, columns] += np.linalg.solve(system, extra.T @ untold)
+            alone[:, columns] = word[:, columns] + np.linalg.solve(system, extra.T @ untold)
         both, n = np.concatenate((target, untold), axis=1), len(columns)
         for part in (slice(i * k, (i + 1) * k) for i in range(count)):
             normal = Normal.of(like[rows, part], own[:, part], extra, both)

@@ -122,6 +122,11 @@ class Outcomes:
         return self.take(np.sort(rows))
 
 
+def same_model(name: str) -> str:
+    """One spelling for a model that tables name differently."""
+    return name.split("/")[-1].lower().removeprefix("meta-").replace("3_1", "3.1")
+
+
 def normalised(prompt: str) -> str:
     """A prompt without case, punctuation and spacing: equal for copies under other ids."""
     return _NOT_WORDS.sub(" ", prompt.lower()).strip()
@@ -179,7 +184,8 @@ def read_pool(paths: Sequence[Path], apart_from: Sequence[str]) -> Outcomes:
     named = ", ".join(map(str, paths))
     if table.has_features:
         raise DataError(f"{named}: a pool is of prompts; the table has features")
-    others = [model for model in table.models if model not in apart_from]
+    trained = set(map(same_model, apart_from))
+    others = [model for model in table.models if same_model(model) not in trained]
     if not others:
         raise DataError(
             f"{named}: a pool needs outcomes of other models than {', '.join(apart_from)}, "

@@ -8,38 +8,53 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.features.key import MAX_CHARS, prompt_key
+from routing.features.key import MAX_CHARS, NO_KEY, prompt_key
 from routing.quality import ModelPrior, load_router, save_router
-from routing.quality.factors import Factors
+from routing.quality.encoder import Encoder
 from routing.quality.memory import Memory
-from routing.training.factors import own_answers, pretrain
+from routing.training.factors import pretrain, without_own_answers
 from routing.training.fit import train_router
 from routing.training.outcomes import Outcomes
 from tests.routing import tables
+from turnout.errors import DataError
 
 SHIPPED = Path(tables.__file__).parents[2] / "routing" / "default_router"
 PAIR = [ModelPrior("small", 0.5), ModelPrior("large", 0.5)]
-QUESTION = "Which of these is a prime?\nA. 4\nB. 7\nC. 9\nAnswer:"
+QUESTION = (
+    "Which of these numbers, of all that are written below, is a prime?\nA. 4\nB. 7\nC. 9\nAnswer:"
+)
 
 
 @pytest.mark.parametrize(
     "copy",
     [
-        "WHICH of these is a prime\nA. 4\nB. 7\nC. 9\nAnswer:",
-        "  Which  of these — is a prime?\nA. 21\nB. 23\nC. 25\nD. 27".replace(" —", ","),
+        QUESTION.upper().replace("\nA. 4", "\n(A) 4"),
+        QUESTION.split("\nA.")[0] + "\nA. 21\nB. 23\nC. 25\nD. 27",
+        "  " + QUESTION + "\n",
     ],
 )
 def test_copies_share_a_key(copy: str):
-    assert prompt_key(copy) == prompt_key(QUESTION)
+    assert prompt_key(copy) == prompt_key(QUESTION) != NO_KEY
 
 
 @pytest.mark.parametrize(
-    "other",
-    ["Which of those is a prime?\nA. 4\nB. 7", "Which of these is a prime", "", "質問"],
+    ("one", "other"),
+    [
+        (QUESTION, QUESTION.replace("prime", "square")),
+        ("What is the value of 1 + 23?", "What is the value of 12 - 3?"),
+        ("Is it true that -3 > 1.5 here?", "Is it true that 3 < 15 here?"),
+        ("Which of these is true?\nA. one\nB. two", "Which of these is true?\nA. 1\nB. 2"),
+        (QUESTION + " B\n\nQ: And of 1, 2?\nAnswer:", QUESTION + " B\n\nQ: And of 8, 9?\nAnswer:"),
+        (QUESTION + "\nA. more\nB. less", QUESTION),
+    ],
 )
-def test_other_prompts_have_other_keys(other: str):
-    different = other != "Which of these is a prime"
-    assert (prompt_key(other) != prompt_key(QUESTION)) is different
+def test_other_prompts_have_other_keys(one: str, other: str):
+    assert prompt_key(one) != prompt_key(other)
+
+
+@pytest.mark.parametrize("short", ["", "?!", "go on", "yes, please"])
+def test_what_says_little_by_itself_has_no_key(short: str):
+    assert prompt_key(short) == NO_KEY
 
 
 @given(st.text(max_size=300))
@@ -96,39 +111,88 @@ def test_what_the_pool_met_is_known_of_a_new_pair(pool: Outcomes):
     assert np.corrcoef(found, hard[150:])[0, 1] > 0.8
 
 
-def test_prompts_nobody_met_are_judged_as_before(pool: Outcomes):
-    pair = whims(400, 2, ("small", "large"))
-    unmet = tuple(f"What is the meaning of sign {i} and {i}?" for i in range(400, 500))
-    assert np.ptp(gain(pair.take(np.arange(150)), pool, unmet)) < 0.2
+def test_prompts_nobody_met_are_judged_as_if_nothing_were_remembered(pool: Outcomes):
+    pair = whims(400, 2, ("small", "large")).take(np.arange(150))
+    unmet = [f"What is the meaning of sign {i} and {i}?" for i in range(400, 450)]
+    plain = replace(load_router(SHIPPED).encoder, factors=None)
+    router = train_router(pair, pretrain([pool], plain).encoder, rich=False)
+    factors = router.encoder.factors
+    assert factors is not None
+    nothing = replace(factors, memory=Memory(factors.memory.keys[:0], factors.memory.surplus[:0]))
+    forgetful = replace(router, encoder=replace(router.encoder, factors=nothing))
+    for prompt in unmet:
+        np.testing.assert_array_equal(
+            router.predict(prompt, PAIR, fast=True), forgetful.predict(prompt, PAIR, fast=True)
+        )
+
+
+def silent(encoder: Encoder) -> list[bool]:
+    """Which columns of the memory say nothing of any prompt."""
+    assert encoder.factors is not None
+    return [not column.any() for column in encoder.factors.memory.surplus.T]
 
 
 def test_a_models_own_answers_do_not_help_to_predict_it(pool: Outcomes):
     plain = replace(load_router(SHIPPED).encoder, factors=None)
-    other = whims(400, 5, ("x", "y", "z"))
-    factors = pretrain([pool, other], plain).encoder.factors
-    assert isinstance(factors, Factors)
-    smooth = len(factors.bias)
-    assert own_answers(factors, ["new", "newer"]).tolist() == []
-    assert own_answers(factors, ["org/Meta-B", "new"]).tolist() == list(range(smooth, smooth + 4))
-    assert own_answers(factors, ["z"]).tolist() == list(range(smooth + 4, factors.width))
-    crowd = replace(factors, models=(tuple("abcdefghijk"), other.models))
-    assert own_answers(crowd, ["b", "new"]).tolist() == []
-    known = pretrain([pool], plain).encoder
-    assert known.factors is not None
-    before, mixed = known.factors.memory, np.random.default_rng(0).permutation(len(pool))
-    muddled = replace(known.factors, memory=Memory(before.keys, before.surplus[mixed]))
-    weights = [
-        train_router(pool.only(["a", "b"]), encoder, rich=False).heads.kernel.factor_weights
-        for encoder in (known, replace(known, factors=muddled))
-    ]
-    np.testing.assert_array_equal(*weights)
+    encoder = pretrain([pool, whims(400, 5, ("x", "y", "z"))], plain).encoder
+    a, b = len(encoder.factors.leading), len(encoder.factors.bias)  # type: ignore[union-attr]
+    assert a == 2
+    first = encoder.factors.leading[1]  # type: ignore[union-attr]
+    assert not any(silent(without_own_answers(encoder, ["new", "newer"])))
+    own = silent(without_own_answers(encoder, ["org/Meta-B", "new"]))
+    assert own == [True] * first + [False] * (b - first)
+    router = train_router(pool.only(["a", "b"]), pretrain([pool], plain).encoder, rich=False)
+    assert all(silent(router.encoder))
+
+
+def test_among_many_a_few_own_answers_do_no_harm():
+    crowd = whims(400, 5, tuple("abcdefghijk"))
+    plain = replace(load_router(SHIPPED).encoder, factors=None)
+    assert not any(silent(without_own_answers(pretrain([crowd], plain).encoder, ["b", "new"])))
+
+
+def test_the_shipped_heads_do_not_repeat_their_models_answers():
+    """What the pool of nine answered must not come back as a prediction of these nine."""
+    router = load_router(SHIPPED)
+    assert router.encoder.factors is not None
+    smooth = len(router.encoder.factors.bias)
+    nine = [router.heads.rows[name] for name in router.encoder.factors.models[1]]
+    assert not router.heads.kernel.factor_weights[smooth:, nine].any()
+
+
+def test_a_pool_that_answered_in_parts_remembers_no_failures(pool: Outcomes):
+    """A question that a model was not asked is not one it failed."""
+    score = pool.score.copy()
+    score[:200, 2:] = np.nan
+    plain = replace(load_router(SHIPPED).encoder, factors=None)
+    factors = pretrain([replace(pool, score=score)], plain).encoder.factors
+    assert factors is not None
+    easy = np.array([factors.memory.of(prompt)[0] for prompt in pool.prompts])
+    asked = score[:, 0] > 0.5
+    assert abs(easy[:200].mean()) < 0.35
+    assert easy[:200][asked[:200]].mean() > easy[:200][~asked[:200]].mean()
+
+
+def test_a_pool_that_tells_nothing_is_refused(pool: Outcomes):
+    plain = replace(load_router(SHIPPED).encoder, factors=None)
+    with pytest.raises(DataError, match="tells nothing"):
+        pretrain([replace(pool, score=np.ones_like(pool.score))], plain)
+
+
+def test_a_pool_of_twins_has_one_factor(pool: Outcomes):
+    plain = replace(load_router(SHIPPED).encoder, factors=None)
+    twins = replace(pool.only(["a", "b"]), score=np.repeat(pool.score[:, :1], 2, axis=1))
+    factors = pretrain([twins], plain).encoder.factors
+    assert factors is not None
+    assert len(factors.bias) == factors.memory.width == 1
+    assert np.isfinite(factors.weights).all()
 
 
 def test_stems_met_twice_with_other_options_are_not_remembered():
     table = whims(400, 3, ("a", "b", "c"))
     twice = (
-        "Which is true?\nA. one\nB. two\nC. three",
-        "Which is true?\nA. four\nB. five\nC. six",
+        "Which of all the statements below is true of each and every number?\nA. one\nB. two\nC. three",
+        "Which of all the statements below is true of each and every number?\nA. four\nB. five\nC. six",
     )
     table = replace(table, prompts=(*twice, *table.prompts[2:]))
     factors = pretrain([table], replace(load_router(SHIPPED).encoder, factors=None)).encoder.factors
