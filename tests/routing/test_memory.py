@@ -190,9 +190,10 @@ def test_a_pool_of_twins_has_one_factor(pool: Outcomes):
 
 def test_stems_met_twice_with_other_options_are_not_remembered():
     table = whims(400, 3, ("a", "b", "c"))
+    stem = "Which of all the statements below is true of each and every number?"
     twice = (
-        "Which of all the statements below is true of each and every number?\nA. one\nB. two\nC. three",
-        "Which of all the statements below is true of each and every number?\nA. four\nB. five\nC. six",
+        f"{stem}\nA. one\nB. two\nC. three",
+        f"{stem}\nA. four\nB. five\nC. six",
     )
     table = replace(table, prompts=(*twice, *table.prompts[2:]))
     factors = pretrain([table], replace(load_router(SHIPPED).encoder, factors=None)).encoder.factors
