@@ -42,6 +42,8 @@ app = typer.Typer(
     help="Learn which model answers what well, from recorded outcomes.",
 )
 DEFAULT_ROUTER = Path(__file__).parent / "default_router"
+SOME_PROMPTS = 200
+LEAST_SPREAD = 0.01
 
 OutcomesOption = Annotated[
     list[Path], typer.Option("--outcomes", help="Outcome tables, .parquet or .jsonl.")
@@ -67,7 +69,7 @@ def train(
         typer.Option("--pool", help="Outcomes of other models on prompts like yours, to lean on."),
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="So many questions.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of sampling, folds and trees.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of sampling, folds and trees.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Train and calibrate a router."""
@@ -77,7 +79,7 @@ def train(
         step("reading tables")
         table = read_outcomes(outcomes)
         if models:
-            table = table.only([name.strip() for name in models.split(",") if name.strip()])
+            table = table.only(_names(models))
         if len(table.models) < 2:
             scored = ", ".join(repr(name) for name in table.models)
             raise DataError(
@@ -100,6 +102,19 @@ def train(
     Console().print(lines)
     if note:
         Console().print(note)
+
+
+def _names(models: str) -> list[str]:
+    """The names of a list separated by commas, each once.
+
+    Raises:
+        DataError: one stands there twice.
+    """
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise DataError(f"--models: {twice[0]!r} stands there twice")
+    return names
 
 
 def _train(
@@ -127,16 +142,33 @@ def _train(
     from routing.training.fit import train_router
 
     encoder = load_router(DEFAULT_ROUTER).encoder
+    note = ""
     if pool:
         from routing.training.factors import pretrain
         from routing.training.outcomes import read_pool
 
         step("reading the pool")
-        encoder = pretrain([read_pool(pool, table.models)], encoder, seed=card["seed"]).encoder
+        others = read_pool(pool, table.models)
+        encoder = pretrain([others], encoder, seed=card["seed"]).encoder
+        note = f"leans on {len(others)} questions of {', '.join(others.models)}; "
     router = train_router(table, encoder, seed=card["seed"], origin=origin, progress=step)
     step("writing")
     save_router(router, out, card)
-    return router.heads.base_rate.tolist(), ""
+    if note and router.encoder.factors is not None:
+        known = sum(bool(router.encoder.factors.memory.of(p).any()) for p in table.prompts)
+        note += f"they were asked {known} of these {len(table)}"
+    if _says_little(router, table.prompts):
+        flat = "the prompts tell little of who answers well: predictions stay near the mean scores"
+        note = f"{note}. {flat}" if note else flat
+    return router.heads.base_rate.tolist(), note
+
+
+def _says_little(router: LearnedQuality, prompts: Sequence[str]) -> bool:
+    """Whether P(good) hardly differs between prompts, for any model."""
+    models = [ModelPrior(name, 0.5) for name in router.models]
+    some = prompts[:: max(1, len(prompts) // SOME_PROMPTS)]
+    p_good = np.stack([router.predict(prompt, models, fast=True) for prompt in some])
+    return bool(p_good.std(axis=0).max() < LEAST_SPREAD)
 
 
 @app.command()
@@ -151,6 +183,8 @@ def predict(
     import pandas as pd
 
     quality = load_trained(router)
+    if out.suffix != ".parquet":
+        raise DataError(f"--out {out}: predictions are a .parquet file")
     with _progress() as step:
         ids, p_good = predict_all(quality, outcomes, fast=fast, step=step)
     frame = pd.DataFrame(
@@ -177,8 +211,8 @@ def evaluate(
     plot: Annotated[Path | None, typer.Option("--plot", help="Write PLOT.png, PLOT.html.")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="The real-time tier.")] = False,
     cascade: CascadeOption = False,
-    rounds: Annotated[int, typer.Option("--rounds", min=0, help="Bootstrap resamples.")] = 500,
-    seed: Annotated[int, typer.Option("--seed")] = 0,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Bootstrap resamples.")] = 500,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """PGR, APGR and CPT as RouteLLM defines them, calibration, AIQ, beside simple baselines."""
@@ -388,6 +422,7 @@ def _priors(text: str, quality: LearnedQuality, catalog: Path | None) -> list[Mo
         if not 0.0 < prior < 1.0:
             raise DataError(f"--models: {item!r}: a prior is a number between 0 and 1")
         priors.append(ModelPrior(name.strip(), prior))
+    _names(",".join(prior.name for prior in priors))
     return priors
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import routing
-from routing.quality import ModelPrior, QualityModel, load_router
+from routing.quality import LearnedQuality, ModelPrior, load_router
 from turnout.catalog import Catalog, split
 
 DEFAULT_ROUTER = Path(routing.__file__).parent / "default_router"
@@ -21,12 +21,18 @@ class LearnedPrompts:
         router: the trained router.
     """
 
-    def __init__(self, catalog: Catalog, router: QualityModel) -> None:
+    def __init__(self, catalog: Catalog, router: LearnedQuality) -> None:
         self._router = router
         self._priors = {
             name: ModelPrior(split(name)[0], model.quality.prior, model.quality.proxy)
             for name, model in catalog.models.items()
         }
+
+    def by_prior(self, models: Iterable[str]) -> list[str]:
+        """Which of these models have no trained head and are judged by their prior."""
+        known = set(self._router.models)
+        priors = {name: self._priors[name] for name in models if name in self._priors}
+        return sorted(n for n, p in priors.items() if p.name not in known and p.proxy not in known)
 
     def over(self, catalog: Catalog) -> LearnedPrompts:
         """The same router over another catalog."""

@@ -149,17 +149,24 @@ class Routers:
 
     def state(self) -> dict[str, Any]:
         """Every router, the canary's share and the evidence against it."""
+        chosen = self._candidates()
         return {
             "routers": {
                 name: {
                     "folder": str(part.folder),
                     "digest": part.digest or None,
                     "problem": part.problem,
+                    "judged_by_prior": part.prompts.by_prior(chosen) if part.prompts else [],
                 }
                 for name, part in self.parts.items()
             },
             "canary": {"share": self.share} | self.canary.state(),
         }
+
+    def _candidates(self) -> set[str]:
+        """Models that chat routes choose among."""
+        routes = self._catalog.routes.values()
+        return {name for route in routes if route.task is Task.CHAT for name in route.candidates}
 
     def _load(self, name: Name, part: Part, stamp: Stamp | None) -> None:
         try:
@@ -167,7 +174,8 @@ class Routers:
         except ArtifactInvalid as error:
             with self._lock:
                 part.stamp, part.problem = stamp, str(error)
-            logger.error("%s router refused, the old one stays: %s", name, error)
+            stays = "" if part.prompts is None else ", the old one stays"
+            logger.error("%s router refused%s: %s", name, stays, error)
             return
         digest = hashlib.sha256((part.folder / "router.json").read_bytes()).hexdigest()[:12]
         if digest != part.digest:

@@ -15,6 +15,7 @@ import httpx
 import typer
 from rich.console import Console
 
+from routing.quality import load_router
 from services.building import ensure
 from services.mapping import map_graphs
 from turnout.catalog import Catalog, load
@@ -43,8 +44,11 @@ def serve(
     """Serve a catalog until interrupted."""
     console = Console(stderr=True)
     _check_free(host, port)
-    file = catalog or from_environment().catalog
+    settings = from_environment()
+    file = catalog or settings.catalog
     fleet = load(file)
+    if settings.router is not None:
+        load_router(settings.router)  # before anything is built: without it no chat is decided
     if build:
 
         def report(line: str) -> None:

@@ -43,6 +43,11 @@ def main(arguments: list[str] | None = None) -> None:
     except TurnoutError as error:
         typer.echo(f"turnout: {error}", err=True)
         raise SystemExit(2) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        typer.echo(f"turnout: {error.filename}: {error.strerror}; give another path", err=True)
+        raise SystemExit(2) from None
 
 
 def _group(name: str) -> typer.Typer:

@@ -232,12 +232,15 @@ def read_prompts(path: Path) -> tuple[list[str], list[str]]:
 
     Raises:
         DataError: the file or one of the two columns is missing.
+        TooFewOutcomes: no rows.
     """
     frame = _load(path, columns=["query_id", "prompt"])
     _require(path, frame, ("query_id", "prompt"))
     _check_prompts(path, frame)
     _check_ids(path, frame)
     frame = frame.drop_duplicates("query_id")
+    if frame.empty:
+        raise TooFewOutcomes(f"{path}: no rows; there is nothing to predict")
     return frame["query_id"].astype(str).tolist(), frame["prompt"].tolist()
 
 
@@ -284,7 +287,7 @@ def _require(path: Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
         if column not in frame:
             raise DataError(
                 f"{path}: column {column!r} is missing; a table has the columns "
-                f"{', '.join(COLUMNS)} (the last four may be left out)"
+                f"{', '.join(COLUMNS)} (group and the last four may be left out)"
             )
 
 

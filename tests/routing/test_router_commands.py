@@ -176,6 +176,56 @@ def test_a_pool_that_cannot_help_is_refused(
         run("train", "--outcomes", few, "--pool", path, "--out", tmp_path / "router")
 
 
+def test_training_says_what_pool_it_leans_on(tmp_path: Path):
+    few, pool = tmp_path / "few.parquet", tmp_path / "pool.parquet"
+    tables.frame(40, 2).to_parquet(few, index=False)
+    others(400, 2).to_parquet(pool, index=False)
+    found = run("train", "--outcomes", few, "--pool", pool, "--out", tmp_path / "router")
+    assert "400 questions of other-large, other-small" in found["note"]
+    assert "asked 40 of these 40" in found["note"]
+
+
+def test_a_table_that_tells_nothing_says_so(tmp_path: Path):
+    flat = tables.frame(60, 1).assign(score=1.0)
+    flat.to_parquet(tmp_path / "flat.parquet", index=False)
+    told = ("train", "--outcomes", tmp_path / "flat.parquet", "--out", tmp_path / "router")
+    assert "tell little of who answers well" in run(*told)["note"]
+
+
+def test_a_table_that_tells_much_says_nothing_of_it(tmp_path: Path):
+    tables.frame(60, 1).to_parquet(tmp_path / "told.parquet", index=False)
+    told = ("train", "--outcomes", tmp_path / "told.parquet", "--out", tmp_path / "router")
+    assert "note" not in run(*told)
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        (("train", "--models", "small,small"), "'small' stands there twice"),
+        (("predict", "--router", "ROUTER", "--out", "p.csv"), "are a .parquet file"),
+        (("explain", "why?", "--models", "small=0.6,small=0.9"), "'small' stands there twice"),
+    ],
+)
+def test_slips_are_named(
+    told: tuple[str, ...], says: str, world: tuple[Path, Path, Path], tmp_path: Path
+):
+    seen, _, router = world
+    given = [str(router) if word == "ROUTER" else word for word in told]
+    if told[0] != "explain":
+        given += ["--outcomes", str(seen)]
+    if told[0] == "train":
+        given += ["--out", str(tmp_path / "router")]
+    with pytest.raises(DataError, match=says):
+        run(*given)
+
+
+def test_an_empty_table_has_nothing_to_predict(world: tuple[Path, Path, Path], tmp_path: Path):
+    empty, out = tmp_path / "empty.parquet", tmp_path / "p.parquet"
+    pd.DataFrame({"query_id": [], "prompt": []}).to_parquet(empty, index=False)
+    with pytest.raises(TooFewOutcomes, match="no rows"):
+        run("predict", "--router", world[2], "--outcomes", empty, "--out", out)
+
+
 def test_one_model_alone_makes_no_router(tmp_path: Path):
     frame = tables.frame(60)
     path = tmp_path / "one.parquet"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.model_commands import _list_running
+from tests.routing.tables import frame
 from turnout.cli import main
 
 LINE = '{"custom_id": "1", "method": "POST", "url": "/v1/embeddings", "body": {"input": "a"}}'
@@ -71,3 +72,25 @@ def test_a_narrow_terminal_folds_names(
     said = capsys.readouterr().out
     assert [said.count(letter) >= 90 for letter in "me"] == [True, True]
     assert "\N{HORIZONTAL ELLIPSIS}" not in said
+
+
+def test_a_path_that_cannot_be_used_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table, blocked = tmp_path / "table.parquet", tmp_path / "file"
+    frame(30).to_parquet(table, index=False)
+    blocked.write_text("a file, not a folder")
+    said = told(capsys, "router", "train", "--outcomes", str(table), "--out", str(blocked))
+    assert f"{blocked}: File exists; give another path" in said
+
+
+def test_a_router_that_cannot_be_read_ends_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is built or started: the gateway would not come up without it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("TURNOUT_ROUTER", str(tmp_path / "nowhere"))
+    said = told(capsys, "serve", "--port", str(port))
+    assert f"router {tmp_path / 'nowhere'}: there is no router.json" in said

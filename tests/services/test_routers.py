@@ -15,6 +15,7 @@ from services.routers import Routers
 from tests.services.conftest import Rig
 from turnout.catalog import Catalog
 from turnout.errors import ArtifactInvalid, RunFailed
+from turnout.types import Task
 
 
 def chat(text: str = "hi", **more: Any) -> dict[str, Any]:
@@ -180,3 +181,13 @@ async def test_feedback_alone_can_stop_a_canary(catalog: Catalog, tmp_path: Path
     copy_router(tmp_path / "canary", "better")
     routers.reload()
     assert routers.share == 0.5
+
+
+async def test_models_without_a_head_are_named(
+    make_rig: Callable[..., Rig], catalog: Catalog
+) -> None:
+    """A router that knows none of the route's models judges them by their priors: it says so."""
+    rig = rig_with(make_rig, catalog, Routers(catalog))
+    told = (await rig.client.get("/v1/router")).json()["routers"]["current"]
+    chats = [route for route in catalog.routes.values() if route.task is Task.CHAT]
+    assert told["judged_by_prior"] == sorted({name for route in chats for name in route.candidates})
