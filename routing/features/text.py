@@ -2,7 +2,7 @@
 
 Everything here is a pure function of the text; nothing is learned. The cost is bounded: text
 beyond ``MAX_CHARS`` is cut from the middle, so a long document costs what a paragraph costs.
-Reading more did not help: on MMLU, 900 characters did as well as 6,000 (docs/router.md).
+Reading more did not help: on MMLU, 900 characters did as well as 6,000 (docs/router-trials.md).
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def calibrate(estimate: NDArray[np.floating], score: Doubles) -> Calibration:
     cost half a point of APGR on MMLU); the shift is each model's own. The logarithm of the slope
     is drawn to ``LOG_SLOPE``, the shift to the base rate: a stack trained on gains says too
     little of what all models find easy, so the slope that held on unseen questions was nearer
-    2 than 1 on most tables (docs/router.md).
+    2 than 1 on most tables (docs/router-trials.md).
 
     Args:
         estimate: shape (n, m), of questions the estimate was not fitted on.

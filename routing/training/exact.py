@@ -1,7 +1,7 @@
 """Kernel regression that remembers every training prompt, for the fuller tier.
 
 Landmarks are a short cut that the real-time tier needs; regression on all training prompts ranks
-better where there are thousands (docs/router.md) and costs the fuller tier well under a
+better where there are thousands (docs/router-trials.md) and costs the fuller tier well under a
 millisecond. One Cholesky factorisation in single precision serves every model that answered the
 same questions.
 """
@@ -34,7 +34,7 @@ def fit_exact(
     """Kernel ridge regression of every model's scores on up to ``MOST`` prompts.
 
     Of the factors only what the pool remembers of a prompt takes part, as linear features: the
-    smooth ones come in by the landmark kernel and cost rank here (docs/router.md).
+    smooth ones come in by the landmark kernel and cost rank here (docs/router-trials.md).
 
     Args:
         dense: shape (n, d).
