@@ -114,6 +114,11 @@ def _card(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise _invalid(folder, f"router.json cannot be read ({error})") from None
     card = cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else {}
+    if "kind" in card:
+        raise ArtifactInvalid(
+            f"router {folder}: is one of rows or pictures, not of prompts; give it to its route: "
+            f"TURNOUT_FEATURE_ROUTERS=ROUTE={folder}"
+        )
     if card.get("format") != FORMAT:
         raise _invalid(folder, f"router.json is not of format {FORMAT}")
     if tuple(card.get("form_features", ())) != NAMES:

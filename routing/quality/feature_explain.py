@@ -33,7 +33,8 @@ class RowExplanation:
 
 def explain_row(quality: FeatureQuality, row: NDArray[np.float32]) -> RowExplanation:
     """Explain the prediction for one row, shape (d,)."""
-    best, worst = int(quality.base_rate.argmax()), int(quality.base_rate.argmin())
+    order: list[int] = quality.base_rate.argsort(kind="stable").tolist()
+    worst, best = order[0], order[-1]
     usual = np.tile(row, (len(row) + 1, 1))
     np.fill_diagonal(usual[1:], quality.centre)
     found = quality.predict(usual)

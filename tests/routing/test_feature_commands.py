@@ -11,9 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from routing.commands import DEFAULT_ROUTER, app
+from routing.quality import load_router
 from tests.routing import rows, tables
 from tests.routing.test_feature_quality import with_confidence
-from turnout.errors import DataError
+from turnout.errors import ArtifactInvalid, DataError
 
 PAIR = ("--weak", "small", "--strong", "large")
 
@@ -118,3 +119,9 @@ def test_a_cascade_is_evaluated_and_its_gain_chosen(tmp_path: Path) -> None:
     run("train", "--outcomes", plain, "--out", router)
     with pytest.raises(DataError, match="without the confidence of 'small'"):
         run("evaluate", *told)
+
+
+def test_a_router_of_rows_is_no_router_of_prompts(world: tuple[Path, Path]):
+    router = world[-1]
+    with pytest.raises(ArtifactInvalid, match=f"TURNOUT_FEATURE_ROUTERS=ROUTE={router}"):
+        load_router(router)
