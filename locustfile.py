@@ -15,6 +15,7 @@ import json
 import math
 import os
 import random
+from abc import abstractmethod
 from typing import Any
 
 from locust import HttpUser, LoadTestShape, between, constant, constant_throughput, task
@@ -198,9 +199,9 @@ class _Shape(LoadTestShape):
     limit_s = min(float(os.environ.get("TURNOUT_SHAPE_S", "600")), 3600.0)
     top = int(os.environ.get("TURNOUT_SHAPE_USERS", "50"))
 
+    @abstractmethod
     def share(self, part: float) -> float:
         """Users as a share of the top, when ``part`` of the time has passed; both in [0, 1]."""
-        raise NotImplementedError
 
     def tick(self) -> tuple[int, float] | None:
         """Locust asks for (users, spawn rate); None ends the run."""

@@ -1,10 +1,10 @@
 """How well the router routes, on held-back questions: ``python -m benchmarks.router --data DIR``.
 
-DIR holds the outcome tables named in ``CASES`` (docs/router.md says where they come from). Every
-number is cross-validated: the scores of a test question, or of one with the same stem, never reach
-the router that predicts it, nor the pretrained factors it starts from; where subjects are held
-back, none of the subject's questions reach the router. No model of either family of the pair is in
-the pretraining.
+DIR holds the outcome tables that ``router_cases.CASES`` names (docs/router.md says where they come
+from). Every number is cross-validated: the scores of a test question, or of one with the same
+stem, never reach the router that predicts it, nor the pretrained factors it starts from; where
+subjects are held back, none of the subject's questions reach the router. No model of either family
+of the pair is in the pretraining.
 
 That is a router on prompts nobody has met. ``met`` is the other end: the same router, whose pool
 was asked these very questions (by models of other families, never by the pair) and remembers them.
@@ -21,11 +21,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import time
-import zlib
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -33,92 +31,29 @@ import lightgbm as lgb
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold
 
 from benchmarks.provenance import save
+from benchmarks.router_cases import (
+    CASES,
+    DEFAULT_ROUTER,
+    MMLU,
+    Case,
+    folds,
+    pretrained,
+    put_aside,
+    stems,
+)
 from routing.evaluation.bootstrap import bootstrap
 from routing.evaluation.calibration import reliability
 from routing.evaluation.pair import length_win_rate, oracle_win_rate, pair_curve
-from routing.features.key import prompt_key
 from routing.features.text import hand_made, read
 from routing.quality import LearnedQuality, ModelPrior, load_router
 from routing.quality.encoder import Encoder
 from routing.quality.factors import Factors
-from routing.training.factors import pretrain
 from routing.training.fit import train_router
-from routing.training.outcomes import Outcomes, normalised, read_outcomes
+from routing.training.outcomes import Outcomes, read_outcomes
 
-GPT4: Final = "gpt-4-1106-preview"
-MIXTRAL: Final = "mistralai/Mixtral-8x7B-Instruct-v0.1"
-DEFAULT_ROUTER: Final = Path(__file__).parent.parent / "routing" / "default_router"
 LEAST_MET: Final = 0.05
-_OPTIONS: Final = re.compile(r"\n\s*\(?[A-J][.):]\s")
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One row of the table.
-
-    Attributes:
-        name: of the row.
-        table: file in the data folder.
-        weak: the cheaper model.
-        strong: the better model.
-        pool: tables the factors are pretrained on, less questions of this table; its own table
-            stands for models of other families on the training questions.
-        folds: parts of the cross-validation.
-        limit: training questions taken at random from each fold's; None takes all.
-        by_group: whole groups (subjects) are held back.
-        target: APGR to reach; None where none was set.
-    """
-
-    name: str
-    table: str
-    weak: str
-    strong: str
-    pool: tuple[str, ...]
-    folds: int = 5
-    limit: int | None = None
-    by_group: bool = False
-    target: float | None = None
-
-
-_MMLU: Final = "mmlu_mixtral_gpt4.parquet"
-_PRO: Final = "mmlu_pro.parquet"
-_PRO_PAIRS: Final = (
-    ("Meta-Llama-3-8B", "Meta-Llama-3_1-70B-Instruct"),
-    ("Mistral-7B-Instruct-v0.2", "Qwen1.5-110B"),
-    ("Yi-6B", "jamba-1.5-large"),
-)
-_POOLS: Final = (_PRO, "pool9_llmrouter.parquet")
-CASES: Final = (
-    Case("MMLU, all training questions", _MMLU, MIXTRAL, GPT4, _POOLS, target=0.72),
-    Case("MMLU, 1,500 training questions", _MMLU, MIXTRAL, GPT4, _POOLS, limit=1500, target=0.69),
-    Case("GSM8K", "gsm8k_mixtral_gpt4.parquet", MIXTRAL, GPT4, _POOLS, folds=10, target=0.69),
-    Case(
-        "pool of nine",
-        "pool9_llmrouter.parquet",
-        "mistral-7b-instruct-v0.3",
-        "llama-3.3-nemotron-super-49b-v1",
-        (_PRO,),
-        target=0.83,
-    ),
-    Case("MMLU, unseen subjects", _MMLU, MIXTRAL, GPT4, _POOLS, by_group=True, target=0.63),
-    *(
-        Case(
-            f"MMLU-Pro {weak} → {strong}, {limit or 'all'} labels",
-            _PRO,
-            weak,
-            strong,
-            _POOLS,
-            3,
-            limit,
-            target=target,
-        )
-        for weak, strong in _PRO_PAIRS
-        for limit, target in ((50, None), (200, 0.58), (1000, 0.60), (None, 0.62))
-    ),
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -155,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.skip_latency:
         return
     print("cases done; measuring latency", flush=True)
-    latency = measure_latency(given.data / _MMLU, quick=given.quick)
+    latency = measure_latency(given.data / MMLU, quick=given.quick)
     for row in latency:
         print(
             f"decision, {row['tier']} tier, {row['prompts']}: p50 {row['p50_us']:.0f} µs, "
@@ -223,7 +158,7 @@ def measure(
     if found.met_share >= LEAST_MET:
         rates["met"] = found.met[:, 1] - found.met[:, 0]
     everything = np.arange(len(table))
-    fresh = np.flatnonzero([put_aside(stem) for stem in _stems(table)])
+    fresh = np.flatnonzero([put_aside(stem) for stem in stems(table)])
 
     def apgr(name: str, i: Any) -> float:
         return pair_curve(rates[name][i], weak[i], strong[i]).apgr
@@ -265,19 +200,19 @@ def _cross_validate(
 ) -> Predicted:
     """Train on each fold's other questions, predict its own."""
     models = [ModelPrior(case.weak, 0.5), ModelPrior(case.strong, 0.5)]
-    knows = _pretrained(case, whole, None, data)
+    knows = pretrained(case, whole, None, data)
     remembered = cast("Factors", knows.factors).memory.of
     share = float(np.mean([remembered(prompt).any() for prompt in table.prompts]))
     fast, full, met = (np.empty(table.score.shape) for _ in range(3))
     found = Predicted(fast, full, met, share, np.empty(len(table)))
     random = np.random.default_rng(0)
-    for train, test in _folds(case, table):
+    for train, test in folds(case, table):
         rows = random.permutation(train)[: case.limit] if case.limit else train
         part = table.take(np.sort(rows))
         found.parts.append((test, len(rows)))
         own = (case.weak, case.strong, train.tobytes()) if case.table in case.pool else ()
         if (case.table, own) not in encoders:
-            encoders[case.table, own] = _pretrained(case, whole, train, data)
+            encoders[case.table, own] = pretrained(case, whole, train, data)
         before = time.monotonic()
         router = train_router(part, encoders[case.table, own])
         found.training_s = max(found.training_s, time.monotonic() - before)
@@ -287,11 +222,6 @@ def _cross_validate(
             met[test] = _predict(train_router(part, knows), table, test, models, fast=False)
         found.reference[test] = _reference(part, table.take(test))
     return found
-
-
-def put_aside(stem: str) -> bool:
-    """Whether a question was kept out of every choice of features, settings and members."""
-    return zlib.crc32(stem.encode()) % 10 < 3
 
 
 def _calibration(p_good: Any, table: Outcomes) -> dict[str, float]:
@@ -319,58 +249,6 @@ def _by_chance(p_good: Any, parts: Sequence[tuple[Any, int]]) -> float:
         guess = 1.0 / (1.0 + np.exp(-off))
         rounds.append([reliability(guess[:, i], score[:, i]).ece for i in range(2)])
     return float(np.mean(rounds, axis=0).max())
-
-
-def _pretrained(case: Case, whole: Outcomes, train: Any | None, data: Path) -> Encoder:
-    """An encoder whose pool knows nothing of any test question, or nothing of the pair's families.
-
-    Args:
-        case: names the pool.
-        whole: the case's own table, all models.
-        train: rows of the training questions; None for a pool of other families that was asked
-            all questions.
-        data: folder of the tables.
-    """
-    encoder = replace(load_router(DEFAULT_ROUTER).encoder, factors=None)
-    pair = {family(case.weak), family(case.strong)}
-    pool: list[Outcomes] = []
-    for name in case.pool:
-        own = name == case.table
-        table = whole if own else read_outcomes([data / name])
-        if train is not None:
-            test = whole.take(np.setdiff1d(np.arange(len(whole)), train)) if own else whole
-            table = table.take(_apart_from(test, table))
-        pool.append(table.only([m for m in table.models if family(m) not in pair]))
-    return pretrain(pool, encoder).encoder
-
-
-def _apart_from(test: Outcomes, table: Outcomes) -> Any:
-    """Rows of a table that are no copies of test questions, nor of the same stem."""
-    stems, keys = set(_stems(test)), set(map(prompt_key, test.prompts))
-    apart = [
-        stem not in stems and prompt_key(prompt) not in keys
-        for stem, prompt in zip(_stems(table), table.prompts, strict=True)
-    ]
-    return np.flatnonzero(apart)
-
-
-def family(model: str) -> str:
-    """The family of a model's name: "Llama-2-7b-hf" is of "llama-2", "Mixtral-..." of "mistral"."""
-    name = model.lower().removeprefix("meta-").replace("mixtral", "mistral")
-    name = name.replace("llama3", "llama-3")
-    known = ("llama-2", "llama-3", "mistral", "qwen", "yi")
-    return next((each for each in known if name.startswith(each)), name)
-
-
-def _stems(table: Outcomes) -> list[str]:
-    return [normalised(_OPTIONS.split(prompt)[0]) for prompt in table.prompts]
-
-
-def _folds(case: Case, table: Outcomes) -> list[tuple[Any, Any]]:
-    """Questions with the same stem are never on both sides; nor groups, where held back."""
-    keys = list(table.groups) if case.by_group else _stems(table)
-    split = GroupKFold(case.folds, shuffle=True, random_state=0)
-    return list(split.split(keys, groups=keys))
 
 
 def _predict(

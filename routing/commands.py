@@ -18,12 +18,8 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from routing.predicting import load_trained, predict_all, predict_pair
-from routing.quality import LearnedQuality, ModelPrior, explain, load_router, save_router
-from routing.quality.feature_artifact import (
-    is_feature_router,
-    load_feature_router,
-    save_feature_router,
-)
+from routing.quality import LearnedQuality, ModelPrior, explain, load_router
+from routing.quality.feature_artifact import is_feature_router, load_feature_router
 from routing.quality.feature_explain import explain_row
 from turnout.catalog import load
 from turnout.errors import DataError
@@ -31,9 +27,7 @@ from turnout.settings import from_environment
 from turnout.types import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from routing.training.outcomes import Outcomes
+    from collections.abc import Callable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,8 +36,6 @@ app = typer.Typer(
     help="Learn which model answers what well, from recorded outcomes.",
 )
 DEFAULT_ROUTER = Path(__file__).parent / "default_router"
-SOME_PROMPTS = 200
-LEAST_SPREAD = 0.01
 
 OutcomesOption = Annotated[
     list[Path], typer.Option("--outcomes", help="Outcome tables, .parquet or .jsonl.")
@@ -74,6 +66,7 @@ def train(
 ) -> None:
     """Train and calibrate a router."""
     from routing.training.outcomes import read_outcomes
+    from routing.training.run import train_and_save
 
     with _progress() as step:
         step("reading tables")
@@ -88,10 +81,9 @@ def train(
         table = table.sample(limit, seed)
         origin = "trained on " + ", ".join(path.name for path in outcomes)
         card = {"questions": len(table), "seed": seed, "limit": limit}
-        if pool:
-            card["pool"] = [path.name for path in pool]
-        base_rate, note = _train(table, out, card, origin, step, pool or [])
+        base_rate, notes = train_and_save(table, out, card, origin, pool or [], step)
     rates = dict(zip(table.models, base_rate, strict=True))
+    note = "; ".join(notes)
     if as_json:
         found = {"router": str(out), "questions": len(table), "base_rate": rates}
         _print_json(found | ({"note": note} if note else {}))
@@ -115,60 +107,6 @@ def _names(models: str) -> list[str]:
     if twice:
         raise DataError(f"--models: {twice[0]!r} stands there twice")
     return names
-
-
-def _train(
-    table: Outcomes,
-    out: Path,
-    card: dict[str, Any],
-    origin: str,
-    step: Callable[[str], None],
-    pool: Sequence[Path],
-) -> tuple[list[float], str]:
-    """Train on prompts or on features, and write; each model's mean score, and what to know."""
-    if table.has_features:
-        if pool:
-            raise DataError("--pool is of prompts; routers of rows of numbers have none")
-        from routing.training.feature_fit import train_features
-
-        found = train_features(table, seed=card["seed"], origin=origin, progress=step)
-        save_feature_router(found, out, card)
-        note = (
-            "the features tell nothing of who answers well: every row gets the mean scores"
-            if found.constant
-            else ""
-        )
-        return found.base_rate.tolist(), note
-    from routing.training.fit import train_router
-
-    encoder = load_router(DEFAULT_ROUTER).encoder
-    note = ""
-    if pool:
-        from routing.training.factors import pretrain
-        from routing.training.outcomes import read_pool
-
-        step("reading the pool")
-        others = read_pool(pool, table.models)
-        encoder = pretrain([others], encoder, seed=card["seed"]).encoder
-        note = f"leans on {len(others)} questions of {', '.join(others.models)}; "
-    router = train_router(table, encoder, seed=card["seed"], origin=origin, progress=step)
-    step("writing")
-    save_router(router, out, card)
-    if note and router.encoder.factors is not None:
-        known = sum(bool(router.encoder.factors.memory.of(p).any()) for p in table.prompts)
-        note += f"they were asked {known} of these {len(table)}"
-    if _says_little(router, table.prompts):
-        flat = "the prompts tell little of who answers well: predictions stay near the mean scores"
-        note = f"{note}. {flat}" if note else flat
-    return router.heads.base_rate.tolist(), note
-
-
-def _says_little(router: LearnedQuality, prompts: Sequence[str]) -> bool:
-    """Whether P(good) hardly differs between prompts, for any model."""
-    models = [ModelPrior(name, 0.5) for name in router.models]
-    some = prompts[:: max(1, len(prompts) // SOME_PROMPTS)]
-    p_good = np.stack([router.predict(prompt, models, fast=True) for prompt in some])
-    return bool(p_good.std(axis=0).max() < LEAST_SPREAD)
 
 
 @app.command()

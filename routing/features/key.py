@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import string
 from hashlib import blake2b
 from typing import Final
+
+from routing.features.text import OPTION
 
 MAX_CHARS: Final = 4_000
 LEAST_CHARS: Final = 20
 LEAST_STEM_CHARS: Final = 60
 NO_KEY: Final = 0
 _HALF: Final = MAX_CHARS // 2
-_OPTION: Final = re.compile(r"\n[^\S\n]*\(?([A-J])[.):]\s")
 
 
 def prompt_key(prompt: str) -> int:
@@ -35,7 +35,7 @@ def prompt_key(prompt: str) -> int:
 
 def _stem(text: str) -> str:
     """What comes before the answer options, where one list of them, A to its end, ends the text."""
-    marks = list(_OPTION.finditer(text))
+    marks = list(OPTION.finditer(text))
     letters = "".join(mark[1] for mark in marks)
     if len(marks) < 2 or letters != string.ascii_uppercase[: len(letters)]:
         return text

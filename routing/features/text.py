@@ -31,7 +31,7 @@ _NUMBER: Final = re.compile(r"\d[\d,]*\.?\d*")
 _UPPER_CASE: Final = string.ascii_uppercase.encode()
 _ASCII_LETTERS: Final = string.ascii_letters.encode()
 _DIGITS: Final = string.digits.encode()
-_OPTION: Final = re.compile(r"\n[^\S\n]*\(?([A-J])[.):]\s")
+OPTION: Final = re.compile(r"\n[^\S\n]*\(?([A-J])[.):]\s")
 
 
 class Reading(NamedTuple):
@@ -67,7 +67,7 @@ def read(prompt: str) -> Reading:
     body = body.encode("latin-1")
     letters = body.translate(_LETTERS).decode("ascii")
     numbers = _NUMBER.findall(" ".join(body.translate(_NUMERIC).decode().split()))
-    marks = list(_OPTION.finditer(text))
+    marks = list(OPTION.finditer(text))
     if len(marks) < 2:
         words = letters.split()
         return Reading(text, body, words, len(words), len(text), (), (), numbers)

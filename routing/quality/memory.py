@@ -51,7 +51,7 @@ class Memory:
 
     def of(self, prompt: str) -> Floats:
         """What is known of a prompt, shape (k,); zeros where it was never met."""
-        return self.by_key(prompt_key(prompt))
+        return self.by_key(prompt_key(prompt)) if self.row_of else self.nothing
 
     def by_key(self, key: int) -> Floats:
         """The same for a key of ``prompt_key``; ``NO_KEY`` is never remembered."""

@@ -58,6 +58,9 @@ def pretrain(tables: Sequence[Outcomes], encoder: Encoder, *, seed: int = 0) -> 
         tables: each with models in its columns; a table's factors come from its models only.
         encoder: whose features are used; factors it has are replaced.
         seed: of landmarks and folds.
+
+    Raises:
+        DataError: a table's questions all score the same.
     """
     designs = [design(encoder, table.prompts) for table in tables]
     units = standardised(encoder, np.concatenate([one.raw for one in designs]))
@@ -75,22 +78,12 @@ def pretrain(tables: Sequence[Outcomes], encoder: Encoder, *, seed: int = 0) -> 
     near = [likeness(marks, d) for d in dense]
     weights: list[Doubles] = []
     crossed: list[list[Doubles]] = [[] for _ in tables]
-    leading: list[int] = []
     surplus: list[Doubles] = []
     for number, table in enumerate(tables):
         whole = _regress(near[number], own, table.score)
         predicted = near[number] @ whole
         predicted -= predicted.mean(axis=0)
-        _, scale, right = np.linalg.svd(predicted, full_matrices=False)
-        if scale[0] < LEAST_SPREAD * len(table):
-            raise DataError(
-                f"the pool of {', '.join(table.models)} tells nothing: every question scores the "
-                "same; give outcomes that differ"
-            )
-        kept = right[:PER_TABLE][scale[:PER_TABLE] > LEAST_SPREAD * scale[0]]
-        kept = kept * np.sign(kept.sum(axis=1, keepdims=True) + 1e-12)
-        turn = kept.T / (scale[: len(kept)] / np.sqrt(len(table)))
-        leading.append(sum(w.shape[1] for w in weights))
+        turn = _directions(predicted, table.models)
         weights.append(whole @ turn)
         beyond = table.score - mean_scores(table.score) - predicted
         surplus.append(np.nan_to_num(beyond) @ turn)
@@ -102,25 +95,47 @@ def pretrain(tables: Sequence[Outcomes], encoder: Encoder, *, seed: int = 0) -> 
     flat = np.concatenate(weights, axis=1).astype(np.float32)
     bias = -np.concatenate(near).mean(axis=0) @ flat
     memory = _remember([one.keys for one in designs], surplus)
+    ends = np.cumsum([part.shape[1] for part in weights]).tolist()
     factors = Factors(
         mean=units.mean,
         inverse_std=units.inverse_std,
         landmarks=marks,
         weights=flat,
         bias=bias,
-        leading=tuple(leading),
+        leading=(0, *ends[:-1]),
         models=tuple(table.models for table in tables),
         memory=memory,
     )
     unmet = [np.zeros((len(table), memory.width)) for table in tables]
-    known = [np.concatenate(parts, axis=1) + bias for parts in crossed]
     return Pretrained(
         replace(encoder, factors=factors),
         tuple(
-            np.concatenate(both, axis=1, dtype=np.float32)
-            for both in zip(known, unmet, strict=True)
+            np.concatenate((np.concatenate(parts, axis=1) + bias, zeros), axis=1, dtype=np.float32)
+            for parts, zeros in zip(crossed, unmet, strict=True)
         ),
     )
+
+
+def _directions(predicted: Doubles, models: Sequence[str]) -> Doubles:
+    """From scores of the models to the leading factors, each of unit size, shape (m, k).
+
+    Args:
+        predicted: what features say of each model's score, centred, shape (n, m).
+        models: their names.
+
+    Raises:
+        DataError: every question scores the same.
+    """
+    n = len(predicted)
+    _, scale, right = np.linalg.svd(predicted, full_matrices=False)
+    if scale[0] < LEAST_SPREAD * n:
+        raise DataError(
+            f"the pool of {', '.join(models)} tells nothing: every question scores the same; "
+            "give outcomes that differ"
+        )
+    kept = right[:PER_TABLE][scale[:PER_TABLE] > LEAST_SPREAD * scale[0]]
+    kept = kept * np.sign(kept.sum(axis=1, keepdims=True) + 1e-12)
+    return kept.T / (scale[: len(kept)] / np.sqrt(n))
 
 
 def _remember(keys: Sequence[Sequence[int]], surplus: Sequence[Doubles]) -> Memory:

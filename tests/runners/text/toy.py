@@ -41,9 +41,6 @@ class Letters:
     def decode(self, tokens):
         return "".join(map(chr, tokens))
 
-    def vocabulary(self):
-        raise NotImplementedError
-
 
 class ToyDecoder:
     """Keeps what was said in each slot; notes how many tokens every pass read."""
