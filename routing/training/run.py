@@ -14,6 +14,7 @@ from routing.quality import LearnedQuality, ModelPrior, save_router
 from routing.quality.artifact import load_encoder
 from routing.quality.encoder import Encoder
 from routing.quality.feature_artifact import save_feature_router
+from routing.training.calibrate import mean_scores
 from routing.training.factors import pretrain
 from routing.training.feature_fit import train_features
 from routing.training.features import Progress
@@ -75,7 +76,7 @@ def train_and_save(
         notes.append(
             "the prompts tell little of who answers well: predictions stay near the mean scores"
         )
-    return router.heads.base_rate.tolist(), notes
+    return mean_scores(table.score).tolist(), notes
 
 
 def _asked(encoder: Encoder, table: Outcomes) -> int:

@@ -189,7 +189,9 @@ def test_a_table_that_tells_nothing_says_so(tmp_path: Path):
     flat = tables.frame(60, 1).assign(score=1.0)
     flat.to_parquet(tmp_path / "flat.parquet", index=False)
     told = ("train", "--outcomes", tmp_path / "flat.parquet", "--out", tmp_path / "router")
-    assert "tell little of who answers well" in run(*told)["note"]
+    found = run(*told)
+    assert "tell little of who answers well" in found["note"]
+    assert found["base_rate"] == {"large": 1.0, "small": 1.0}
 
 
 def test_a_table_that_tells_much_says_nothing_of_it(tmp_path: Path):
