@@ -17,8 +17,10 @@ from routing.quality.heads import Calibration, Heads
 from routing.quality.kernel import KernelHeads, Landmarks
 from routing.quality.memory import Memory
 from routing.quality.novelty import Novelty
+from routing.quality.response import ResponseCurves
 
 Arrays = dict[str, NDArray[Any]]
+_CURVES = ("shares", "ability", "slopes")
 
 
 def pack_encoder(encoder: Encoder) -> Arrays:
@@ -68,11 +70,14 @@ def _unpack_landmarks(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Landma
 
 
 def _pack_kernel(prefix: str, heads: KernelHeads) -> Arrays:
-    return {
+    arrays: Arrays = {
         f"{prefix}_weights": heads.weights,
         f"{prefix}_factors": heads.factor_weights,
         f"{prefix}_bias": heads.bias,
-    } | _pack_landmarks(prefix, heads.landmarks)
+    }
+    if (curves := heads.curves) is not None:
+        arrays |= {f"{prefix}_curve_{name}": getattr(curves, name) for name in _CURVES}
+    return arrays | _pack_landmarks(prefix, heads.landmarks)
 
 
 def _unpack_kernel(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> KernelHeads:
@@ -81,6 +86,9 @@ def _unpack_kernel(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> KernelHea
         arrays[f"{prefix}_weights"],
         arrays[f"{prefix}_factors"],
         arrays[f"{prefix}_bias"],
+        None
+        if f"{prefix}_curve_shares" not in arrays
+        else ResponseCurves(**{name: arrays[f"{prefix}_curve_{name}"] for name in _CURVES}),
     )
 
 

@@ -33,7 +33,7 @@ from routing.quality.learned import LearnedQuality
 from routing.quality.novelty import Novelty
 from turnout.errors import ArtifactInvalid
 
-FORMAT: Final = 5
+FORMAT: Final = 6
 _WAY_OUT: Final = (
     "train it again with `turnout router train`, or point to routing/default_router, "
     "the router that ships with Turnout"

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from routing.quality.response import ResponseCurves
+
 Floats = NDArray[np.float32]
 
 
@@ -82,16 +84,21 @@ class KernelHeads:
         landmarks: shared by all models.
         weights: shape (kernels * k, m).
         factor_weights: shape (factors, m).
-        bias: shape (m,), the estimate far from every landmark.
+        bias: shape (m,), the estimate far from every landmark, less the curves'.
+        curves: on the factors; None where there are none.
     """
 
     landmarks: Landmarks
     weights: Floats
     factor_weights: Floats
     bias: Floats
+    curves: ResponseCurves | None = None
 
     def estimate(self, dense: Floats, factors: Floats) -> Floats:
         """P(good) of every model before calibration, shape (m,)."""
-        likeness = self.landmarks.likeness(dense)
-        linear = factors @ self.factor_weights
-        return (likeness @ self.weights + linear + self.bias).astype(np.float32, copy=False)
+        estimate = self.landmarks.likeness(dense) @ self.weights
+        estimate += factors @ self.factor_weights
+        estimate += self.bias
+        if self.curves is not None:
+            estimate += self.curves.estimate(factors)
+        return estimate

@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from routing.quality.cold_start import ColdStart
 from routing.training.kernel import FACTOR_SCALE
+from routing.training.response import ability
 
 Floats = NDArray[np.float32]
 MAX_OUTCOMES: Final = 60_000
@@ -39,10 +40,10 @@ def fit_cold_start(
     if len(rows) > MAX_OUTCOMES:
         some = np.random.default_rng(seed).permutation(len(rows))[:MAX_OUTCOMES]
         rows, columns = rows[some], columns[some]
-    ability = np.array(ability_of)[columns]
+    asked = np.array(ability_of)[columns]
     n_abilities = max(ability_of) + 1
     dummies = sp.csr_matrix(
-        (np.ones(len(rows)), (np.arange(len(rows)), ability)), shape=(len(rows), n_abilities)
+        (np.ones(len(rows)), (np.arange(len(rows)), asked)), shape=(len(rows), n_abilities)
     )
     good = score[rows, columns] >= 0.5
     if good.all() or not good.any():
@@ -57,17 +58,7 @@ def fit_cold_start(
     typical = features @ weights
     bias = -float(np.median(typical))
     priors = np.linspace(0.02, 0.98, 97)
-    abilities = [_ability(float(prior), typical + bias) for prior in priors]
+    abilities = [ability(float(prior), -(typical + bias)) for prior in priors]
     return ColdStart(
         weights, bias, priors.astype(np.float32), np.array(abilities, dtype=np.float32)
     )
-
-
-def _ability(prior: float, difficulty: Floats) -> float:
-    """The ability whose mean success over these difficulties is the prior, by bisection."""
-    low, high = -20.0, 20.0
-    for _ in range(40):
-        middle = (low + high) / 2.0
-        mean = float((1.0 / (1.0 + np.exp(difficulty - middle))).mean())
-        low, high = (middle, high) if mean < prior else (low, middle)
-    return (low + high) / 2.0

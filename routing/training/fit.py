@@ -31,7 +31,7 @@ from routing.training.estimators import (
 from routing.training.exact import fit_exact
 from routing.training.factors import without_own_answers
 from routing.training.features import design, standardised
-from routing.training.kernel import Member, choose_landmarks, combine, fit_members, likeness
+from routing.training.kernel import Menu, choose_landmarks, combine, fit_menu, likeness
 from routing.training.outcomes import Outcomes
 from routing.training.stack import stack
 from turnout.errors import TooFewOutcomes
@@ -79,16 +79,16 @@ class _Parts:
     """The estimates of one fit."""
 
     landmarks: Landmarks
-    members: list[Member]
+    menu: Menu
     usual_factors: Floats
     forest: Forest | None
     grams: GramHeads | None
     exact: KernelHeads | None
 
-    def menu(self, inputs: _Inputs) -> list[Floats]:
+    def kernels(self, inputs: _Inputs) -> list[Floats]:
         """Deviations from the base rate by each member of the kernel's menu."""
-        like, known = likeness(self.landmarks, inputs.dense), inputs.factors - self.usual_factors
-        return [member.estimate(like, known) for member in self.members]
+        known = inputs.factors - self.usual_factors
+        return self.menu.estimates(likeness(self.landmarks, inputs.dense), known)
 
     def rest(self, inputs: _Inputs) -> list[Floats]:
         """Deviations by trees, n-grams and the exact kernel; empty where there are none."""
@@ -168,7 +168,7 @@ def train_router(
     heads = Heads(
         models=outcomes.models,
         base_rate=rates,
-        kernel=combine(parts.landmarks, parts.members, share, inputs.factors, outcomes.score, base),
+        kernel=combine(parts.landmarks, parts.menu, share, parts.usual_factors, base),
         forest=parts.forest and replace(parts.forest, bias=rates),
         grams=parts.grams and replace(parts.grams, bias=rates),
         exact=parts.exact
@@ -217,7 +217,7 @@ def _cross_fit(
             _fit(inputs.take(np.flatnonzero(fold != held)), seed, rich=rich),
             inputs.take(test),
         )
-        for store, found in ((menu, parts.menu(unseen)), (rest, parts.rest(unseen))):
+        for store, found in ((menu, parts.kernels(unseen)), (rest, parts.rest(unseen))):
             store += [np.zeros(inputs.score.shape) for _ in found[len(store) :]]
             for whole, part in zip(store, found, strict=True):
                 whole[test] = part
@@ -229,7 +229,7 @@ def _fit(inputs: _Inputs, seed: int, *, rich: bool) -> _Parts:
     like = likeness(marks, inputs.dense)
     return _Parts(
         marks,
-        fit_members(marks, like, inputs.factors, inputs.score, inputs.leading),
+        fit_menu(marks, like, inputs.factors, inputs.score, inputs.leading),
         inputs.factors.mean(axis=0),
         fit_forest(inputs.features, inputs.score, seed) if rich else None,
         fit_grams(inputs.grams, inputs.idf, inputs.score) if rich else None,

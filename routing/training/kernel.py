@@ -20,7 +20,8 @@ from scipy.linalg import solve
 
 from routing.quality.encoder import Encoder
 from routing.quality.kernel import KernelHeads, Landmarks
-from routing.training.calibrate import base_rates, mean_scores
+from routing.training.calibrate import mean_scores
+from routing.training.response import Curve, fit_curves, pools_slopes, response_curves
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -30,10 +31,6 @@ LANDMARKS: Final = 768
 KERNELS: Final = ((0.1, 1.0), (1.2, 1.0))
 NOISES: Final = (2.0, 15.0, 100.0)
 FACTOR_SCALE: Final = 3.0
-POOL_SLOPE: Final = 0.5
-POOL_QUESTIONS: Final = 300.0
-MEMORY_SLOPE: Final = 0.8
-MEMORY_QUESTIONS: Final = 100.0
 JITTER: Final = 1e-3
 
 
@@ -44,15 +41,41 @@ class Member:
     Attributes:
         weights: shape (kernels * landmarks, m).
         factor_weights: shape (factors, m).
+        curve_weights: shape (curves,).
     """
 
     weights: Floats
     factor_weights: Floats
+    curve_weights: Floats
 
-    def estimate(self, like: Floats, factors: Floats) -> Floats:
-        """Deviations from the base rate, shape (n, m)."""
-        found = like @ self.weights + factors @ self.factor_weights
-        return found.astype(np.float32, copy=False)
+
+@dataclass(frozen=True, slots=True)
+class Menu:
+    """Regressions to choose from, and the curves that some of them start from.
+
+    Attributes:
+        members: at least one.
+        curves: of ``fit_curves``; none without factors.
+    """
+
+    members: tuple[Member, ...]
+    curves: tuple[Curve, ...]
+
+    def estimates(self, like: Floats, factors: Floats) -> list[Floats]:
+        """Deviations from the base rate by each member, shape (n, m) each.
+
+        Args:
+            like: shape (n, kernels * landmarks), from ``likeness``.
+            factors: shape (n, f), less their usual values.
+        """
+        curves = [curve.estimate(factors) for curve in self.curves]
+        found: list[Floats] = []
+        for member in self.members:
+            values = like @ member.weights + factors @ member.factor_weights
+            for weight, curve in zip(member.curve_weights, curves, strict=True):
+                values += weight * curve
+            found.append(values.astype(np.float32, copy=False))
+        return found
 
 
 def choose_landmarks(
@@ -161,41 +184,18 @@ class Normal:
         return solved[:k], solved[k:]
 
 
-def pools_word(score: Doubles, n_factors: int, leading: Sequence[int]) -> tuple[Doubles, Doubles]:
-    """What the pool says of a model before its labels do: weights of the factors, and a ridge.
-
-    What is easy for the pool is easy for any model, most so for one that is right half the time:
-    the slope of Rasch's model, p (1 - p), held for all 24 models of MMLU-Pro within a fifth. Each
-    model's own weights are drawn to it as if ``POOL_QUESTIONS`` questions had confirmed it
-    (``MEMORY_QUESTIONS`` for what the pool remembers of single prompts, which tells models apart).
-
-    Args:
-        score: shape (n, m), NaN where a model did not answer.
-        n_factors: smooth ones, and as many remembered ones behind them.
-        leading: ``Factors.leading``.
-
-    Returns:
-        shape (n_factors, m), and shape (n_factors,).
-    """
-    rates, n_smooth = base_rates(score), n_factors // 2
-    word = np.zeros((n_factors, score.shape[1]))
-    easy = np.array(leading, dtype=np.int64)
-    word[easy] = POOL_SLOPE * rates * (1.0 - rates) / max(len(leading), 1)
-    word[n_smooth + easy] = MEMORY_SLOPE * rates * (1.0 - rates)
-    return word, np.repeat([POOL_QUESTIONS, MEMORY_QUESTIONS], n_smooth)
-
-
-def fit_members(
+def fit_menu(
     landmarks: Landmarks,
     like: Floats,
     factors: Floats,
     score: Doubles,
     leading: Sequence[int],
-) -> list[Member]:
-    """The menu: every noise with and without factors, factors alone, and the pool's word alone.
+) -> Menu:
+    """The menu: every noise with and without factors, and the two curves of ``fit_curves`` alone.
 
-    The last takes nothing from the labels but base rates (``pools_word``). What the pool remembers
-    counts only where it remembers some of the training prompts.
+    Members with factors start from the pool's word, and regress on likeness and factors what it
+    leaves over. What the pool remembers counts only where it remembers some of the training
+    prompts.
 
     Args:
         landmarks: shared by all models.
@@ -208,61 +208,70 @@ def fit_members(
     n_factors = factors.shape[1]
     own = between(landmarks).astype(np.float64)
     base = mean_scores(score)
-    word, ridge = pools_word(score, n_factors, leading)
+    known = (factors - factors.mean(axis=0)).astype(np.float64)
+    _, ridge = pools_slopes(n_factors, leading)
     settings = [(noise, used) for used in (0, n_factors) for noise in NOISES][
         : 6 if n_factors else 3
     ]
     weights = np.zeros((len(settings), count * k, m))
     linear = np.zeros((len(settings), n_factors, m))
-    alone = np.zeros_like(word)
+    curves = fit_curves(known, score, leading) if n_factors else ()
     for rows, columns in blocks(score):
         if not len(rows):
             continue
         target = score[np.ix_(rows, columns)] - base[columns]
-        word[np.ix_(~factors[rows].any(axis=0), columns)] = 0.0
-        extra = (factors[rows] - factors[rows].mean(axis=0)).astype(np.float64)
-        untold = target - extra @ word[:, columns]
-        if n_factors:
-            system = extra.T @ extra + np.diag(ridge)
-            alone[:, columns] = word[:, columns] + np.linalg.solve(system, extra.T @ untold)
-        both, n = np.concatenate((target, untold), axis=1), len(columns)
+        untold, n = target, len(columns)
+        if curves:
+            untold = target - curves[0].estimate(known[rows])[:, columns]
+        both = np.concatenate((target, untold), axis=1)
+        extra = known[rows] - known[rows].mean(axis=0)
         for part in (slice(i * k, (i + 1) * k) for i in range(count)):
             normal = Normal.of(like[rows, part], own[:, part], extra, both)
             for i, (noise, used) in enumerate(settings):
                 chosen = slice(n, 2 * n) if used else slice(n)
                 solved, rest = normal.solve(noise, ridge[:used], chosen)
                 weights[i][part, columns] = solved / count
-                linear[i][:used, columns] += (rest + word[:used, columns]) / count
-    members = [_member(w, f) for w, f in zip(weights, linear, strict=True)]
-    if n_factors:
-        nothing = np.zeros_like(weights[0])
-        members += [_member(nothing, alone), _member(nothing, word)]
-    return members
+                linear[i][:used, columns] += rest / count
+    pools, alone = np.eye(2) if curves else (np.zeros(0), np.zeros(0))
+    members = [
+        _member(w, f, pools if used else 0.0 * pools)
+        for w, f, (_, used) in zip(weights, linear, settings, strict=True)
+    ]
+    if curves:
+        nothing = np.zeros_like(weights[0]), np.zeros((n_factors, m))
+        members += [_member(*nothing, alone), _member(*nothing, pools)]
+    return Menu(tuple(members), curves)
 
 
-def _member(weights: Doubles, linear: Doubles) -> Member:
-    return Member(weights.astype(np.float32), linear.astype(np.float32))
+def _member(weights: Doubles, linear: Doubles, curves: Doubles) -> Member:
+    return Member(*(part.astype(np.float32) for part in (weights, linear, curves)))
 
 
 def combine(
-    landmarks: Landmarks,
-    members: Sequence[Member],
-    share: Doubles,
-    factors: Floats,
-    score: Doubles,
-    base: Doubles,
+    landmarks: Landmarks, menu: Menu, share: Doubles, usual: Floats, base: Doubles
 ) -> KernelHeads:
-    """One set of weights from a weighed menu; base rates and mean factors go into the bias."""
-    weights = sum((w * member.weights for w, member in zip(share, members, strict=True)), start=0.0)
-    linear = sum(
-        (w * member.factor_weights for w, member in zip(share, members, strict=True)), start=0.0
-    )
-    answered = ~np.isnan(score)
-    usual = np.stack([factors[answered[:, c]].mean(axis=0) for c in range(score.shape[1])], axis=1)
-    bias = base - (usual * linear).sum(axis=0)
+    """One set of weights from a weighed menu, for factors as they come.
+
+    Args:
+        landmarks: of the menu.
+        menu: from ``fit_menu``.
+        share: of each member, shape (members,).
+        usual: what was taken from the factors, shape (f,).
+        base: shape (m,), what the deviations are from.
+    """
+
+    def mixed(parts: Sequence[Floats]) -> Floats:
+        return np.einsum("i,i...->...", share, np.stack(parts)).astype(np.float32)
+
+    linear = mixed([member.factor_weights for member in menu.members])
+    shares = mixed([member.curve_weights for member in menu.members])
+    bias = base - usual @ linear
+    for weight, curve in zip(shares, menu.curves, strict=True):
+        bias -= weight * curve.level
     return KernelHeads(
         landmarks,
-        np.asarray(weights, dtype=np.float32),
-        np.asarray(linear, dtype=np.float32),
+        mixed([member.weights for member in menu.members]),
+        linear,
         bias.astype(np.float32),
+        response_curves(menu.curves, shares, usual) if menu.curves else None,
     )
