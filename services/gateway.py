@@ -12,10 +12,10 @@ import bentoml
 
 from services.base import Endpoint, TurnoutService, listening
 from services.models import make_service, what_is_served
+from services.refusing import what_to_serve
 from services.start_order import GATEWAY, lead_workers, starts_workers
-from turnout.catalog import Catalog, load
+from turnout.catalog import Catalog
 from turnout.catalog.shares import share_of_worker
-from turnout.settings import from_environment
 
 _LONG_S = 24 * 3600
 
@@ -49,4 +49,4 @@ def make_gateway(catalog: Catalog) -> TurnoutService:
 
 if starts_workers():
     lead_workers()
-Gateway = make_gateway(load(from_environment().catalog))
+Gateway = make_gateway(what_to_serve())

@@ -14,9 +14,9 @@ import bentoml
 
 from services.base import Endpoint, TurnoutService, listening
 from services.names import service_name
+from services.refusing import what_to_serve
 from services.start_order import starts_workers
-from turnout.catalog import Catalog, Model, Route, load
-from turnout.settings import from_environment
+from turnout.catalog import Catalog, Model, Route
 from turnout.types import Task
 
 _LONG_S = 24 * 3600
@@ -116,5 +116,5 @@ def what_is_served(
 
 @cache
 def _services() -> dict[str, TurnoutService]:
-    catalog = load(from_environment().catalog)
+    catalog = what_to_serve(decides=False)
     return {name: make_service(catalog, name) for name in catalog.models}

@@ -19,6 +19,7 @@ from routing.explore import Draws
 from routing.judge import Judged
 from services.canary import Canary
 from services.prompts import DEFAULT_ROUTER, LearnedPrompts, learned_prompts
+from services.refusing import asks_router
 from turnout.catalog import Catalog
 from turnout.errors import ArtifactInvalid
 from turnout.settings import Settings
@@ -194,8 +195,7 @@ def routers_for(catalog: Catalog, settings: Settings) -> Routers | None:
     Raises:
         ArtifactInvalid: the serving router cannot be read.
     """
-    routes = catalog.routes.values()
-    if not any(route.task is Task.CHAT and len(route.candidates) > 1 for route in routes):
+    if not asks_router(catalog):
         return None
     return Routers(
         catalog,

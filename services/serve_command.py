@@ -15,9 +15,9 @@ import httpx
 import typer
 from rich.console import Console
 
-from routing.quality import load_router
 from services.building import ensure
 from services.mapping import map_graphs
+from services.refusing import check_router
 from turnout.catalog import Catalog, load
 from turnout.errors import ArtifactInvalid, ConfigError
 from turnout.settings import PROJECT, from_environment
@@ -47,8 +47,7 @@ def serve(
     settings = from_environment()
     file = catalog or settings.catalog
     fleet = load(file)
-    if settings.router is not None:
-        load_router(settings.router)  # before anything is built: without it no chat is decided
+    check_router(fleet, settings)  # before anything is built: without it no chat is decided
     if build:
 
         def report(line: str) -> None:
