@@ -28,6 +28,7 @@ class Judged:
         router: which router it was: a digest.
         part: its part: ``current``, ``canary`` or ``features``.
         by_content: whether another request of the route and class may be judged otherwise.
+        by_prior: models it was not trained on, which got their prior.
     """
 
     quality: Mapping[str, float]
@@ -35,6 +36,7 @@ class Judged:
     router: str
     part: str
     by_content: bool = True
+    by_prior: tuple[str, ...] = ()
 
 
 class PromptQuality(Protocol):
@@ -65,7 +67,8 @@ class View:
     """A request as the router sees it; see ``routing.router.Question``.
 
     ``by_content`` says that the quality depends on what the input says, not only on its size;
-    ``router`` and ``part`` which trained router judged it, if one did.
+    ``router`` and ``part`` which trained router judged it, if one did, and ``by_prior`` of which
+    models it knew nothing.
     """
 
     demand: Demand
@@ -75,6 +78,7 @@ class View:
     by_content: bool = False
     router: str | None = None
     part: str | None = None
+    by_prior: tuple[str, ...] = ()
 
 
 class Judge:
@@ -105,9 +109,9 @@ class Judge:
         features = {"rows": rows} | _tensor_features(request.task, request.inputs)
         judged = None if self._tensors is None else self._tensors.judge(request, models)
         if judged is not None:
-            return View(
-                Demand(rows), 0.0, judged.quality, features, judged.by_content, judged.router
-            )
+            view = View(Demand(rows), 0.0, judged.quality, features, judged.by_content)
+            view.router, view.by_prior = judged.router, judged.by_prior
+            return view
         return View(Demand(rows), 0.0, {name: self._priors[name] for name in models}, features)
 
     def _look_at_chat(
@@ -126,6 +130,7 @@ class Judge:
         key = request.session or request.id
         judged = self._prompts.judge(prompt, models, fast=fast, key=key)
         view.quality, view.router, view.part = judged.quality, judged.router, judged.part
+        view.by_prior = judged.by_prior
         view.features = seen | judged.features
         return view
 

@@ -46,6 +46,7 @@ class Loaded:
         given: what is said, by latency class, without looking at the request: where that can't
             change the choice.
         digest: of its card, which holds the hash of its weights.
+        by_prior: candidates without a head.
     """
 
     quality: FeatureQuality
@@ -53,6 +54,7 @@ class Loaded:
     columns: dict[str, int]
     given: dict[str, Judged]
     digest: str
+    by_prior: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -150,7 +152,8 @@ class FeatureRouters:
             return None
         found = known.look(rows[0]) if len(rows) == 1 else known.quality.of_request(rows)
         quality = {name: found[column] for name, column in known.columns.items()}
-        return Judged(_with_priors(part, quality), {}, known.digest, PART)
+        judged = _with_priors(part, quality)
+        return Judged(judged, {}, known.digest, PART, by_prior=known.by_prior)
 
     def gains(
         self, route: str, request: Request, pair: tuple[str, str], confidence: Array
@@ -249,9 +252,10 @@ def _over(part: RouteRouter, quality: FeatureQuality, digest: str) -> Loaded:
         if (head := known_as(model, quality.models)) is not None
     }
     usual = {name: float(quality.base_rate[column]) for name, column in columns.items()}
-    said = Judged(_with_priors(part, usual), {}, digest, PART, by_content=False)
+    unknown = tuple(model for model in route.candidates if model not in columns)
+    said = Judged(_with_priors(part, usual), {}, digest, PART, by_content=False, by_prior=unknown)
     given = {name: said for name in catalog.classes if _is_settled(part, quality, name)}
-    return Loaded(quality, row_look(quality), columns, given, digest)
+    return Loaded(quality, row_look(quality), columns, given, digest, unknown)
 
 
 def _is_settled(part: RouteRouter, quality: FeatureQuality, latency_class: str) -> bool:

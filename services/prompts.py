@@ -27,12 +27,16 @@ class LearnedPrompts:
             name: ModelPrior(split(name)[0], model.quality.prior, model.quality.proxy)
             for name, model in catalog.models.items()
         }
+        known = set(router.models)
+        self._without_head = frozenset(
+            name
+            for name, model in self._priors.items()
+            if model.name not in known and model.proxy not in known
+        )
 
     def by_prior(self, models: Iterable[str]) -> list[str]:
         """Which of these models have no trained head and are judged by their prior."""
-        known = set(self._router.models)
-        priors = {name: self._priors[name] for name in models if name in self._priors}
-        return sorted(n for n, p in priors.items() if p.name not in known and p.proxy not in known)
+        return [name for name in models if name in self._without_head]
 
     def over(self, catalog: Catalog) -> LearnedPrompts:
         """The same router over another catalog."""

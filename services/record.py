@@ -152,7 +152,8 @@ class Record:
         view = self.decided.view
         if view.router is None:
             return None
-        return {"digest": view.router, "part": view.part or "features"}
+        part = view.part or "features"
+        return {"digest": view.router, "part": part, "by_prior": list(view.by_prior)}
 
     def _propensity(self, model: str) -> float:
         """The probability that this model answers: of the policy, chance, and a canary's share."""

@@ -129,7 +129,8 @@ class Routers:
         if prompts is None:
             raise ArtifactInvalid(f"router {part.folder} is not loaded")
         quality = prompts.quality(prompt, models, fast=fast)
-        return Judged(quality, prompts.features(prompt), part.digest, name)
+        unknown = tuple(prompts.by_prior(models))
+        return Judged(quality, prompts.features(prompt), part.digest, name, by_prior=unknown)
 
     def changed(self) -> bool:
         """Whether a folder holds other files than those last tried."""
@@ -164,10 +165,10 @@ class Routers:
             "canary": {"share": self.share} | self.canary.state(),
         }
 
-    def _candidates(self) -> set[str]:
-        """Models that chat routes choose among."""
-        routes = self._catalog.routes.values()
-        return {name for route in routes if route.task is Task.CHAT for name in route.candidates}
+    def _candidates(self) -> list[str]:
+        """Models that chat routes choose among, by name."""
+        chats = [route for route in self._catalog.routes.values() if route.task is Task.CHAT]
+        return sorted({name for route in chats for name in route.candidates})
 
     def _load(self, name: Name, part: Part, stamp: Stamp | None) -> None:
         try:

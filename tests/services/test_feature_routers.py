@@ -88,6 +88,16 @@ async def test_each_row_goes_where_it_is_answered_well(rig: Rig, tmp_path: Path)
     assert record["row"] is None
 
 
+async def test_a_trace_names_the_models_that_the_router_was_not_trained_on(
+    rig: Rig, tmp_path: Path
+) -> None:
+    other = replace(quality(), models=("fraud-small", "fraud-other"))
+    use(rig, FeatureRouters(rig.plane.catalog, {"fraud": saved(tmp_path, other)}))
+    reply = await ask(rig, 1.0)
+    record = (await rig.client.get("/v1/decisions/" + reply.headers["x-turnout-decision"])).json()
+    assert record["router"]["by_prior"] == ["fraud-large"]
+
+
 async def test_far_rows_go_where_the_mean_scores_say(rig: Rig, tmp_path: Path) -> None:
     use(rig, FeatureRouters(rig.plane.catalog, {"fraud": saved(tmp_path, quality())}))
     assert (await ask(rig, -1e6)).headers["x-turnout-model"] == "fraud-large"

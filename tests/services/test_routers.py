@@ -60,7 +60,9 @@ async def test_a_new_router_takes_over_and_a_bad_one_is_refused(
     assert "heads.npz" in told["problem"]
     answer = await rig.client.post("/v1/chat/completions", json=chat())
     record = await rig.client.get("/v1/decisions/" + answer.headers["x-turnout-decision"])
-    assert record.json()["router"] == {"digest": second, "part": "current"}
+    told = record.json()["router"]
+    assert (told["digest"], told["part"]) == (second, "current")
+    assert told["by_prior"] == [each["model"] for each in record.json()["candidates"]]
 
 
 def test_a_gateway_does_not_start_on_a_bad_router(catalog: Catalog, tmp_path: Path) -> None:
