@@ -84,7 +84,7 @@ bench-feature-routing: setup  ## Does a look at rows or pictures pay: TRANSACTIO
 	$(BIN)/python -m benchmarks.feature_routing --transactions $(TRANSACTIONS) $(if $(IMAGES),--images $(IMAGES)) --json benchmarks/results/feature_routing.json
 
 bench-router: setup  ## Routing quality on recorded outcomes: make bench-router DATA=DIR
-	$(BIN)/python -m benchmarks.router --data $(DATA) --json benchmarks/results/router.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.router --data $(DATA) --jobs $$(nproc) --json benchmarks/results/router.json
 
 bench-fleet: fleet  ## The shop's models in one process under a third of their memory, beside LRU and processes
 	$(BIN)/python -m benchmarks.fleet --fault --json benchmarks/results/fleet.json

@@ -12,6 +12,9 @@ was asked these very questions (by models of other families, never by the pair) 
 Three questions in ten (by a hash of the stem) were put aside before the present recipe was chosen:
 ``fresh`` are the numbers on those alone. The others took part in choosing it.
 
+Gains are ranked within each fold, since each fold's router is used alone (not where subjects are
+held back: folds differ there).
+
 Beside the router, on the same folds: prompt length, random, oracle, and a reference made of
 well-known parts (TF-IDF with logistic regression, averaged with gradient boosting on the hand-made
 features, trained per model). Differences from the reference come with paired intervals.
@@ -22,13 +25,17 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import groupby
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final, cast
 
 import lightgbm as lgb
 import numpy as np
+from scipy.stats import rankdata
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -64,17 +71,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="few questions: does it run at all?")
     parser.add_argument("--skip-latency", action="store_true", help="cases only")
     parser.add_argument("--only", default="", help="only cases whose name contains this")
+    parser.add_argument("--jobs", type=int, default=1, help="cases side by side, one thread each")
     given = parser.parse_args(arguments)
     results: list[dict[str, Any]] = []
-    encoders: dict[Hashable, Encoder] = {}
     print(
         f"{'case':58} length refer. fast  full  [95 %]         full - reference  "
         "fresh: ref. full   met  target"
     )
-    for case in CASES:
-        if given.only not in case.name:
-            continue
-        found = measure(case, given.data, encoders, quick=given.quick)
+    for case, found in measured(
+        [case for case in CASES if given.only in case.name], given.data, given.jobs, given.quick
+    ):
         results.append(found)
         a, fresh, (low, high) = found["apgr"], found["fresh"], found["full_95"]
         more = found["full_less_reference"]
@@ -97,6 +103,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"p99 {row['p99_us']:.0f} µs of CPU"
         )
     _save(given.json, results, latency, quick=given.quick)
+
+
+def measured(
+    cases: Sequence[Case], data: Path, jobs: int, quick: bool
+) -> Iterator[tuple[Case, dict[str, Any]]]:
+    """``measure`` of each case, in order. Cases of one pair share what was pretrained for it."""
+    pairs = [list(same) for _, same in groupby(cases, lambda case: (case.table, case.strong))]
+    if jobs == 1:
+        found = (_measure_pair(same, data, quick) for same in pairs)
+        yield from ((case, one) for same in found for case, one in same)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        running = [pool.submit(_measure_pair, same, data, quick) for same in pairs]
+        for each in running:
+            yield from each.result()
+
+
+def _measure_pair(
+    cases: Sequence[Case], data: Path, quick: bool
+) -> list[tuple[Case, dict[str, Any]]]:
+    encoders: dict[Hashable, Encoder] = {}
+    return [(case, measure(case, data, encoders, quick=quick)) for case in cases]
 
 
 def _save(
@@ -147,16 +175,20 @@ def measure(
     table = whole.only([case.weak, case.strong])
     weak, strong = table.score[:, 0], table.score[:, 1]
     found = _cross_validate(case, whole, table, data, encoders)
-    rates = {
-        "length": length_win_rate(table.prompts),
-        "random": np.random.default_rng(1).random(len(table)),
+    gains = {
         "reference": found.reference,
         "fast": found.fast[:, 1] - found.fast[:, 0],
         "full": found.full[:, 1] - found.full[:, 0],
-        "oracle": oracle_win_rate(weak, strong),
     }
     if found.met_share >= LEAST_MET:
-        rates["met"] = found.met[:, 1] - found.met[:, 0]
+        gains["met"] = found.met[:, 1] - found.met[:, 0]
+    if not case.by_group:
+        gains = {name: _within(found.parts, gain) for name, gain in gains.items()}
+    rates = gains | {
+        "length": length_win_rate(table.prompts),
+        "random": np.random.default_rng(1).random(len(table)),
+        "oracle": oracle_win_rate(weak, strong),
+    }
     everything = np.arange(len(table))
     fresh = np.flatnonzero([put_aside(stem) for stem in stems(table)])
 
@@ -193,6 +225,19 @@ def measure(
         "training_s": found.training_s,
         "seconds": time.monotonic() - started,
     }
+
+
+def _within(parts: Sequence[tuple[Any, int]], gain: Any) -> Any:
+    """Each gain's place among those of its fold, in (0, 1].
+
+    A fold's router is used alone: what it says of its own questions is not held against what
+    another one, of other base rates, says of others. Where folds are drawn at random, a share of
+    all calls is then the same share of each fold's.
+    """
+    place = np.empty(len(gain))
+    for rows, _ in parts:
+        place[rows] = rankdata(gain[rows]) / len(rows)
+    return place
 
 
 def _cross_validate(
