@@ -108,16 +108,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def measured(
     cases: Sequence[Case], data: Path, jobs: int, quick: bool
 ) -> Iterator[tuple[Case, dict[str, Any]]]:
-    """``measure`` of each case, in order. Cases of one pair share what was pretrained for it."""
+    """``measure`` of each case, in order. Cases of one pair share what was pretrained for it.
+
+    Args:
+        cases: those of one pair one after the other.
+        data: folder of the tables.
+        jobs: how many pairs side by side, each in a process of one thread.
+        quick: few questions.
+    """
     pairs = [list(same) for _, same in groupby(cases, lambda case: (case.table, case.strong))]
     if jobs == 1:
         found = (_measure_pair(same, data, quick) for same in pairs)
         yield from ((case, one) for same in found for case, one in same)
         return
+    os.environ["OMP_NUM_THREADS"] = "1"  # for the processes to come; this one has its threads
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         running = [pool.submit(_measure_pair, same, data, quick) for same in pairs]
-        for each in running:
-            yield from each.result()
+        try:
+            for each in running:
+                yield from each.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _measure_pair(
@@ -232,7 +243,7 @@ def _within(parts: Sequence[tuple[Any, int]], gain: Any) -> Any:
 
     A fold's router is used alone: what it says of its own questions is not held against what
     another one, of other base rates, says of others. Where folds are drawn at random, a share of
-    all calls is then the same share of each fold's.
+    all calls is then the same share of each fold's, up to equal gains.
     """
     place = np.empty(len(gain))
     for rows, _ in parts:

@@ -28,7 +28,7 @@ class Judged:
         router: which router it was: a digest.
         part: its part: ``current``, ``canary`` or ``features``.
         by_content: whether another request of the route and class may be judged otherwise.
-        by_prior: models it was not trained on, which got their prior.
+        by_prior: models it was not trained on, judged from their priors.
     """
 
     quality: Mapping[str, float]

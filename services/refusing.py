@@ -1,4 +1,4 @@
-"""What cannot be served ends ``bentoml serve`` with one line, before any worker starts.
+"""What cannot be served ends ``bentoml serve`` with the reasons, before any worker starts.
 
 Its supervisor would start workers again and again, each ending with a traceback.
 """
@@ -11,23 +11,22 @@ from services.start_order import starts_workers
 from turnout.catalog import Catalog, load
 from turnout.errors import TurnoutError
 from turnout.settings import Settings, from_environment
-from turnout.types import Task
 
 
 def what_to_serve(*, decides: bool = True) -> Catalog:
     """The catalog of this environment.
 
     Args:
-        decides: whether what serves it chooses between models, and so reads a router.
+        decides: whether what serves it chooses between models, and so reads routers.
 
     Raises:
-        TurnoutError: it cannot be read; in ``bentoml serve`` itself, SystemExit after the reason.
+        TurnoutError: it cannot be read; in ``bentoml serve`` itself, SystemExit after the reasons.
     """
     try:
         settings = from_environment()
         catalog = load(settings.catalog)
         if decides and starts_workers():
-            check_router(catalog, settings)
+            check_routers(catalog, settings)
         return catalog
     except TurnoutError as error:
         if not starts_workers():
@@ -36,19 +35,22 @@ def what_to_serve(*, decides: bool = True) -> Catalog:
         raise SystemExit(2) from None
 
 
-def check_router(catalog: Catalog, settings: Settings) -> None:
-    """Read the router that the settings name, if a route of the catalog will ask it.
+def check_routers(catalog: Catalog, settings: Settings) -> None:
+    """Read the routers without which a gateway of these settings does not start.
+
+    What reads them is imported here: who names none does not wait for it.
 
     Raises:
-        ArtifactInvalid: it cannot be read.
+        ConfigError: a router is for a route that cannot have one.
+        ArtifactInvalid: one cannot be read.
     """
-    if settings.router is not None and asks_router(catalog):
+    if settings.router is not None:
         from routing.quality import load_router
+        from services.routers import asks_router
 
-        load_router(settings.router)
+        if asks_router(catalog):
+            load_router(settings.router)
+    if settings.feature_routers:
+        from services.feature_routers import FeatureRouters
 
-
-def asks_router(catalog: Catalog) -> bool:
-    """Whether a chat route has models to choose from."""
-    routes = catalog.routes.values()
-    return any(route.task is Task.CHAT and len(route.candidates) > 1 for route in routes)
+        FeatureRouters(catalog, settings.feature_routers)

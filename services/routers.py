@@ -19,7 +19,6 @@ from routing.explore import Draws
 from routing.judge import Judged
 from services.canary import Canary
 from services.prompts import DEFAULT_ROUTER, LearnedPrompts, learned_prompts
-from services.refusing import asks_router
 from turnout.catalog import Catalog
 from turnout.errors import ArtifactInvalid
 from turnout.settings import Settings
@@ -206,6 +205,12 @@ def routers_for(catalog: Catalog, settings: Settings) -> Routers | None:
         share=settings.canary_share,
         seed=os.urandom(16),
     )
+
+
+def asks_router(catalog: Catalog) -> bool:
+    """Whether a chat route has models to choose from."""
+    routes = catalog.routes.values()
+    return any(route.task is Task.CHAT and len(route.candidates) > 1 for route in routes)
 
 
 def stamp_of(folder: Path, files: Sequence[str]) -> Stamp | None:

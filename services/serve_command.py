@@ -17,7 +17,7 @@ from rich.console import Console
 
 from services.building import ensure
 from services.mapping import map_graphs
-from services.refusing import check_router
+from services.refusing import check_routers
 from turnout.catalog import Catalog, load
 from turnout.errors import ArtifactInvalid, ConfigError
 from turnout.settings import PROJECT, from_environment
@@ -47,7 +47,7 @@ def serve(
     settings = from_environment()
     file = catalog or settings.catalog
     fleet = load(file)
-    check_router(fleet, settings)  # before anything is built: without it no chat is decided
+    check_routers(fleet, settings)  # before anything is built: without them it would not start
     if build:
 
         def report(line: str) -> None:

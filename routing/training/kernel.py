@@ -42,11 +42,14 @@ class Member:
         weights: shape (kernels * landmarks, m).
         factor_weights: shape (factors, m).
         curve_weights: shape (curves,).
+        bias: shape (m,), what makes the deviations of the questions that a model answered 0 on
+            average, where models answered different ones.
     """
 
     weights: Floats
     factor_weights: Floats
     curve_weights: Floats
+    bias: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Menu:
         curves = [curve.estimate(factors) for curve in self.curves]
         found: list[Floats] = []
         for member in self.members:
-            values = like @ member.weights + factors @ member.factor_weights
+            values = like @ member.weights + factors @ member.factor_weights + member.bias
             for weight, curve in zip(member.curve_weights, curves, strict=True):
                 values += weight * curve
             found.append(values.astype(np.float32, copy=False))
@@ -215,6 +218,7 @@ def fit_menu(
     ]
     weights = np.zeros((len(settings), count * k, m))
     linear = np.zeros((len(settings), n_factors, m))
+    bias = np.zeros((len(settings), m))
     curves = fit_curves(known, score, leading) if n_factors else ()
     for rows, columns in blocks(score):
         if not len(rows):
@@ -224,7 +228,8 @@ def fit_menu(
         if curves:
             untold = target - curves[0].estimate(known[rows])[:, columns]
         both = np.concatenate((target, untold), axis=1)
-        extra = known[rows] - known[rows].mean(axis=0)
+        centre = known[rows].mean(axis=0)
+        extra = known[rows] - centre
         for part in (slice(i * k, (i + 1) * k) for i in range(count)):
             normal = Normal.of(like[rows, part], own[:, part], extra, both)
             for i, (noise, used) in enumerate(settings):
@@ -232,19 +237,21 @@ def fit_menu(
                 solved, rest = normal.solve(noise, ridge[:used], chosen)
                 weights[i][part, columns] = solved / count
                 linear[i][:used, columns] += rest / count
+        bias[:, columns] = -(centre @ linear)[:, columns]
     pools, alone = np.eye(2) if curves else (np.zeros(0), np.zeros(0))
+    none = np.zeros_like(pools)
     members = [
-        _member(w, f, pools if used else 0.0 * pools)
-        for w, f, (_, used) in zip(weights, linear, settings, strict=True)
+        _member(w, f, pools if used else none, b)
+        for w, f, b, (_, used) in zip(weights, linear, bias, settings, strict=True)
     ]
     if curves:
-        nothing = np.zeros_like(weights[0]), np.zeros((n_factors, m))
-        members += [_member(*nothing, alone), _member(*nothing, pools)]
+        w, f, b = (np.zeros_like(part[0]) for part in (weights, linear, bias))
+        members += [_member(w, f, alone, b), _member(w, f, pools, b)]
     return Menu(tuple(members), curves)
 
 
-def _member(weights: Doubles, linear: Doubles, curves: Doubles) -> Member:
-    return Member(*(part.astype(np.float32) for part in (weights, linear, curves)))
+def _member(weights: Doubles, linear: Doubles, curves: Doubles, bias: Doubles) -> Member:
+    return Member(*(part.astype(np.float32) for part in (weights, linear, curves, bias)))
 
 
 def combine(
@@ -265,7 +272,7 @@ def combine(
 
     linear = mixed([member.factor_weights for member in menu.members])
     shares = mixed([member.curve_weights for member in menu.members])
-    bias = base - usual @ linear
+    bias = base - usual @ linear + mixed([member.bias for member in menu.members])
     for weight, curve in zip(shares, menu.curves, strict=True):
         bias -= weight * curve.level
     return KernelHeads(

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from routing.quality.response import ResponseCurves
@@ -26,8 +27,6 @@ POOL_SLOPE: Final = 1.0
 POOL_QUESTIONS: Final = 500.0
 MEMORY_SLOPE: Final = 1.0
 MEMORY_QUESTIONS: Final = 170.0
-STEPS: Final = 20
-CLOSE: Final = 1e-5
 EXTREME: Final = 20.0
 
 
@@ -85,7 +84,7 @@ def pools_slopes(n_factors: int, leading: Sequence[int]) -> tuple[Doubles, Doubl
 def fit_curves(factors: Doubles, score: Doubles, leading: Sequence[int]) -> tuple[Curve, Curve]:
     """The pool's word, which takes only base rates from the labels, and the models' own curves.
 
-    A column of the memory that knows none of the questions counts for nothing.
+    A column of the memory that knows none of a model's questions counts for nothing in its curve.
 
     Args:
         factors: shape (n, f), less their usual values.
@@ -98,6 +97,7 @@ def fit_curves(factors: Doubles, score: Doubles, leading: Sequence[int]) -> tupl
     for rate, column in zip(base_rates(score), score.T, strict=True):
         answered = ~np.isnan(column)
         seen, good = factors[answered], column[answered]
+        seen = np.where((seen != seen[:1]).any(axis=0), seen, 0.0)
         slopes = np.where(seen.any(axis=0), given, 0.0)
         start = ability(float(rate), seen @ slopes)
         found = _penalised(seen, good, start, slopes, questions * rate * (1.0 - rate))
@@ -126,7 +126,7 @@ def response_curves(
 def _penalised(
     factors: Doubles, score: Doubles, start: float, slopes: Doubles, precision: Doubles
 ) -> tuple[float, Doubles]:
-    """Logistic regression whose slopes are drawn to given ones, by Newton's method.
+    """Logistic regression whose slopes are drawn to given ones.
 
     Args:
         factors: shape (n, f).
@@ -138,13 +138,16 @@ def _penalised(
     seen = np.column_stack((np.ones(len(factors)), factors))
     prior = np.concatenate(([start], slopes))
     ridge = np.concatenate(([1.0], precision))
-    weights = prior.copy()
-    for _ in range(STEPS):
+
+    def loss(weights: Doubles) -> tuple[float, Doubles]:
+        odds, apart = seen @ weights, weights - prior
+        surprise = np.logaddexp(0.0, odds).sum() - score @ odds
+        value = float(surprise + 0.5 * (ridge * apart) @ apart)
+        return value, seen.T @ (expit(odds) - score) + ridge * apart
+
+    def curvature(weights: Doubles) -> Doubles:
         p = expit(seen @ weights)
-        slope = seen.T @ (score - p) - ridge * (weights - prior)
-        curvature = (seen * (p * (1.0 - p))[:, None]).T @ seen + np.diag(ridge)
-        step = np.linalg.solve(curvature, slope)
-        weights += step
-        if np.abs(step).max() < CLOSE:
-            break
-    return float(weights[0]), weights[1:]
+        return (seen * (p * (1.0 - p))[:, None]).T @ seen + np.diag(ridge)
+
+    found: Any = minimize(loss, prior, jac=True, hess=curvature, method="trust-exact")
+    return float(found.x[0]), found.x[1:]

@@ -152,12 +152,17 @@ def test_among_many_a_few_own_answers_do_no_harm():
 
 
 def test_the_shipped_heads_do_not_repeat_their_models_answers():
-    """What the pool of nine answered must not come back as a prediction of these nine."""
+    """What the pool's models answered must not come back as a prediction of these models."""
     router = load_router(SHIPPED)
-    assert router.encoder.factors is not None
-    smooth = len(router.encoder.factors.bias)
-    nine = [router.heads.rows[name] for name in router.encoder.factors.models[1]]
-    assert not router.heads.kernel.factor_weights[smooth:, nine].any()
+    factors, kernel = router.encoder.factors, router.heads.kernel
+    assert factors is not None
+    assert kernel.curves is not None
+    pool = [router.heads.rows[name] for names in factors.models for name in names]
+    assert len(pool) == 33
+    assert not kernel.factor_weights[factors.smooth :, pool].any()
+    slopes = kernel.curves.slopes.reshape(factors.width, -1, len(router.models))
+    assert not slopes[factors.smooth :, :, pool].any()
+    assert slopes[: factors.smooth, :, pool].any()
 
 
 def test_a_pool_that_answered_in_parts_remembers_no_failures(pool: Outcomes):

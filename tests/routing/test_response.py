@@ -83,6 +83,28 @@ def test_a_memory_that_knows_no_question_counts_for_nothing():
     assert not own.slopes[1].any()
 
 
+def test_a_memory_of_others_questions_counts_for_nothing_either():
+    """Beside models whose questions are remembered: what is taken from all is no memory."""
+    factors, score = asked(200, (1.0, 0.5))
+    factors[:100, 1] = 0.0
+    factors -= factors.mean(axis=0)
+    score[100:, 0], score[:100, 1] = np.nan, np.nan
+    word, own = fit_curves(factors, score, (0,))
+    assert word.slopes[1].tolist() == [0.0, 1.0]
+    assert own.slopes[1, 0] == 0.0
+    assert own.slopes[1, 1] > 0.1
+
+
+def test_labels_against_the_pool_do_not_run_away():
+    """Heavy tails and outcomes opposite to the pool's word: still the minimum."""
+    random = np.random.default_rng(0)
+    for seed in range(20):
+        factors = random.standard_cauchy((60, 2)) * 3.0
+        score = (factors @ [1.0, 1.0] + random.normal(size=60) < 0.0).astype(float)[:, None]
+        _, own = fit_curves(factors, score, (0,))
+        assert np.abs(own.slopes).max() < 30.0, seed
+
+
 def test_what_serves_is_what_was_fitted():
     factors, score = asked(300, (1.0, 0.5))
     curves = fit_curves(factors, score, (0,))
@@ -115,3 +137,19 @@ def test_one_set_of_weights_says_what_the_weighed_menu_says(missing: int):
     found = np.stack([heads.estimate(*row) for row in zip(dense, factors, strict=True)])
     menus = menu.estimates(likeness(marks, dense), factors - usual)
     np.testing.assert_allclose(found, base + np.einsum("i,inm->nm", share, menus), atol=2e-4)
+
+
+def test_members_are_level_where_models_answered_different_questions():
+    encoder = load_router(SHIPPED).encoder
+    random = np.random.default_rng(0)
+    dense = random.normal(size=(300, len(encoder.dense_names))).astype(np.float32)
+    factors = random.normal(size=(300, 4)).astype(np.float32)
+    factors[150:] += 1.5
+    score = (random.random((300, 2)) < expit(factors[:, :1])).astype(float)
+    score[150:, 0], score[:150, 1] = np.nan, np.nan
+    marks = choose_landmarks(dense, encoder, 0, count=50)
+    like = likeness(marks, dense)
+    menu = fit_menu(marks, like, factors, score, (0,))
+    for deviation in menu.estimates(like, factors - factors.mean(axis=0)):
+        own = np.where(np.isnan(score), np.nan, deviation)
+        assert np.abs(np.nanmean(own, axis=0)).max() < 0.02

@@ -87,4 +87,4 @@ def test_elsewhere_it_is_an_error_like_others(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("TURNOUT_ROUTER", str(tmp_path))
     settings = refusing.from_environment()
     with pytest.raises(ArtifactInvalid):
-        refusing.check_router(refusing.load(DEFAULT), settings)
+        refusing.check_routers(refusing.load(DEFAULT), settings)
