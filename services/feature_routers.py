@@ -194,7 +194,8 @@ class FeatureRouters:
             try:
                 quality = _load(name, part)
             except ArtifactInvalid as error:
-                logger.error("router of route %r refused, the old one stays: %s", name, error)
+                stays = "" if part.loaded is None else ", the old one stays"
+                logger.error("router of route %r refused%s: %s", name, stays, error)
                 with self._lock:
                     part.stamp, part.problem = stamp, str(error)
                 continue

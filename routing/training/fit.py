@@ -142,8 +142,7 @@ def train_router(
         encoder = without_own_answers(encoder, outcomes.models)
         crossed = table.factors(encoder)
     rich = rich and len(outcomes) >= LEAST_FOR_RICH
-    if rich:
-        crossed = forget(crossed, encoder.n_smooth, seed)
+    crossed = forget(crossed, encoder.n_smooth, seed)
     idf = inverse_frequency(table.grams)
     inputs = _Inputs(
         dense=table.dense(encoder),
@@ -194,8 +193,8 @@ def train_router(
 def forget(factors: Floats, n_smooth: int, seed: int) -> Floats:
     """The factors, as if the pool had met only half of the prompts it met.
 
-    Trained on prompts that the pool had all met, trees and calibration were wrong for those it has
-    not met, which are the usual ones.
+    Trained on prompts that the pool had all met, trees and calibration were too sure of those it
+    has not met, which are the usual ones.
     """
     left = factors.copy()
     left[np.random.default_rng(seed).random(len(left)) < FORGOTTEN, n_smooth:] = 0.0

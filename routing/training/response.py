@@ -23,7 +23,7 @@ from routing.training.calibrate import base_rates
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
-POOL_SLOPE: Final = 1.0
+POOL_SLOPE: Final = 0.7
 POOL_QUESTIONS: Final = 500.0
 MEMORY_SLOPE: Final = 1.0
 MEMORY_QUESTIONS: Final = 170.0
