@@ -14,20 +14,18 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 from scipy.special import expit, logit
 
 from routing.quality.response import ResponseCurves
 from routing.training.calibrate import base_rates
 
-Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
 POOL_SLOPE: Final = 0.7
 POOL_QUESTIONS: Final = 500.0
 MEMORY_SLOPE: Final = 1.0
 MEMORY_QUESTIONS: Final = 170.0
-EXTREME: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +51,9 @@ def ability(rate: float, easiness: NDArray[np.floating]) -> float:
     """The ability whose mean success over prompts of this easiness (log-odds) is the rate."""
     if not len(easiness):
         return float(logit(rate))
-    low, high = -EXTREME, EXTREME
-    for _ in range(40):
-        middle = (low + high) / 2.0
-        low, high = (middle, high) if expit(middle + easiness).mean() < rate else (low, middle)
-    return (low + high) / 2.0
+    low, high = logit(rate) - easiness.max() - 1.0, logit(rate) - easiness.min() + 1.0
+    found: Any = brentq(lambda where: expit(where + easiness).mean() - rate, low, high)
+    return float(found)
 
 
 def pools_slopes(n_factors: int, leading: Sequence[int]) -> tuple[Doubles, Doubles]:
@@ -97,6 +93,7 @@ def fit_curves(factors: Doubles, score: Doubles, leading: Sequence[int]) -> tupl
     for rate, column in zip(base_rates(score), score.T, strict=True):
         answered = ~np.isnan(column)
         seen, good = factors[answered], column[answered]
+        # What is constant here says nothing of this model: it would count as a second ability.
         seen = np.where((seen != seen[:1]).any(axis=0), seen, 0.0)
         slopes = np.where(seen.any(axis=0), given, 0.0)
         start = ability(float(rate), seen @ slopes)

@@ -1,4 +1,4 @@
-"""``bentoml serve`` of what cannot be served: one line, before any worker starts."""
+"""``bentoml serve`` of what cannot be served: the reasons, before any worker starts."""
 
 from pathlib import Path
 
