@@ -4,30 +4,35 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from routing.predicting import load_trained, predict_all, predict_pair
-from routing.quality import LearnedQuality, ModelPrior, explain, load_router
-from routing.quality.feature_artifact import is_feature_router, load_feature_router
-from routing.quality.feature_explain import explain_row
-from turnout.catalog import load
+from routing.console import (
+    CascadeOption,
+    JsonOption,
+    OutcomesOption,
+    RouterOption,
+    StrongOption,
+    TableOption,
+    WeakOption,
+    names_of,
+    print_json,
+    progress,
+)
+from routing.explaining import explain_prompt
+from routing.known import Known, apgr_of_new, known_to
+from routing.predicting import Trained, load_trained, predict_all, predict_pair
+from routing.quality import LearnedQuality
 from turnout.errors import DataError
-from turnout.settings import from_environment
-from turnout.types import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from routing.evaluation.bootstrap import Interval
+    from routing.training.outcomes import Outcomes
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,20 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Learn which model answers what well, from recorded outcomes.",
 )
-DEFAULT_ROUTER = Path(__file__).parent / "default_router"
-
-OutcomesOption = Annotated[
-    list[Path], typer.Option("--outcomes", help="Outcome tables, .parquet or .jsonl.")
-]
-TableOption = Annotated[Path, typer.Option("--outcomes", help="Outcome table.")]
-RouterOption = Annotated[Path, typer.Option("--router", help="Folder of a trained router.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-WeakOption = Annotated[str, typer.Option("--weak", help="The cheaper model.")]
-CascadeOption = Annotated[
-    bool,
-    typer.Option("--cascade", help="As a cascade: with the weak model's confidence in its answer."),
-]
-StrongOption = Annotated[str, typer.Option("--strong", help="The better model.")]
+app.command("explain")(explain_prompt)
 
 
 @app.command()
@@ -68,11 +60,11 @@ def train(
     from routing.training.outcomes import read_outcomes
     from routing.training.run import train_and_save
 
-    with _progress() as step:
+    with progress() as step:
         step("reading tables")
         table = read_outcomes(outcomes)
         if models:
-            table = table.only(_names(models))
+            table = table.only(names_of(models))
         if len(table.models) < 2:
             scored = ", ".join(repr(name) for name in table.models)
             raise DataError(
@@ -86,7 +78,7 @@ def train(
     note = "; ".join(notes)
     if as_json:
         found = {"router": str(out), "questions": len(table), "base_rate": rates}
-        _print_json(found | ({"note": note} if note else {}))
+        print_json(found | ({"note": note} if note else {}))
         return
     lines = Table("model", "mean score", title=f"{out}: trained on {len(table)} questions")
     for name, rate in rates.items():
@@ -94,19 +86,6 @@ def train(
     Console().print(lines)
     if note:
         Console().print(note)
-
-
-def _names(models: str) -> list[str]:
-    """The names of a list separated by commas, each once.
-
-    Raises:
-        DataError: one stands there twice.
-    """
-    names = [name.strip() for name in models.split(",") if name.strip()]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise DataError(f"--models: {twice[0]!r} stands there twice")
-    return names
 
 
 @app.command()
@@ -123,7 +102,7 @@ def predict(
     quality = load_trained(router)
     if out.suffix != ".parquet":
         raise DataError(f"--out {out}: predictions are a .parquet file")
-    with _progress() as step:
+    with progress() as step:
         ids, p_good = predict_all(quality, outcomes, fast=fast, step=step)
     frame = pd.DataFrame(
         {
@@ -135,7 +114,7 @@ def predict(
     out.parent.mkdir(parents=True, exist_ok=True)
     frame.to_parquet(out, index=False)
     if as_json:
-        _print_json({"predictions": str(out), "questions": len(ids), "rows": len(frame)})
+        print_json({"predictions": str(out), "questions": len(ids), "rows": len(frame)})
     else:
         Console().print(f"{out}: {len(ids)} questions, {len(quality.models)} models")
 
@@ -157,7 +136,7 @@ def evaluate(
     from routing.evaluation.report import SHARES, pair_report
 
     quality = load_trained(router)
-    with _progress() as step:
+    with progress() as step:
         table, p_good = predict_pair(
             quality, outcomes, weak, strong, fast=fast, step=step, cascade=cascade
         )
@@ -172,13 +151,18 @@ def evaluate(
             rounds=rounds,
             seed=seed,
         )
+        known = _known(quality, table)
+        new = report.apgr["router"]
+        if known is not None and known.any:
+            new = apgr_of_new(known, p_good, table.score, rounds, seed)
     files: list[str] = []
     if plot is not None:
         from routing.evaluation.plot import write_plots
 
         files = [str(path) for path in write_plots(report, plot)]
     if as_json:
-        _print_json({**report.to_json(), "files": files})
+        told = {} if known is None else {"known": known.to_json() | _interval("apgr_of_new", new)}
+        print_json({**report.to_json(), **told, "files": files})
         return
     title = f"{weak} → {strong}, {report.questions} questions"
     lines = Table("method", "APGR [95 %]", "CPT(50 %)", "CPT(80 %)", title=title)
@@ -186,6 +170,9 @@ def evaluate(
         lines.add_row(name, str(interval), f"{report.cpt50[name]:.1%}", f"{report.cpt80[name]:.1%}")
     console = Console()
     console.print(lines)
+    if known is not None and known.any:
+        others = f"APGR on the {len(known.new)} new ones: {new}" if new else "too few are new"
+        console.print(f"{known}; {others}")
     for name, found in report.reliability.items():
         console.print(f"calibration error of {name}: {found.ece:.3f}")
     if report.aiq is not None:
@@ -231,7 +218,7 @@ def calibrate(
     if (target_quality is None) == (strong_share is None):
         raise DataError("give either --target-quality or --strong-share")
     quality = load_trained(router)
-    with _progress() as step:
+    with progress() as step:
         table, p_good = predict_pair(
             quality, outcomes, weak, strong, fast=False, step=step, cascade=cascade
         )
@@ -241,16 +228,20 @@ def calibrate(
         if strong_share is not None
         else for_quality(gain, table.score, target_quality or 0.0)
     )
+    known = _known(quality, table)
     result = {
         "gain_threshold": found.gain,
         "strong_share": found.strong_share,
         "quality": found.quality,
         "quality_of_best": found.of_best,
         "questions": len(table),
+        **({} if known is None else {"known": known.to_json()}),
     }
     if as_json:
-        _print_json(result)
+        print_json(result)
         return
+    if known is not None and known.any:
+        Console().print(f"{known}: the threshold may promise too much for new ones")
     if cascade:
         Console().print(f"cascade: {{gain: {found.gain:.6f}}}")
     Console().print(
@@ -260,133 +251,13 @@ def calibrate(
     )
 
 
-@app.command("explain")
-def explain_prompt(
-    prompt: Annotated[
-        str, typer.Argument(help="What would be asked; a JSON list of features for such a router.")
-    ],
-    router: RouterOption = DEFAULT_ROUTER,
-    models: Annotated[
-        str,
-        typer.Option(
-            "--models",
-            help="NAME or NAME=PRIOR, separated by commas; `all` are those the router was trained "
-            "on. Without it: the catalog's chat candidates.",
-        ),
-    ] = "",
-    catalog: Annotated[
-        Path | None, typer.Option("--catalog", help="Whose chat candidates.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Why a prompt is hard, and how likely each model is to answer it well."""
-    if is_feature_router(router):
-        _explain_row(router, prompt, as_json=as_json)
-        return
-    quality = load_router(router)
-    file = None if models else catalog or from_environment().catalog
-    found = explain(quality, prompt, _priors(models, quality, file))
-    of = "--models" if file is None else f"chat candidates of {file}"
-    if as_json:
-        _print_json(
-            {
-                "models_of": of,
-                "difficulty": found.difficulty,
-                "trust": found.trust,
-                "p_good": found.p_good,
-                "from_trained_heads": list(found.known),
-                "contributions": {c.feature: c.difficulty for c in found.contributions},
-            }
-        )
-        return
-    console = Console()
-    console.print(
-        f"difficulty {found.difficulty:+.2f} (0 is typical, in log-odds); "
-        f"trust in the trained heads {found.trust:.0%}"
-    )
-    why = Table("because of", "difficulty")
-    for part in found.contributions[:10]:
-        why.add_row(part.feature.replace("_", " "), f"{part.difficulty:+.2f}")
-    console.print(why)
-    lines = Table("model", "P(good)", "from", title=of, title_justify="left")
-    for name, p in sorted(found.p_good.items(), key=lambda item: -item[1]):
-        lines.add_row(name, f"{p:.3f}", "outcomes" if name in found.known else "its prior")
-    console.print(lines)
+def _known(quality: Trained, table: Outcomes) -> Known | None:
+    """What the router knows of the table's prompts; None where they are rows of numbers."""
+    return known_to(quality, table.prompts) if isinstance(quality, LearnedQuality) else None
 
 
-def _explain_row(folder: Path, text: str, *, as_json: bool) -> None:
-    quality = load_feature_router(folder)
-    try:
-        row = np.array(json.loads(text), np.float32)
-    except (ValueError, TypeError):
-        row = np.zeros(0, np.float32)
-    if row.shape != (len(quality.names),):
-        names = ", ".join(quality.names)
-        raise DataError(f"give a JSON list of {len(quality.names)} numbers: {names}")
-    found = explain_row(quality, row)
-    if as_json:
-        _print_json(asdict(found))
-        return
-    console = Console()
-    better, worse = found.gain_of
-    console.print(
-        f"{better} is expected to answer well {found.gain:+.2%} more often than {worse}; trust in "
-        f"this row's own prediction {found.trust:.0%}"
-    )
-    why = Table("because of", "gain")
-    for name, part in list(found.contributions.items())[:10]:
-        why.add_row(name, f"{part:+.3%}")
-    console.print(why)
-    lines = Table("model", "P(good)")
-    for name, p in sorted(found.p_good.items(), key=lambda item: -item[1]):
-        lines.add_row(name, f"{p:.4f}")
-    console.print(lines)
-
-
-def _priors(text: str, quality: LearnedQuality, catalog: Path | None) -> list[ModelPrior]:
-    if catalog is not None:
-        return _chat_candidates(catalog)
-    if text == "all":
-        rates = quality.heads.base_rate.tolist()
-        known = zip(quality.models, rates, strict=True)
-        return [ModelPrior(name, rate) for name, rate in known]
-    priors: list[ModelPrior] = []
-    for item in text.split(","):
-        name, _, number = item.partition("=")
-        try:
-            prior = float(number) if number else 0.7
-        except ValueError:
-            prior = -1.0
-        if not 0.0 < prior < 1.0:
-            raise DataError(f"--models: {item!r}: a prior is a number between 0 and 1")
-        priors.append(ModelPrior(name.strip(), prior))
-    _names(",".join(prior.name for prior in priors))
-    return priors
-
-
-def _chat_candidates(file: Path) -> list[ModelPrior]:
-    """The models that a catalog's chat routes choose among.
-
-    Raises:
-        DataError: it has none.
-    """
-    fleet = load(file)
-    routes = [route for route in fleet.routes.values() if route.task is Task.CHAT]
-    names = dict.fromkeys(name for route in routes for name in route.candidates)
-    if not names:
-        raise DataError(f"{file} has no chat route; name models with --models NAME=PRIOR,...")
-    told = {name: fleet.models[name].quality for name in names}
-    return [ModelPrior(name, known.prior, known.proxy) for name, known in told.items()]
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    typer.echo(json.dumps(value))
-
-
-@contextmanager
-def _progress() -> Generator[Callable[[str], None]]:
-    """A spinner on stderr that says what is being done; plain when stderr is no terminal."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("starting", total=None)
-        yield lambda text: progress.update(task, description=text)
+def _interval(name: str, found: Interval | None) -> dict[str, Any]:
+    return {
+        name: found and found.value,
+        f"{name}_95": found and [found.low, found.high],
+    }

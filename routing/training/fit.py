@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from routing.features.key import NO_KEY
 from routing.quality.encoder import Encoded, Encoder
 from routing.quality.forest import Forest
 from routing.quality.gram_heads import GramHeads
@@ -43,7 +44,7 @@ Progress = Callable[[str], None]
 FOLDS: Final = 4
 LEAST_QUESTIONS: Final = 20
 LEAST_FOR_RICH: Final = 300
-FORGOTTEN: Final = 0.5
+MOST_MET: Final = 0.5
 FULLER_PRIOR: Final = (0.2, 0.2, 0.25, 0.4)
 
 
@@ -187,17 +188,20 @@ def train_router(
         for row, unknown in zip(inputs.dense, table.raw[:, encoder.unknown_column], strict=True)
     ]
     novelty = Novelty(usual=float(np.quantile(distance, 0.99)))
-    return LearnedQuality(encoder, heads, cold, novelty, origin)
+    trained_on = np.array(sorted(set(table.keys) - {NO_KEY}), dtype=np.uint64)
+    return LearnedQuality(encoder, heads, cold, novelty, origin, trained_on)
 
 
 def forget(factors: Floats, n_smooth: int, seed: int) -> Floats:
-    """The factors, as if the pool had met only half of the prompts it met.
+    """The factors, as if the pool had met at most half of the prompts.
 
     Trained on prompts that the pool had all met, trees and calibration were too sure of those it
     has not met, which are the usual ones.
     """
     left = factors.copy()
-    left[np.random.default_rng(seed).random(len(left)) < FORGOTTEN, n_smooth:] = 0.0
+    met = np.flatnonzero(left[:, n_smooth:].any(axis=1))
+    kept = int(MOST_MET * len(left))
+    left[np.random.default_rng(seed).permutation(met)[kept:], n_smooth:] = 0.0
     return left
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from routing.commands import DEFAULT_ROUTER, app
+from routing.commands import app
+from routing.console import DEFAULT_ROUTER
 from routing.quality import load_router
 from tests.routing import rows, tables
 from tests.routing.test_feature_quality import with_confidence

@@ -13,7 +13,7 @@ from routing.quality import ModelPrior, load_router, save_router
 from routing.quality.encoder import Encoder
 from routing.quality.memory import Memory
 from routing.training.factors import pretrain, without_own_answers
-from routing.training.fit import train_router
+from routing.training.fit import forget, train_router
 from routing.training.outcomes import Outcomes
 from tests.routing import tables
 from turnout.errors import DataError
@@ -38,12 +38,24 @@ def test_copies_share_a_key(copy: str):
 
 
 @pytest.mark.parametrize(
+    "stem",
+    ["An ileostomy opening should be:", "Cat food costs $.47/lb. How much is a 6-lb bag?"],
+)
+def test_a_short_stem_that_names_its_matter_stands_alone(stem: str):
+    assert prompt_key(f"{stem}\nA. one\nB. two") == prompt_key(f"{stem}\nA. two\nB. six\nC. one")
+
+
+@pytest.mark.parametrize(
     ("one", "other"),
     [
         (QUESTION, QUESTION.replace("prime", "square")),
         ("What is the value of 1 + 23?", "What is the value of 12 - 3?"),
         ("Is it true that -3 > 1.5 here?", "Is it true that 3 < 15 here?"),
         ("Which of these is true?\nA. one\nB. two", "Which of these is true?\nA. 1\nB. 2"),
+        (
+            "Which of the following statements is not correct?\nA. one\nB. two",
+            "Which of the following statements is not correct?\nA. 1\nB. 2",
+        ),
         (QUESTION + " B\n\nQ: And of 1, 2?\nAnswer:", QUESTION + " B\n\nQ: And of 8, 9?\nAnswer:"),
         (QUESTION + "\nA. more\nB. less", QUESTION),
     ],
@@ -124,6 +136,16 @@ def test_prompts_nobody_met_are_judged_as_if_nothing_were_remembered(pool: Outco
         np.testing.assert_array_equal(
             router.predict(prompt, PAIR, fast=True), forgetful.predict(prompt, PAIR, fast=True)
         )
+
+
+@pytest.mark.parametrize(("met", "left"), [(0, 0), (30, 30), (50, 50), (51, 50), (100, 50)])
+def test_at_most_half_of_the_prompts_count_as_met(met: int, left: int):
+    factors = np.ones((100, 4), dtype=np.float32)
+    factors[met:, 2:] = 0.0
+    found = forget(factors, 2, seed=3)
+    assert found[:, 2:].any(axis=1).sum() == left
+    assert not found[met:, 2:].any()
+    np.testing.assert_array_equal(found[:, :2], factors[:, :2])
 
 
 def silent(encoder: Encoder) -> list[bool]:

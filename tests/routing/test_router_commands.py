@@ -61,6 +61,32 @@ def test_predictions_follow_the_prompts_of_the_file(world: tuple[Path, Path, Pat
     assert frame["p_good"].between(0, 1).all()
 
 
+def test_questions_it_was_trained_on_are_told_apart(world: tuple[Path, Path, Path], tmp_path: Path):
+    seen, unseen, router = world
+    old, new = pd.read_parquet(seen), pd.read_parquet(unseen)
+    new = new[~new["prompt"].isin(old["prompt"])]
+    some = old[:200].assign(query_id="s" + old["query_id"])
+    other = tmp_path / "new.parquet"
+    new.to_parquet(other, index=False)
+    mixed = tmp_path / "mixed.parquet"
+    pd.concat([new, some]).to_parquet(mixed, index=False)
+    pair = ("--router", router, "--weak", "small", "--strong", "large")
+    found = run("evaluate", *pair, "--outcomes", mixed, "--rounds", 50)
+    apart = run("evaluate", *pair, "--outcomes", other, "--rounds", 50)
+    n_old, n_new = some["prompt"].nunique(), new["prompt"].nunique()
+    assert found["known"]["trained_on"] == n_old > 50
+    assert found["known"]["new"] == n_new
+    assert found["known"]["apgr_of_new"] == apart["methods"]["router"]["apgr"]
+    assert apart["known"]["apgr_of_new"] == apart["methods"]["router"]["apgr"]
+    told = run("calibrate", *pair, "--outcomes", mixed, "--strong-share", 0.3)
+    assert told["known"] == {"trained_on": n_old, "by_pool": 0, "new": n_new}
+    said = CliRunner().invoke(
+        app, [*map(str, ("evaluate", *pair, "--outcomes", seen, "--rounds", 5))]
+    )
+    assert "700 of 700 questions are known to this router (trained on 700" in said.stdout
+    assert "too few are new" in said.stdout
+
+
 def test_plots_are_written(world: tuple[Path, Path, Path], tmp_path: Path):
     _, unseen, router = world
     found = run(
@@ -155,6 +181,10 @@ def test_a_pool_of_ones_own_is_leant_on(tmp_path: Path):
     asked = str(others(400, 2)["prompt"].iloc[0])
     found = run("explain", asked, "--router", router, "--models", "small,large")
     assert "asked_the_pool_itself" in found["contributions"]
+    judged = run("evaluate", "--router", router, "--outcomes", pool, "--weak", "small", "--strong",
+                 "large", "--rounds", 5)  # fmt: skip
+    assert judged["known"]["by_pool"] > 300
+    assert judged["known"]["new"] + judged["known"]["by_pool"] == 400
 
 
 @pytest.mark.parametrize(
