@@ -267,10 +267,12 @@ def _as_shipped(case: Case, table: Outcomes) -> dict[str, Any]:
 
     more = bootstrap(lambda i: apgr("full", i) - apgr("reference", i), len(table), rounds=200)
     everything = np.arange(len(table))
+    met = known_to(load_router(DEFAULT_ROUTER), table.prompts).asked_pool
     return {
         **{name: apgr(name, everything) for name in rates},
         "full_less_reference": [more.value, more.low, more.high],
-        "known": known_to(load_router(DEFAULT_ROUTER), table.prompts).by_pool.mean(),
+        "full_of_new": apgr("full", np.flatnonzero(~met)),
+        "met_share": met.mean(),
         "ece": _calibration(full, table),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +16,9 @@ from routing.features.text import OPTION
 from routing.quality import load_router
 from routing.quality.encoder import Encoder
 from routing.training.factors import pretrain
-from routing.training.outcomes import Outcomes, normalised, read_outcomes
+from routing.training.outcomes import Outcomes, read_outcomes
 
+_NOT_WORDS: Final = re.compile(r"[^a-z0-9]+")
 GPT4: Final = "gpt-4-1106-preview"
 MIXTRAL: Final = "mistralai/Mixtral-8x7B-Instruct-v0.1"
 DEFAULT_ROUTER: Final = Path(__file__).parent.parent / "routing" / "default_router"
@@ -36,8 +38,9 @@ class Case:
         folds: parts of the cross-validation.
         limit: training questions taken at random from each fold's; None takes all.
         by_group: whole groups (subjects) are held back.
-        as_shipped: whether to judge also the router that ships, on questions held back at random:
-            only where its pool does not hold the pair's very answers.
+        as_shipped: whether to judge also what ``turnout router train`` gives, on questions held
+            back at random. Its pool is the one that ships; where that was asked this very table,
+            nothing is held back.
         target: APGR to reach; None where none was set.
     """
 
@@ -143,8 +146,9 @@ def family(model: str) -> str:
 
 
 def stems(table: Outcomes) -> list[str]:
-    """What each question says before its answer options."""
-    return [normalised(OPTION.split(prompt, maxsplit=1)[0]) for prompt in table.prompts]
+    """What each question says before its answer options, without case and punctuation."""
+    parts = [OPTION.split(prompt, maxsplit=1)[0].lower() for prompt in table.prompts]
+    return [_NOT_WORDS.sub(" ", part).strip() for part in parts]
 
 
 def folds(case: Case, table: Outcomes) -> list[tuple[Any, Any]]:

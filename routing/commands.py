@@ -40,7 +40,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Learn which model answers what well, from recorded outcomes.",
 )
-app.command("explain")(explain_prompt)
 
 
 @app.command()
@@ -152,16 +151,16 @@ def evaluate(
             seed=seed,
         )
         known = _known(quality, table)
-        new = report.apgr["router"]
-        if known is not None and known.any:
-            new = apgr_of_new(known, p_good, table.score, rounds, seed)
+        others, on_others = _on_others(known, report.apgr["router"], p_good, table, rounds, seed)
     files: list[str] = []
     if plot is not None:
         from routing.evaluation.plot import write_plots
 
         files = [str(path) for path in write_plots(report, plot)]
     if as_json:
-        told = {} if known is None else {"known": known.to_json() | _interval("apgr_of_new", new)}
+        told = (
+            {} if known is None else {"known": known.to_json() | _interval("apgr_of_new", others)}
+        )
         print_json({**report.to_json(), **told, "files": files})
         return
     title = f"{weak} → {strong}, {report.questions} questions"
@@ -170,9 +169,8 @@ def evaluate(
         lines.add_row(name, str(interval), f"{report.cpt50[name]:.1%}", f"{report.cpt80[name]:.1%}")
     console = Console()
     console.print(lines)
-    if known is not None and known.any:
-        others = f"APGR on the {len(known.new)} new ones: {new}" if new else "too few are new"
-        console.print(f"{known}; {others}")
+    if known is not None and known.count:
+        console.print(f"{known}; {on_others}", markup=False)
     for name, found in report.reliability.items():
         console.print(f"calibration error of {name}: {found.ece:.3f}")
     if report.aiq is not None:
@@ -240,8 +238,8 @@ def calibrate(
     if as_json:
         print_json(result)
         return
-    if known is not None and known.any:
-        Console().print(f"{known}: the threshold may promise too much for new ones")
+    if known is not None and known.count:
+        Console().print(f"{known}; the threshold may promise too much for others", markup=False)
     if cascade:
         Console().print(f"cascade: {{gain: {found.gain:.6f}}}")
     Console().print(
@@ -256,8 +254,25 @@ def _known(quality: Trained, table: Outcomes) -> Known | None:
     return known_to(quality, table.prompts) if isinstance(quality, LearnedQuality) else None
 
 
+def _on_others(
+    known: Known | None, of_all: Interval, p_good: Any, table: Outcomes, rounds: int, seed: int
+) -> tuple[Interval | None, str]:
+    """APGR on questions the router does not know, if it can be told, and that in words."""
+    if known is None or not known.count:
+        return of_all, ""
+    try:
+        found = apgr_of_new(known, p_good, table.score, rounds, seed)
+    except DataError as error:
+        return None, str(error)
+    return found, f"APGR of the others: {found}"
+
+
 def _interval(name: str, found: Interval | None) -> dict[str, Any]:
-    return {
-        name: found and found.value,
-        f"{name}_95": found and [found.low, found.high],
-    }
+    """An interval for ``--json``, null where there is none."""
+    if found is None:
+        return {name: None, f"{name}_95": None}
+    known = not np.isnan(found.low)
+    return {name: found.value, f"{name}_95": [found.low, found.high] if known else None}
+
+
+app.command("explain")(explain_prompt)

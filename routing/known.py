@@ -1,7 +1,7 @@
-"""Which questions of a table a router knows already: what it is worth there says nothing of others.
+"""Which questions of a table a router knows: what it is worth there says little of others.
 
-A question is known when the router was trained on it, or when the pool it leans on was asked it by
-other models (docs/decisions/0015). Both are told by the prompt's key.
+A question is known when the router was trained on it, or when the pool it leans on was asked it
+(docs/decisions/0015).
 """
 
 # pyright: basic
@@ -10,18 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from routing.evaluation.bootstrap import Interval, bootstrap
 from routing.evaluation.pair import pair_curve
-from routing.features.key import prompt_key
+from routing.features.key import question_key
 from routing.quality import LearnedQuality
 from turnout.errors import DataError
 
 Bools = NDArray[np.bool_]
+LEAST_NEW: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,49 +30,52 @@ class Known:
     """What a router knows of n questions.
 
     Attributes:
-        trained_on: shape (n,), whether it was trained on the question.
-        by_pool: shape (n,), whether its pool remembers the question.
+        trained_on: shape (n,), whether it was trained on the question; None where a router of an
+            earlier version did not keep that.
+        asked_pool: shape (n,), whether its pool was asked the question.
     """
 
-    trained_on: Bools
-    by_pool: Bools
+    trained_on: Bools | None
+    asked_pool: Bools
 
     @property
     def new(self) -> NDArray[np.int64]:
         """Rows of the questions it knows nothing of."""
-        return np.flatnonzero(~(self.trained_on | self.by_pool))
+        known = self.asked_pool
+        return np.flatnonzero(~known if self.trained_on is None else ~(known | self.trained_on))
 
     @property
-    def any(self) -> bool:
-        """Whether it knows one."""
-        return len(self.new) < len(self.trained_on)
+    def count(self) -> int:
+        """How many questions it knows."""
+        return len(self.asked_pool) - len(self.new)
 
     def __str__(self) -> str:
+        trained = "an unknown number" if self.trained_on is None else str(self.trained_on.sum())
         return (
-            f"{len(self.trained_on) - len(self.new)} of {len(self.trained_on)} questions are known "
-            f"to this router (trained on {self.trained_on.sum()}, its pool was asked "
-            f"{self.by_pool.sum()})"
+            f"this router knows {self.count} of these {len(self.asked_pool)} questions (trained on "
+            f"{trained}; its pool was asked {self.asked_pool.sum()})"
         )
 
     def to_json(self) -> dict[str, Any]:
         """Counts for ``--json``."""
         return {
-            "trained_on": int(self.trained_on.sum()),
-            "by_pool": int(self.by_pool.sum()),
+            "trained_on": None if self.trained_on is None else int(self.trained_on.sum()),
+            "asked_pool": int(self.asked_pool.sum()),
             "new": len(self.new),
         }
 
 
 def known_to(quality: LearnedQuality, prompts: Sequence[str]) -> Known:
     """What this router knows of these prompts."""
-    keys = [prompt_key(prompt) for prompt in prompts]
+    keys = np.array([question_key(prompt) for prompt in prompts], dtype=np.uint64)
     factors = quality.encoder.factors
-    met = [factors is not None and bool(factors.memory.by_key(key).any()) for key in keys]
-    return Known(np.isin(np.array(keys, dtype=np.uint64), quality.trained_on), np.array(met, bool))
+    asked = [factors is not None and factors.memory.was_asked(prompt) for prompt in prompts]
+    trained = None if quality.trained_on is None else np.isin(keys, quality.trained_on)
+    return Known(trained, np.array(asked, dtype=bool))
 
 
-def apgr_of_new(known: Known, p_good: Any, score: Any, rounds: int, seed: int) -> Interval | None:
-    """APGR on the questions the router knows nothing of; None where there is none to tell.
+def apgr_of_new(known: Known, p_good: Any, score: Any, rounds: int, seed: int) -> Interval:
+    """APGR on the questions the router knows nothing of.
 
     Args:
         known: of the n questions.
@@ -79,17 +83,14 @@ def apgr_of_new(known: Known, p_good: Any, score: Any, rounds: int, seed: int) -
         score: shape (n, 2), recorded.
         rounds: of the bootstrap.
         seed: of the bootstrap.
+
+    Raises:
+        DataError: fewer than ``LEAST_NEW`` are new, or the strong model is not better on them.
     """
     rows = known.new
-    if not len(rows):
-        return None
+    if len(rows) < LEAST_NEW:
+        raise DataError(f"{len(rows)} new questions are too few to judge it by")
     gain, (weak, strong) = (p_good[:, 1] - p_good[:, 0])[rows], score[rows].T
-    try:
-        return bootstrap(
-            lambda i: pair_curve(gain[i], weak[i], strong[i]).apgr,
-            len(rows),
-            rounds=rounds,
-            seed=seed,
-        )
-    except DataError:
-        return None
+    return bootstrap(
+        lambda i: pair_curve(gain[i], weak[i], strong[i]).apgr, len(rows), rounds=rounds, seed=seed
+    )

@@ -2,7 +2,7 @@
 
     router.json   format, origin, licences, model names, feature names, SHA-256 of the archives
     encoder.npz   words, vectors, rarity, means, pretrained factors
-    heads.npz     weights of every head, cold start, novelty, hashes of the prompts trained on
+    heads.npz     weights of every head, cold start, novelty, hashes of the questions trained on
 
 This is the only module of ``routing.quality`` that touches files.
 """
@@ -33,7 +33,7 @@ from routing.quality.learned import LearnedQuality
 from routing.quality.novelty import Novelty
 from turnout.errors import ArtifactInvalid
 
-FORMAT: Final = 7
+FORMAT: Final = 6
 _WAY_OUT: Final = (
     "train it again with `turnout router train`, or point to routing/default_router, "
     "the router that ships with Turnout"
@@ -57,7 +57,7 @@ def load_router(directory: str | Path) -> LearnedQuality:
             cold_start=unpack_cold_start(heads),
             novelty=Novelty(usual=float(heads["novelty_usual"])),
             origin=str(card.get("origin", "")),
-            trained_on=heads["trained_on"],
+            trained_on=heads.get("trained_on"),
         )
     except KeyError as error:
         raise _invalid(folder, f"has no {error.args[0]!r}") from None
@@ -83,9 +83,10 @@ def save_router(router: LearnedQuality, directory: str | Path, card: Mapping[str
     folder.mkdir(parents=True, exist_ok=True)
     archives = {
         "encoder.npz": pack_encoder(router.encoder),
-        "heads.npz": pack_heads(router.heads, router.cold_start, router.novelty)
-        | {"trained_on": router.trained_on},
+        "heads.npz": pack_heads(router.heads, router.cold_start, router.novelty),
     }
+    if router.trained_on is not None:
+        archives["heads.npz"]["trained_on"] = router.trained_on
     hashes: dict[str, str] = {}
     for name, arrays in archives.items():
         buffer = io.BytesIO()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,9 @@ class LearnedQuality:
         cold_start: for models without a head.
         novelty: how much to trust the heads here.
         origin: what it was trained on, for people.
-        trained_on: keys of the prompts the heads were trained on, from
-            ``routing.features.key.prompt_key``, shape (q,), each once.
+        trained_on: keys of the questions the heads were trained on, from
+            ``routing.features.key.question_key``, shape (q,), each once; None where a router of
+            an earlier version did not keep them. Nothing is predicted from them.
     """
 
     encoder: Encoder
@@ -35,7 +36,7 @@ class LearnedQuality:
     cold_start: ColdStart
     novelty: Novelty
     origin: str = ""
-    trained_on: NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, dtype=np.uint64))
+    trained_on: NDArray[np.uint64] | None = None
 
     @property
     def models(self) -> tuple[str, ...]:

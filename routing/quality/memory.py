@@ -24,9 +24,9 @@ class Memory:
     """Surplus of each remembered prompt over its smooth factors.
 
     Attributes:
-        keys: shape (q,), uint64, each once.
+        keys: of all prompts the pool was asked, shape (q,), uint64, each once.
         surplus: shape (q, k), int8, in ``1 / STEPS`` of a standard deviation; 0 where a table of
-            the pool does not hold the prompt.
+            the pool does not hold the prompt, or nothing may be remembered of it.
         nothing: shape (k,), zeros: what is known of any other prompt.
         row_of: where a key's row is.
     """
@@ -48,6 +48,10 @@ class Memory:
     def width(self) -> int:
         """How many numbers it gives of a prompt."""
         return self.surplus.shape[1]
+
+    def was_asked(self, prompt: str) -> bool:
+        """Whether the pool was asked this prompt, even if nothing is remembered of it."""
+        return prompt_key(prompt) in self.row_of
 
     def of(self, prompt: str) -> Floats:
         """What is known of a prompt, shape (k,); zeros where it was never met."""

@@ -17,12 +17,13 @@ from typing import Final
 
 import numpy as np
 
+from routing.features.key import normalised
 from routing.quality import save_router
 from routing.quality.artifact import load_encoder
 from routing.training.factors import pretrain
 from routing.training.features import design
 from routing.training.fit import train_router
-from routing.training.outcomes import Outcomes, normalised, read_outcomes, same_model
+from routing.training.outcomes import Outcomes, read_outcomes, same_model
 
 DIRECTORY: Final = Path(__file__).parent.parent / "default_router"
 TABLES: Final = (

@@ -141,8 +141,8 @@ def _directions(predicted: Doubles, models: Sequence[str]) -> Doubles:
 def _remember(keys: Sequence[Sequence[int]], surplus: Sequence[Doubles]) -> Memory:
     """One row for each key, the tables' columns side by side.
 
-    Questions of one table that share a key (the same stem with other options) are left out: which
-    of them a prompt would be is not known.
+    Of questions of one table that share a key (the same stem with other options) nothing is
+    remembered: which of them a prompt would be is not known.
     """
     distinct = set().union(*keys) - {NO_KEY}
     row_of = {key: row for row, key in enumerate(sorted(distinct))}
@@ -155,8 +155,7 @@ def _remember(keys: Sequence[Sequence[int]], surplus: Sequence[Doubles]) -> Memo
         whole[places, columns] = part[alone] / (part.std(axis=0) + 1e-9)
         start += part.shape[1]
     steps = np.clip(np.round(whole * STEPS), -127, 127).astype(np.int8)
-    known = steps.any(axis=1)
-    return Memory(np.array(list(row_of), dtype=np.uint64)[known], steps[known])
+    return Memory(np.array(list(row_of), dtype=np.uint64), steps)
 
 
 def without_own_answers(encoder: Encoder, models: Sequence[str]) -> Encoder:

@@ -22,6 +22,7 @@ from routing.training.kernel import likeness
 Floats = NDArray[np.float32]
 PRIOR_PROMPTS: Final = 200
 MEANING_NORM: Final = 9.0
+LEAST_SPREAD: Final = 1e-3
 Progress = Callable[[str], None]
 
 
@@ -79,16 +80,19 @@ def standardised(encoder: Encoder, raw: Floats) -> Encoder:
 
     Form and wording are standardised one by one, drawn to the encoder's present spread as if by
     ``PRIOR_PROMPTS`` prompts, so that a feature that happens to be constant in a small table does
-    not explode later. Meaning is scaled as a whole: its directions keep their relative spread.
+    not explode later. Meaning is scaled as a whole: its directions keep their relative spread; in
+    scripts whose words have no vectors there is none.
     """
     names, n = encoder.dense_names, len(raw)
     stem_columns = [i for i, name in enumerate(names) if name.startswith("stem_meaning")]
     option_columns = [i for i, name in enumerate(names) if name.startswith("option_meaning")]
     mean, spread = raw.mean(axis=0), raw.std(axis=0)
     before = 1.0 / encoder.inverse_std
-    pooled = np.sqrt((n * spread**2 + PRIOR_PROMPTS * before**2) / (n + PRIOR_PROMPTS)) + 1e-3
+    pooled = np.sqrt((n * spread**2 + PRIOR_PROMPTS * before**2) / (n + PRIOR_PROMPTS))
+    pooled += LEAST_SPREAD
     stem = raw[:, stem_columns]
-    pooled[encoder.n_form :] = np.sqrt((stem**2).sum(axis=1).mean()) / MEANING_NORM
+    length = np.sqrt((stem**2).sum(axis=1).mean())
+    pooled[encoder.n_form :] = max(length / MEANING_NORM, LEAST_SPREAD)
     mean[option_columns] = 0.0
     return replace(
         encoder,

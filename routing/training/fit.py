@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from routing.features.key import NO_KEY
+from routing.features.key import question_key
 from routing.quality.encoder import Encoded, Encoder
 from routing.quality.forest import Forest
 from routing.quality.gram_heads import GramHeads
@@ -188,7 +188,7 @@ def train_router(
         for row, unknown in zip(inputs.dense, table.raw[:, encoder.unknown_column], strict=True)
     ]
     novelty = Novelty(usual=float(np.quantile(distance, 0.99)))
-    trained_on = np.array(sorted(set(table.keys) - {NO_KEY}), dtype=np.uint64)
+    trained_on = np.array(sorted(set(map(question_key, outcomes.prompts))), dtype=np.uint64)
     return LearnedQuality(encoder, heads, cold, novelty, origin, trained_on)
 
 

@@ -13,7 +13,6 @@ query is a row of numbers, ``features`` stands in place of ``prompt`` (see ``fea
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from routing.features.key import normalised
 from routing.training.feature_rows import feature_rows
 from turnout.errors import DataError, TooFewOutcomes
 
@@ -39,7 +39,6 @@ COLUMNS: Final = (
 )
 LEAST_IN_POOL: Final = 300
 _MEASURED: Final = ("cost_usd", "output_tokens", "latency_s", "confidence")
-_NOT_WORDS: Final = re.compile(r"[^a-z0-9]+")
 Floats = NDArray[np.float64]
 
 
@@ -125,11 +124,6 @@ class Outcomes:
 def same_model(name: str) -> str:
     """One spelling for a model that tables name differently."""
     return name.split("/")[-1].lower().removeprefix("meta-").replace("3_1", "3.1")
-
-
-def normalised(prompt: str) -> str:
-    """A prompt without case, punctuation and spacing: equal for copies under other ids."""
-    return _NOT_WORDS.sub(" ", prompt.lower()).strip()
 
 
 def read_outcomes(paths: Sequence[Path]) -> Outcomes:

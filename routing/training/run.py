@@ -82,7 +82,7 @@ def train_and_save(
 def _asked(encoder: Encoder, table: Outcomes) -> int:
     """How many of the table's prompts the pool was asked, too."""
     memory = None if encoder.factors is None else encoder.factors.memory
-    return 0 if memory is None else sum(bool(memory.of(one).any()) for one in table.prompts)
+    return 0 if memory is None else sum(map(memory.was_asked, table.prompts))
 
 
 def _says_little(router: LearnedQuality, prompts: Sequence[str]) -> bool:

@@ -31,18 +31,11 @@ QUESTION = (
         QUESTION.upper().replace("\nA. 4", "\n(A) 4"),
         QUESTION.split("\nA.")[0] + "\nA. 21\nB. 23\nC. 25\nD. 27",
         "  " + QUESTION + "\n",
+        QUESTION.replace("\nA.", " \n\nA."),
     ],
 )
 def test_copies_share_a_key(copy: str):
     assert prompt_key(copy) == prompt_key(QUESTION) != NO_KEY
-
-
-@pytest.mark.parametrize(
-    "stem",
-    ["An ileostomy opening should be:", "Cat food costs $.47/lb. How much is a 6-lb bag?"],
-)
-def test_a_short_stem_that_names_its_matter_stands_alone(stem: str):
-    assert prompt_key(f"{stem}\nA. one\nB. two") == prompt_key(f"{stem}\nA. two\nB. six\nC. one")
 
 
 @pytest.mark.parametrize(
@@ -52,10 +45,7 @@ def test_a_short_stem_that_names_its_matter_stands_alone(stem: str):
         ("What is the value of 1 + 23?", "What is the value of 12 - 3?"),
         ("Is it true that -3 > 1.5 here?", "Is it true that 3 < 15 here?"),
         ("Which of these is true?\nA. one\nB. two", "Which of these is true?\nA. 1\nB. 2"),
-        (
-            "Which of the following statements is not correct?\nA. one\nB. two",
-            "Which of the following statements is not correct?\nA. 1\nB. 2",
-        ),
+        ("Which word is the odd one out?\nA. one\nB. two", "Which word is the odd one out?"),
         (QUESTION + " B\n\nQ: And of 1, 2?\nAnswer:", QUESTION + " B\n\nQ: And of 8, 9?\nAnswer:"),
         (QUESTION + "\nA. more\nB. less", QUESTION),
     ],
@@ -83,6 +73,22 @@ def test_an_unmet_prompt_is_nothing():
     memory = Memory(np.array([prompt_key(QUESTION)], dtype=np.uint64), np.array([[32, -64]], "i1"))
     assert memory.of(QUESTION).tolist() == [1.0, -2.0]
     assert memory.of("something else").tolist() == [0.0, 0.0]
+
+
+def test_what_was_asked_is_known_even_where_nothing_may_be_remembered():
+    twice = "Which of these sentences, all of them by one author, was written first?"
+    asked = [f"{twice}\nA. {i}\nB. {i + 1}" for i in range(2)]
+    crowd = whims(400, 5, ("x", "y"))
+    both = replace(crowd, prompts=(*asked, *crowd.prompts[2:]))
+    memory = pretrain([both], without_pool()).encoder.factors.memory  # type: ignore[union-attr]
+    assert memory.was_asked(asked[0])
+    assert not memory.of(asked[0]).any()
+    assert memory.of(crowd.prompts[5]).any()
+    assert not memory.was_asked("Something that no pool was ever asked")
+
+
+def without_pool() -> Encoder:
+    return replace(load_router(SHIPPED).encoder, factors=None)
 
 
 def whims(n: int, seed: int, models: tuple[str, ...], spread: float = 0.95) -> Outcomes:

@@ -34,6 +34,20 @@ def test_copies_of_a_question_are_one_question(tmp_path: Path):
     assert len(read_outcomes([written(tmp_path, pd.concat([frame, copy]))])) == 10
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("法国的首都是哪里?", "一公里有多少米?"),
+        ("Столица Франции?", "Сколько метров в километре?"),
+        ("What is 12 + 7?", "What is 12 - 7?"),
+        ("Explain C", "Explain C++"),
+    ],
+)
+def test_other_questions_stay_apart_in_any_script(tmp_path: Path, one: str, other: str):
+    frame = tables.frame(2).assign(prompt=[one, one, other, other])
+    assert read_outcomes([written(tmp_path, frame)]).prompts == (one, other)
+
+
 def test_what_was_not_answered_is_not_a_zero(tmp_path: Path):
     frame = tables.frame(10)
     frame = frame[(frame["model"] == "small") | (frame["query_id"] < "q5")]

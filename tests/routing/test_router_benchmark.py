@@ -1,5 +1,6 @@
 """The router's benchmark: what it holds apart, and what it finds where much can be learned."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import router
-from benchmarks.router_cases import Case, family, folds, pretrained, stems
+from benchmarks.router_cases import Case, family, folds, pretrained, random_folds, stems
 from routing.training.outcomes import read_outcomes
 from tests.routing import tables
 
@@ -38,6 +39,20 @@ def test_a_learnable_world_is_learned(data: Path):
     assert apgr["met"] > 0.6
     assert found["full_less_reference"][0] == pytest.approx(apgr["full"] - apgr["reference"])
     assert found["fresh"]["questions"] < found["questions"] == 330
+
+
+def test_the_router_that_ships_is_judged_on_questions_held_back_at_random(data: Path):
+    case = replace(CASE, as_shipped=True, limit=100)
+    whole = read_outcomes([data / "own.parquet"])
+    parts = random_folds(case, whole)
+    assert sorted(np.concatenate([test for _, test in parts]).tolist()) == list(range(len(whole)))
+    assert not any(set(train.tolist()) & set(test.tolist()) for train, test in parts)
+    found = router.measure(case, data, {}, quick=False)["as_shipped"]
+    assert found["full"] > 0.6
+    assert found["full_of_new"] == found["full"]
+    assert found["met_share"] == 0.0
+    low, high = found["full_less_reference"][1:]
+    assert low <= found["full"] - found["reference"] <= high
 
 
 def test_two_jobs_find_what_one_finds(data: Path, monkeypatch: pytest.MonkeyPatch):
