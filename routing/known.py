@@ -30,19 +30,17 @@ class Known:
     """What a router knows of n questions.
 
     Attributes:
-        trained_on: shape (n,), whether it was trained on the question; None where a router of an
-            earlier version did not keep that.
+        trained_on: shape (n,), whether it was trained on the question.
         asked_pool: shape (n,), whether its pool was asked the question.
     """
 
-    trained_on: Bools | None
+    trained_on: Bools
     asked_pool: Bools
 
     @property
     def new(self) -> NDArray[np.int64]:
         """Rows of the questions it knows nothing of."""
-        known = self.asked_pool
-        return np.flatnonzero(~known if self.trained_on is None else ~(known | self.trained_on))
+        return np.flatnonzero(~(self.trained_on | self.asked_pool))
 
     @property
     def count(self) -> int:
@@ -50,16 +48,15 @@ class Known:
         return len(self.asked_pool) - len(self.new)
 
     def __str__(self) -> str:
-        trained = "an unknown number" if self.trained_on is None else str(self.trained_on.sum())
         return (
             f"this router knows {self.count} of these {len(self.asked_pool)} questions (trained on "
-            f"{trained}; its pool was asked {self.asked_pool.sum()})"
+            f"{self.trained_on.sum()}; its pool was asked {self.asked_pool.sum()})"
         )
 
     def to_json(self) -> dict[str, Any]:
         """Counts for ``--json``."""
         return {
-            "trained_on": None if self.trained_on is None else int(self.trained_on.sum()),
+            "trained_on": int(self.trained_on.sum()),
             "asked_pool": int(self.asked_pool.sum()),
             "new": len(self.new),
         }
@@ -70,8 +67,7 @@ def known_to(quality: LearnedQuality, prompts: Sequence[str]) -> Known:
     keys = np.array([question_key(prompt) for prompt in prompts], dtype=np.uint64)
     factors = quality.encoder.factors
     asked = [factors is not None and factors.memory.was_asked(prompt) for prompt in prompts]
-    trained = None if quality.trained_on is None else np.isin(keys, quality.trained_on)
-    return Known(trained, np.array(asked, dtype=bool))
+    return Known(np.isin(keys, quality.trained_on), np.array(asked, dtype=bool))
 
 
 def apgr_of_new(known: Known, p_good: Any, score: Any, rounds: int, seed: int) -> Interval:

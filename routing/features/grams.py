@@ -26,26 +26,26 @@ _OF_OPTIONS: Final = np.uint64(7)
 def grams(reading: Reading) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Distinct buckets of a prompt's n-grams, and 1 + ln(how often each was met).
 
-    Case and the kind of white space make no difference; a character that is not ASCII counts as
-    the same stand-in as any other.
+    Characters of any script; case and the kind of white space make no difference.
 
     Returns:
         two arrays of shape (g,); the first rises.
     """
-    split, body = reading.stem_chars, reading.body
-    found = _hashed(body[:split], _OF_STEM) + _hashed(body[split:], _OF_OPTIONS)
+    split, text = reading.stem_chars, reading.text
+    found = _hashed(text[:split], _OF_STEM) + _hashed(text[split:], _OF_OPTIONS)
     if not found:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
     ids, counts = np.unique(np.concatenate(found) * _MIX >> _SHIFT, return_counts=True)
     return ids.astype(np.int64), (1.0 + np.log(counts)).astype(np.float32)
 
 
-def _hashed(part: bytes, salt: np.uint64) -> list[NDArray[np.uint64]]:
+def _hashed(part: str, salt: np.uint64) -> list[NDArray[np.uint64]]:
     """Polynomial hashes of all runs of each length, between spaces at both ends."""
     words = part.lower().split()
     if not words:
         return []
-    codes = np.frombuffer(b" %b " % b" ".join(words), dtype=np.uint8).astype(np.uint64) + _ONE
+    points = f" {' '.join(words)} ".encode("utf-32-le", "surrogatepass")
+    codes = np.frombuffer(points, dtype=np.uint32).astype(np.uint64) + _ONE
     whole = np.full(len(codes), salt, dtype=np.uint64)
     found: list[NDArray[np.uint64]] = []
     for length in range(1, min(LONGEST, len(codes)) + 1):

@@ -33,7 +33,7 @@ from routing.quality.learned import LearnedQuality
 from routing.quality.novelty import Novelty
 from turnout.errors import ArtifactInvalid
 
-FORMAT: Final = 6
+FORMAT: Final = 7
 _WAY_OUT: Final = (
     "train it again with `turnout router train`, or point to routing/default_router, "
     "the router that ships with Turnout"
@@ -56,8 +56,8 @@ def load_router(directory: str | Path) -> LearnedQuality:
             heads=unpack_heads(heads, card["models"]),
             cold_start=unpack_cold_start(heads),
             novelty=Novelty(usual=float(heads["novelty_usual"])),
+            trained_on=heads["trained_on"],
             origin=str(card.get("origin", "")),
-            trained_on=heads.get("trained_on"),
         )
     except KeyError as error:
         raise _invalid(folder, f"has no {error.args[0]!r}") from None
@@ -83,10 +83,9 @@ def save_router(router: LearnedQuality, directory: str | Path, card: Mapping[str
     folder.mkdir(parents=True, exist_ok=True)
     archives = {
         "encoder.npz": pack_encoder(router.encoder),
-        "heads.npz": pack_heads(router.heads, router.cold_start, router.novelty),
+        "heads.npz": pack_heads(router.heads, router.cold_start, router.novelty)
+        | {"trained_on": router.trained_on},
     }
-    if router.trained_on is not None:
-        archives["heads.npz"]["trained_on"] = router.trained_on
     hashes: dict[str, str] = {}
     for name, arrays in archives.items():
         buffer = io.BytesIO()

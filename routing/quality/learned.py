@@ -25,18 +25,18 @@ class LearnedQuality:
         heads: the trained models' heads.
         cold_start: for models without a head.
         novelty: how much to trust the heads here.
-        origin: what it was trained on, for people.
         trained_on: keys of the questions the heads were trained on, from
-            ``routing.features.key.question_key``, shape (q,), each once; None where a router of
-            an earlier version did not keep them. Nothing is predicted from them.
+            ``routing.features.key.question_key``, shape (q,), each once. Nothing is predicted
+            from them.
+        origin: what it was trained on, for people.
     """
 
     encoder: Encoder
     heads: Heads
     cold_start: ColdStart
     novelty: Novelty
+    trained_on: NDArray[np.uint64]
     origin: str = ""
-    trained_on: NDArray[np.uint64] | None = None
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -189,7 +189,7 @@ def train_router(
     ]
     novelty = Novelty(usual=float(np.quantile(distance, 0.99)))
     trained_on = np.array(sorted(set(map(question_key, outcomes.prompts))), dtype=np.uint64)
-    return LearnedQuality(encoder, heads, cold, novelty, origin, trained_on)
+    return LearnedQuality(encoder, heads, cold, novelty, trained_on, origin)
 
 
 def forget(factors: Floats, n_smooth: int, seed: int) -> Floats:

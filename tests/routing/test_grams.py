@@ -50,6 +50,18 @@ def test_case_and_white_space_make_no_difference():
     np.testing.assert_array_equal(one[1], other[1])
 
 
+def test_characters_of_any_script_count():
+    heads = fit_grams(*_seen(["数学证明", "你好天气"] * 20), np.tile([[0.0], [1.0]], (20, 1)))
+    hard, easy = (heads.estimate(encoded(prompt))[0] for prompt in ("请看数学证明", "今天你好天气"))
+    assert hard < 0.4 < 0.6 < easy
+
+
+def _seen(prompts: list[str]) -> tuple[sp.csr_matrix, np.ndarray]:
+    table = counted(prompts)
+    idf = inverse_frequency(table)
+    return weighed(table, idf), idf
+
+
 def test_options_are_kept_apart_from_the_stem():
     of_stem = set(grams(read("zebra"))[0].tolist())
     of_options = set(grams(read("?\nA. zebra\nB. zebra"))[0].tolist())

@@ -1,7 +1,6 @@
 """Train, predict, evaluate, calibrate and explain, as a person would."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from routing.commands import app
-from routing.quality import ModelPrior, load_router, save_router
+from routing.quality import ModelPrior, load_router
 from routing.training.fit import calibrate, train_router
 from tests.routing import tables
 from turnout.errors import DataError, TooFewOutcomes
@@ -109,21 +108,21 @@ def test_why_new_questions_say_nothing_is_told(world: tuple[Path, Path, Path], t
     )
 
 
-def test_a_router_that_kept_no_questions_says_so(world: tuple[Path, Path, Path], tmp_path: Path):
-    _, unseen, router = world
-    kept = load_router(router)
-    old = tmp_path / "old"
-    save_router(replace(kept, trained_on=None), old, {})
-    pair = ("--outcomes", unseen, "--weak", "small", "--strong", "large", "--rounds", 5)
-    assert run("evaluate", "--router", old, *pair)["known"]["trained_on"] is None
-
-
-def test_routers_of_any_script_can_be_trained(tmp_path: Path):
-    frame = tables.frame(60, 3)
-    frame["prompt"] = frame["query_id"].map(lambda name: f"请解释第{name[1:]}个问题的含义")
-    frame.to_parquet(tmp_path / "t.parquet", index=False)
-    told = ("train", "--outcomes", tmp_path / "t.parquet", "--out", tmp_path / "router")
-    assert run(*told)["questions"] == 60
+def test_prompts_of_any_script_are_told_apart(tmp_path: Path):
+    """Of equal length, so that only the characters say what is hard."""
+    hard = ("请证明有限群{}的阶整除", "求希尔伯特算子{}的特征")
+    easy = ("今天北京天气{}怎么样呢", "你好先生请问{}是什么呀")
+    frame = tables.frame(700, 3)
+    number = frame["query_id"].str[1:].astype(int)
+    forms = [(hard if i % 2 else easy)[i // 2 % 2] for i in number]
+    frame["prompt"] = [form.format(i + 1000) for form, i in zip(forms, number, strict=True)]
+    seen, unseen = tmp_path / "seen.parquet", tmp_path / "unseen.parquet"
+    frame[number < 400].to_parquet(seen, index=False)
+    frame[number >= 400].to_parquet(unseen, index=False)
+    assert run("train", "--outcomes", seen, "--out", tmp_path / "router")["questions"] == 400
+    found = run("evaluate", "--router", tmp_path / "router", "--outcomes", unseen, "--weak",
+                "small", "--strong", "large", "--rounds", 5)["methods"]  # fmt: skip
+    assert found["router"]["apgr"] > 0.65 > 0.6 > found["length"]["apgr"]
 
 
 def test_plots_are_written(world: tuple[Path, Path, Path], tmp_path: Path):
