@@ -15,6 +15,7 @@ from rich.table import Table
 from routing.console import (
     CascadeOption,
     JsonOption,
+    OnlyNewOption,
     OutcomesOption,
     RouterOption,
     StrongOption,
@@ -127,6 +128,7 @@ def evaluate(
     plot: Annotated[Path | None, typer.Option("--plot", help="Write PLOT.png, PLOT.html.")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="The real-time tier.")] = False,
     cascade: CascadeOption = False,
+    only_new: OnlyNewOption = False,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="Bootstrap resamples.")] = 500,
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     as_json: JsonOption = False,
@@ -139,6 +141,7 @@ def evaluate(
         table, p_good = predict_pair(
             quality, outcomes, weak, strong, fast=fast, step=step, cascade=cascade
         )
+        table, p_good = _chosen(quality, table, p_good, only_new=only_new)
         step("resampling")
         report = pair_report(
             names=(weak, strong),
@@ -169,8 +172,8 @@ def evaluate(
         lines.add_row(name, str(interval), f"{report.cpt50[name]:.1%}", f"{report.cpt80[name]:.1%}")
     console = Console()
     console.print(lines)
-    if known is not None and known.count:
-        console.print(f"{known}; {on_others}", markup=False)
+    if known is not None:
+        console.print(f"{known}{on_others}", markup=False)
     for name, found in report.reliability.items():
         console.print(f"calibration error of {name}: {found.ece:.3f}")
     if report.aiq is not None:
@@ -208,6 +211,7 @@ def calibrate(
         float | None, typer.Option("--strong-share", help="Share of calls for the strong model.")
     ] = None,
     cascade: CascadeOption = False,
+    only_new: OnlyNewOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """The threshold on the predicted gain that holds a quality or a share of strong calls."""
@@ -220,6 +224,7 @@ def calibrate(
         table, p_good = predict_pair(
             quality, outcomes, weak, strong, fast=False, step=step, cascade=cascade
         )
+        table, p_good = _chosen(quality, table, p_good, only_new=only_new)
     gain = p_good[:, 1] - p_good[:, 0]
     found = (
         for_share(gain, table.score, strong_share)
@@ -239,7 +244,8 @@ def calibrate(
         print_json(result)
         return
     if known is not None and known.count:
-        Console().print(f"{known}; the threshold may promise too much for others", markup=False)
+        more = "; what the threshold promises does not hold for others: try --only-new"
+        Console().print(f"{known}{more}", markup=False)
     if cascade:
         Console().print(f"cascade: {{gain: {found.gain:.6f}}}")
     Console().print(
@@ -247,6 +253,24 @@ def calibrate(
         f"{found.strong_share:.1%} of {len(table)} questions, mean score {found.quality:.4f}, "
         f"{found.of_best:.2%} of the best model's"
     )
+
+
+def _chosen(
+    quality: Trained, table: Outcomes, p_good: Any, *, only_new: bool
+) -> tuple[Outcomes, Any]:
+    """The questions to judge by, and what was predicted of them.
+
+    Raises:
+        DataError: only new ones are wanted, and there are none, or they are rows of numbers.
+    """
+    if not only_new:
+        return table, p_good
+    known = _known(quality, table)
+    if known is None:
+        raise DataError("--only-new: a router of rows of numbers does not keep what it knows")
+    if not len(known.new):
+        raise DataError(f"--only-new: {known}; give questions that it does not")
+    return table.take(known.new), p_good[known.new]
 
 
 def _known(quality: Trained, table: Outcomes) -> Known | None:
@@ -263,8 +287,8 @@ def _on_others(
     try:
         found = apgr_of_new(known, p_good, table.score, rounds, seed)
     except DataError as error:
-        return None, str(error)
-    return found, f"APGR of the others: {found}"
+        return None, f"; {error}"
+    return found, f"; APGR of the others: {found} (--only-new: all that follows, of them alone)"
 
 
 def _interval(name: str, found: Interval | None) -> dict[str, Any]:

@@ -27,6 +27,12 @@ CascadeOption = Annotated[
     bool,
     typer.Option("--cascade", help="As a cascade: with the weak model's confidence in its answer."),
 ]
+OnlyNewOption = Annotated[
+    bool,
+    typer.Option(
+        "--only-new", help="Only questions it was not trained on, nor its pool was asked."
+    ),
+]
 StrongOption = Annotated[str, typer.Option("--strong", help="The better model.")]
 
 

@@ -33,8 +33,8 @@ def explain_prompt(
         str,
         typer.Option(
             "--models",
-            help="NAME or NAME=PRIOR, separated by commas; `all` are those the router was trained "
-            "on. Without it: the catalog's chat candidates.",
+            help="NAME or NAME=PRIOR (else .7), separated by commas; `all` are those the router "
+            "was trained on. Without it: those of --router, else the catalog's chat candidates.",
         ),
     ] = "",
     catalog: Annotated[
@@ -47,9 +47,11 @@ def explain_prompt(
         _explain_row(router, prompt, as_json=as_json)
         return
     quality = load_router(router)
+    if router != DEFAULT_ROUTER and catalog is None:
+        models = models or "all"
     file = None if models else catalog or from_environment().catalog
     found = explain(quality, prompt, _priors(models, quality, file))
-    of = "--models" if file is None else f"chat candidates of {file}"
+    of = "models" if file is None else f"chat candidates of {file}"
     if as_json:
         print_json(
             {

@@ -48,9 +48,14 @@ class Known:
         return len(self.asked_pool) - len(self.new)
 
     def __str__(self) -> str:
+        n = len(self.asked_pool)
+        if not self.count:
+            return f"this router knows none of these {n} questions"
+        both = int((self.trained_on & self.asked_pool).sum())
         return (
-            f"this router knows {self.count} of these {len(self.asked_pool)} questions (trained on "
-            f"{self.trained_on.sum()}; its pool was asked {self.asked_pool.sum()})"
+            f"this router knows {self.count} of these {n} questions (trained on "
+            f"{self.trained_on.sum()}, its pool was asked {self.asked_pool.sum()}"
+            + (f", {both} of them both)" if both else ")")
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -85,8 +90,13 @@ def apgr_of_new(known: Known, p_good: Any, score: Any, rounds: int, seed: int) -
     """
     rows = known.new
     if len(rows) < LEAST_NEW:
-        raise DataError(f"{len(rows)} new questions are too few to judge it by")
+        raise DataError(f"the {len(rows)} others are too few to judge it by (at least {LEAST_NEW})")
     gain, (weak, strong) = (p_good[:, 1] - p_good[:, 0])[rows], score[rows].T
+    if strong.mean() <= weak.mean():
+        raise DataError(
+            f"on the {len(rows)} others the strong model scores {strong.mean():.3f} and the weak "
+            f"one {weak.mean():.3f}: they cannot judge it"
+        )
     return bootstrap(
         lambda i: pair_curve(gain[i], weak[i], strong[i]).apgr, len(rows), rounds=rounds, seed=seed
     )

@@ -77,6 +77,8 @@ def predict_pair(
     """
     from routing.training.outcomes import check_names, read_outcomes
 
+    if weak == strong:
+        raise DataError(f"--weak and --strong are both {weak!r}: give two models")
     table = read_outcomes([path]).only([weak, strong])
     table = table.take(np.flatnonzero(~np.isnan(table.score).any(axis=1)))
     if not len(table):

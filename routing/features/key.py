@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import string
+import unicodedata
+from functools import cache
 from hashlib import blake2b
 from typing import Final
 
@@ -21,8 +23,11 @@ def normalised(prompt: str) -> str:
 
 
 def question_key(prompt: str) -> int:
-    """64 bits that all spellings of one question share, in the sense of ``normalised``."""
-    return _hash(normalised(prompt))
+    """64 bits that copies of a question share, whatever their case, spacing and punctuation.
+
+    Marks of arithmetic are none of punctuation: "12 + 7" and "12 - 7" are two questions.
+    """
+    return _hash(normalised(prompt.translate(_punctuation())))
 
 
 def prompt_key(prompt: str) -> int:
@@ -38,6 +43,16 @@ def prompt_key(prompt: str) -> int:
         text = f"{text[:_HALF]}{len(text)}{text[-_HALF:]}"
     known = _stem(text).lower()
     return NO_KEY if len(known) < LEAST_CHARS else _hash(known)
+
+
+@cache
+def _punctuation() -> dict[int, str]:
+    """A space for every mark; made at its first use, since serving has none."""
+    return {
+        point: " "
+        for point in range(0x10000)
+        if unicodedata.category(chr(point))[0] == "P" and chr(point) not in "-*/%"
+    }
 
 
 def _hash(text: str) -> int:

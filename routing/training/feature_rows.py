@@ -47,7 +47,7 @@ def feature_rows(
     first = found[0] if found else []
     order = tuple(first) if isinstance(first, Mapping) else None
     rows: list[list[Any]] = []
-    for number, value in enumerate(found):
+    for number, value in enumerate(found, start=1):
         row = _in_order(value, order)
         if row is None or len(row) != len(first) or not row:
             shown = f"named {', '.join(order)}" if order else f"a list of {len(first)} numbers"
@@ -58,7 +58,7 @@ def feature_rows(
     if len(wrong := np.argwhere(~np.isfinite(matrix))):
         row, column = wrong[0]
         raise DataError(
-            f"{where}: row {row}: feature {named[column]!r} is {rows[row][column]!r}; "
+            f"{where}: row {row + 1}: feature {named[column]!r} is {rows[row][column]!r}; "
             "every feature is a finite number"
         )
     return matrix, named

@@ -247,7 +247,7 @@ def _read(path: Path) -> pd.DataFrame:
     query = "features" if "features" in frame and "prompt" not in frame else "prompt"
     _require(path, frame, ("query_id", query, "model", "score"))
     if query == "prompt":
-        _check_prompts(path, frame)
+        _check_prompts(path, frame, blank=False)
     for column in _MEASURED:
         if column not in frame:
             frame[column] = np.nan
@@ -262,7 +262,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _load(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
     try:
         if path.suffix in (".jsonl", ".ndjson"):
             frame = pd.read_json(path, lines=True, dtype={"query_id": str})
@@ -285,17 +285,21 @@ def _require(path: Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
             )
 
 
-def _check_prompts(path: Path, frame: pd.DataFrame) -> None:
-    wrong = [i for i, prompt in enumerate(frame["prompt"]) if not isinstance(prompt, str)]
-    if wrong:
-        raise DataError(f"{path}: row {wrong[0]}: column 'prompt' is not text; drop or fill it")
+def _check_prompts(path: Path, frame: pd.DataFrame, *, blank: bool = True) -> None:
+    """Every prompt is text; not blank, unless that is allowed. Messages count rows from 1."""
+    for row, prompt in enumerate(frame["prompt"], start=1):
+        if not isinstance(prompt, str):
+            raise DataError(f"{path}: row {row}: column 'prompt' is not text; drop or fill it")
+        if not (blank or prompt.strip()):
+            raise DataError(f"{path}: row {row}: column 'prompt' is blank; drop or fill it")
 
 
 def _check_ids(path: Path, frame: pd.DataFrame) -> None:
     """One id, one prompt: predictions are told apart by id alone. No id or model is empty."""
     for column in ("query_id", "model"):
         if column in frame and (empty := np.flatnonzero(frame[column].isna())).size:
-            raise DataError(f"{path}: row {empty[0]}: column {column!r} is empty; drop or fill it")
+            row = empty[0] + 1
+            raise DataError(f"{path}: row {row}: column {column!r} is empty; drop or fill it")
     if "prompt" not in frame:
         return
     prompts: dict[str, str] = {}
@@ -312,7 +316,7 @@ def _check_score(path: Path, frame: pd.DataFrame) -> None:
     if len(wrong):
         row = int(wrong[0])
         raise DataError(
-            f"{path}: row {row}: column 'score' is {frame['score'].iloc[row]}; "
+            f"{path}: row {row + 1}: column 'score' is {frame['score'].iloc[row]}; "
             "a score is a number from 0 (useless) to 1 (good)"
         )
     frame["score"] = score
@@ -325,7 +329,7 @@ def _check_confidence(path: Path, frame: pd.DataFrame) -> None:
     if len(wrong):
         row = int(wrong[0])
         raise DataError(
-            f"{path}: row {row}: column 'confidence' is {given.iloc[row]}; it is a number from 0 "
-            "(guesses) to 1 (sure), or empty"
+            f"{path}: row {row + 1}: column 'confidence' is {given.iloc[row]}; it is a number from "
+            "0 (guesses) to 1 (sure), or empty"
         )
     frame["confidence"] = read

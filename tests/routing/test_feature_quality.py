@@ -213,13 +213,13 @@ def test_features_come_as_lists_or_by_name(tmp_path: Path, named: bool, how: str
 @pytest.mark.parametrize(
     ("features", "what"),
     [
-        ([[1.0], [1.0, 2.0]], "row 1: features must be a list of 1 numbers"),
-        ([[1.0], {"a": 1.0}], "row 1: features must be"),
-        ([{"a": 1.0}, {"b": 1.0}], "row 1: features must be named a"),
-        ([[1.0], ["x"]], "row 1: feature 'f0' is 'x'"),
-        ([[1.0], [None]], "row 1: feature 'f0' is None"),
-        (["[1", "[2"], "row 0: features must be"),
-        ([[], []], "row 0: features must be"),
+        ([[1.0], [1.0, 2.0]], "row 2: features must be a list of 1 numbers"),
+        ([[1.0], {"a": 1.0}], "row 2: features must be"),
+        ([{"a": 1.0}, {"b": 1.0}], "row 2: features must be named a"),
+        ([[1.0], ["x"]], "row 2: feature 'f0' is 'x'"),
+        ([[1.0], [None]], "row 2: feature 'f0' is None"),
+        (["[1", "[2"], "row 1: features must be"),
+        ([[], []], "row 1: features must be"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, features: list[object], what: str) -> None:
@@ -283,5 +283,5 @@ def test_a_confidence_is_between_zero_and_one(tmp_path: Path, confidence: object
     path = tmp_path / "bad.jsonl"
     line = {"query_id": "a", "features": [1], "model": "m", "score": 1, "confidence": confidence}
     path.write_text(json.dumps(line) + "\n")
-    with pytest.raises(DataError, match="row 0: column 'confidence'"):
+    with pytest.raises(DataError, match="row 1: column 'confidence'"):
         read_outcomes([path])

@@ -79,22 +79,33 @@ def test_a_missing_column_is_named(tmp_path: Path, column: str):
 def test_a_score_out_of_range_is_named_with_its_row(tmp_path: Path, score: float):
     frame = tables.frame(4)
     frame.loc[3, "score"] = score
-    with pytest.raises(DataError, match=r"row 3.*score"):
+    with pytest.raises(DataError, match=r"row 4.*score"):
         read_outcomes([written(tmp_path, frame)])
 
 
-def test_a_prompt_must_be_text(tmp_path: Path):
+@pytest.mark.parametrize(("prompt", "says"), [(None, "not text"), (" \n", "blank")])
+def test_a_prompt_must_be_text(tmp_path: Path, prompt: str | None, says: str):
     frame = tables.frame(4)
-    frame.loc[2, "prompt"] = None
-    with pytest.raises(DataError, match=r"row 2.*prompt"):
+    frame.loc[2, "prompt"] = prompt
+    with pytest.raises(DataError, match=f"row 3: column 'prompt' is {says}"):
         read_outcomes([written(tmp_path, frame)])
+
+
+def test_a_blank_prompt_can_be_predicted(tmp_path: Path):
+    frame = pd.DataFrame({"query_id": ["a", "b"], "prompt": ["", "Why?"]})
+    assert read_prompts(written(tmp_path, frame)) == (["a", "b"], ["", "Why?"])
+
+
+def test_a_folder_is_no_table(tmp_path: Path):
+    with pytest.raises(DataError, match="is a folder"):
+        read_outcomes([tmp_path])
 
 
 @pytest.mark.parametrize("column", ["query_id", "model"])
 def test_an_empty_name_is_refused(tmp_path: Path, column: str):
     frame = tables.frame(4)
     frame.loc[3, column] = None
-    with pytest.raises(DataError, match=f"row 3.*{column}"):
+    with pytest.raises(DataError, match=f"row 4.*{column}"):
         read_outcomes([written(tmp_path, frame)])
 
 

@@ -65,7 +65,7 @@ def test_questions_it_was_trained_on_are_told_apart(world: tuple[Path, Path, Pat
     seen, unseen, router = world
     old, new = pd.read_parquet(seen), pd.read_parquet(unseen)
     new = new[~new["prompt"].isin(old["prompt"])]
-    some = old[:200].assign(query_id="s" + old["query_id"], prompt=old["prompt"].str.upper())
+    some = old[:200].assign(query_id="s" + old["query_id"], prompt=old["prompt"].str.upper() + " !")
     other, mixed = tmp_path / "new.parquet", tmp_path / "mixed.parquet"
     new.to_parquet(other, index=False)
     pd.concat([new, some]).to_parquet(mixed, index=False)
@@ -81,6 +81,10 @@ def test_questions_it_was_trained_on_are_told_apart(world: tuple[Path, Path, Pat
     assert low < found["known"]["apgr_of_new"] < high
     told = run("calibrate", *pair, "--outcomes", mixed, "--strong-share", 0.3)
     assert told["known"] == counts
+    alone = run("evaluate", *pair, "--outcomes", mixed, "--rounds", 50, "--only-new")
+    assert alone == {**apart, "files": []}
+    told = run("calibrate", *pair, "--outcomes", mixed, "--strong-share", 0.3, "--only-new")
+    assert told == run("calibrate", *pair, "--outcomes", other, "--strong-share", 0.3)
 
 
 def said(*arguments: object) -> str:
@@ -94,18 +98,43 @@ def test_why_new_questions_say_nothing_is_told(world: tuple[Path, Path, Path], t
     seen, _, router = world
     pair = ("--router", router, "--weak", "small", "--strong", "large", "--rounds", 5)
     text = said("evaluate", *pair, "--outcomes", seen)
-    assert "this router knows 700 of these 700 questions (trained on 700;" in text
-    assert "0 new questions are too few" in text
+    assert "this router knows 700 of these 700 questions (trained on 700, its pool" in text
+    assert "the 0 others are too few to judge it by (at least 30)" in text
+    with pytest.raises(DataError, match="--only-new: this router knows 700 of these 700"):
+        run("evaluate", *pair, "--outcomes", seen, "--only-new")
     old, new = pd.read_parquet(seen), tables.frame(100, 7)
     new["query_id"] = "n" + new["query_id"]
     new["score"] = np.where(new["model"] == "small", 1.0, 0.0)
     path = tmp_path / "worse.parquet"
     pd.concat([old, new]).to_parquet(path, index=False)
-    assert "there is no gap to recover" in said("evaluate", *pair, "--outcomes", path)
+    text = said("evaluate", *pair, "--outcomes", path)
+    assert "on the 100 others the strong model scores 0.000 and the weak one 1.000" in text
     assert run("evaluate", *pair, "--outcomes", path)["known"]["apgr_of_new"] is None
-    assert "may promise too much" in said(
+    assert "does not hold for others: try --only-new" in said(
         "calibrate", *pair[:-2], "--outcomes", seen, "--strong-share", 0.3
     )
+
+
+def test_a_router_that_knows_none_of_them_says_so(world: tuple[Path, Path, Path], tmp_path: Path):
+    seen, unseen, router = world
+    new = pd.read_parquet(unseen)
+    new[~new["prompt"].isin(pd.read_parquet(seen)["prompt"])].to_parquet(tmp_path / "new.parquet")
+    told = ("--outcomes", tmp_path / "new.parquet", "--weak", "small", "--strong", "large")
+    text = said("evaluate", "--router", router, *told, "--rounds", 5)
+    assert "this router knows none of these" in text
+
+
+def test_without_models_an_explanation_is_about_the_routers_own(world: tuple[Path, Path, Path]):
+    _, _, router = world
+    found = run("explain", "What is a calm guest?", "--router", router)
+    assert set(found["p_good"]) == set(found["from_trained_heads"]) == {"small", "large"}
+
+
+def test_a_model_is_not_its_own_rival(world: tuple[Path, Path, Path]):
+    _, unseen, router = world
+    with pytest.raises(DataError, match="give two models"):
+        run("evaluate", "--router", router, "--outcomes", unseen, "--weak", "small", "--strong",
+            "small")  # fmt: skip
 
 
 def test_prompts_of_any_script_are_told_apart(tmp_path: Path):
