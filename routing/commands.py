@@ -139,9 +139,15 @@ def evaluate(
     quality = load_trained(router)
     with progress() as step:
         table, p_good = predict_pair(
-            quality, outcomes, weak, strong, fast=fast, step=step, cascade=cascade
+            quality,
+            outcomes,
+            weak,
+            strong,
+            fast=fast,
+            step=step,
+            cascade=cascade,
+            only_new=only_new,
         )
-        table, p_good = _chosen(quality, table, p_good, only_new=only_new)
         step("resampling")
         report = pair_report(
             names=(weak, strong),
@@ -161,10 +167,10 @@ def evaluate(
 
         files = [str(path) for path in write_plots(report, plot)]
     if as_json:
-        told = (
-            {} if known is None else {"known": known.to_json() | _interval("apgr_of_new", others)}
-        )
-        print_json({**report.to_json(), **told, "files": files})
+        result = report.to_json()
+        if known is not None:
+            result["known"] = known.to_json() | _interval("apgr_of_new", others)
+        print_json(result | {"files": files})
         return
     title = f"{weak} → {strong}, {report.questions} questions"
     lines = Table("method", "APGR [95 %]", "CPT(50 %)", "CPT(80 %)", title=title)
@@ -222,9 +228,15 @@ def calibrate(
     quality = load_trained(router)
     with progress() as step:
         table, p_good = predict_pair(
-            quality, outcomes, weak, strong, fast=False, step=step, cascade=cascade
+            quality,
+            outcomes,
+            weak,
+            strong,
+            fast=False,
+            step=step,
+            cascade=cascade,
+            only_new=only_new,
         )
-        table, p_good = _chosen(quality, table, p_good, only_new=only_new)
     gain = p_good[:, 1] - p_good[:, 0]
     found = (
         for_share(gain, table.score, strong_share)
@@ -238,10 +250,9 @@ def calibrate(
         "quality": found.quality,
         "quality_of_best": found.of_best,
         "questions": len(table),
-        **({} if known is None else {"known": known.to_json()}),
     }
     if as_json:
-        print_json(result)
+        print_json(result if known is None else result | {"known": known.to_json()})
         return
     if known is not None and known.count:
         more = "; what the threshold promises does not hold for others: try --only-new"
@@ -253,24 +264,6 @@ def calibrate(
         f"{found.strong_share:.1%} of {len(table)} questions, mean score {found.quality:.4f}, "
         f"{found.of_best:.2%} of the best model's"
     )
-
-
-def _chosen(
-    quality: Trained, table: Outcomes, p_good: Any, *, only_new: bool
-) -> tuple[Outcomes, Any]:
-    """The questions to judge by, and what was predicted of them.
-
-    Raises:
-        DataError: only new ones are wanted, and there are none, or they are rows of numbers.
-    """
-    if not only_new:
-        return table, p_good
-    known = _known(quality, table)
-    if known is None:
-        raise DataError("--only-new: a router of rows of numbers does not keep what it knows")
-    if not len(known.new):
-        raise DataError(f"--only-new: {known}; give questions that it does not")
-    return table.take(known.new), p_good[known.new]
 
 
 def _known(quality: Trained, table: Outcomes) -> Known | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from routing.known import known_to
 from routing.quality import LearnedQuality, ModelPrior, load_router
 from routing.quality.feature_artifact import is_feature_router, load_feature_router
 from routing.quality.feature_quality import FeatureQuality
@@ -59,6 +60,7 @@ def predict_pair(
     fast: bool,
     step: Step,
     cascade: bool = False,
+    only_new: bool = False,
 ) -> tuple[Outcomes, Array]:
     """Questions that both models answered, and predictions for them, weak then strong.
 
@@ -70,10 +72,11 @@ def predict_pair(
         fast: use the real-time tier.
         step: told how far it is.
         cascade: predict the strong model's gain with the weak one's confidence in its answer.
+        only_new: leave out the questions the router knows.
 
     Raises:
-        DataError: there are none, a model has no head, the queries are of the other kind, or a
-            cascade's confidence is missing.
+        DataError: there are none, a model has no head, the queries are of the other kind, a
+            cascade's confidence is missing, or what a router of rows knows is asked for.
     """
     from routing.training.outcomes import check_names, read_outcomes
 
@@ -88,6 +91,8 @@ def predict_pair(
             known = ", ".join(quality.models)
             raise DataError(f"this router has no head for {name!r}; it has: {known}")
     if isinstance(quality, FeatureQuality):
+        if only_new:
+            raise DataError("--only-new: a router of rows of numbers does not keep what it knows")
         if not table.has_features:
             raise DataError(f"{path} has prompts, and this router was trained on features")
         check_names(path, table.feature_names, quality.names)
@@ -98,6 +103,11 @@ def predict_pair(
         raise DataError("--cascade: only routers trained on features learn from a confidence")
     if table.has_features:
         raise DataError(f"{path} has features, and this router was trained on prompts")
+    if only_new:
+        known = known_to(quality, table.prompts)
+        if not len(known.new):
+            raise DataError(f"--only-new: {known}; give a table with others")
+        table = table.take(known.new)
     return table, _of_prompts(quality, table.prompts, (weak, strong), fast=fast, step=step)
 
 

@@ -262,7 +262,8 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _load(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     if not path.is_file():
-        raise DataError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
+        what = "is a folder; name one file in it" if path.is_dir() else "no such file"
+        raise DataError(f"{path}: {what}")
     try:
         if path.suffix in (".jsonl", ".ndjson"):
             frame = pd.read_json(path, lines=True, dtype={"query_id": str})

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import router
 from benchmarks.router_cases import Case, family, folds, pretrained, random_folds, stems
+from benchmarks.router_measure import measure, within
 from routing.training.outcomes import read_outcomes
 from tests.routing import tables
 
@@ -29,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_learnable_world_is_learned(data: Path):
-    found = router.measure(CASE, data, {}, quick=False)
+    found = measure(CASE, data, {}, quick=False)
     apgr = found["apgr"]
     assert apgr["oracle"] > apgr["full"] > 0.6 > apgr["random"] > 0.3
     assert apgr["fast"] > 0.6
@@ -47,7 +48,7 @@ def test_the_router_that_ships_is_judged_on_questions_held_back_at_random(data: 
     parts = random_folds(case, whole)
     assert sorted(np.concatenate([test for _, test in parts]).tolist()) == list(range(len(whole)))
     assert not any(set(train.tolist()) & set(test.tolist()) for train, test in parts)
-    found = router.measure(case, data, {}, quick=False)["as_shipped"]
+    found = measure(case, data, {}, quick=False)["as_shipped"]
     assert found["full"] > 0.6
     assert found["full_of_new"] == found["full"]
     assert found["met_share"] == 0.0
@@ -66,7 +67,7 @@ def test_two_jobs_find_what_one_finds(data: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_gains_are_ranked_within_their_fold():
     parts = [(np.array([0, 2]), 10), (np.array([1, 3]), 10)]
-    place = router.within(parts, np.array([5.0, 0.1, 7.0, 0.2]))
+    place = within(parts, np.array([5.0, 0.1, 7.0, 0.2]))
     assert place.tolist() == [0.5, 0.5, 1.0, 1.0]
 
 
