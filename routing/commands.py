@@ -281,7 +281,7 @@ def _on_others(
         found = apgr_of_new(known, p_good, table.score, rounds, seed)
     except DataError as error:
         return None, f"; {error}"
-    return found, f"; APGR of the others: {found} (--only-new: all that follows, of them alone)"
+    return found, f"; APGR of the others: {found} (for all else on those alone: --only-new)"
 
 
 def _interval(name: str, found: Interval | None) -> dict[str, Any]:
