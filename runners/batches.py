@@ -11,6 +11,7 @@ import numpy as np
 
 from runners.protocol import TensorRunner
 from runners.tasks import TensorTask
+from runners.tasks.outputs import OutputMismatch, check_rows
 from turnout.errors import RunFailed, TurnoutError
 from turnout.types import Tensors
 
@@ -59,22 +60,25 @@ class Batches:
             results = (
                 [self._failure(error)]
                 if len(requests) == 1
-                else [self.run_alone(request) for request in requests]
+                else [
+                    self.run_alone(request, count)
+                    for request, count in zip(requests, rows, strict=True)
+                ]
             )
         return results, self._clock() - start_s
 
-    def run_alone(self, request: Tensors) -> Result:
-        """Run one request; never raises."""
+    def run_alone(self, request: Tensors, rows: int) -> Result:
+        """Run one request of so many rows; never raises."""
         try:
-            return self._sound(self._task.finish(self._runner.run(request)))
+            return self._sound(self._task.finish(self._runner.run(request)), rows)
         except Exception as error:  # noqa: BLE001 - an engine may raise anything
             return self._failure(error)
 
     def _run_together(self, requests: Sequence[Tensors], rows: Sequence[int]) -> list[Result]:
         task, runner = self._task, self._runner
         if len(requests) == 1:
-            return [self._sound(task.finish(runner.run(requests[0])))]
-        outputs = self._sound(task.finish(runner.run(task.collate(requests))))
+            return [self._sound(task.finish(runner.run(requests[0])), rows[0])]
+        outputs = self._sound(task.finish(runner.run(task.collate(requests))), sum(rows))
         parts: list[Result] = []
         at = 0
         for count in rows:
@@ -82,8 +86,9 @@ class Batches:
             at += count
         return parts
 
-    def _sound(self, outputs: Tensors) -> Tensors:
-        """The outputs, once they are known to be numbers."""
+    def _sound(self, outputs: Tensors, rows: int) -> Tensors:
+        """The outputs, once they are known to be numbers and a row for each of the inputs'."""
+        check_rows(outputs, rows)
         if self._finite:
             for name, tensor in outputs.items():
                 # A sum of squares is finite only if every value is, and is the cheaper look.
@@ -98,4 +103,6 @@ class Batches:
     def _failure(self, error: Exception) -> TurnoutError:
         if isinstance(error, TurnoutError):
             return error
+        if isinstance(error, OutputMismatch):
+            return RunFailed(self._name, str(error))
         return RunFailed(self._name, f"{type(error).__name__}: {error}")

@@ -243,7 +243,7 @@ class LocalTensors:
         start_s = self._clock()
         if ticket.deadline_s < start_s:
             raise self._too_late(0.0)
-        result = self._loaded().run_alone(prepared)
+        result = self._loaded().run_alone(prepared, rows)
         if isinstance(result, TurnoutError):
             raise result
         self._ran_s = self._clock()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from runners.export import Origin, fingerprint, load_recipe
+from runners.export import Origin, load_recipe, recipe_version
 from runners.export.origin import Recipe
 from services import store
 from services.sealing import mark_latest, move_in
@@ -196,9 +196,9 @@ def _added(artifact: Artifact) -> Stored | None:
 
 
 def version_of(artifact: Artifact) -> str:
-    """The version this artefact has when built by the present code: 16 hexadecimal digits."""
+    """The version this artefact has when built today: 16 hexadecimal digits."""
     if artifact.recipe is not None:
-        inputs = [artifact.recipe, dict(artifact.options), fingerprint(artifact.recipe)]
+        inputs = [artifact.recipe, dict(artifact.options), recipe_version(artifact.recipe)]
     else:
         files = {name: file.sha256 for name, file in artifact.files.items()}
         inputs = [artifact.source, artifact.sha256, files]

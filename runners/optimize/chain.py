@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from filelock import FileLock
 
-from runners.export.recipes import code_hash
 from runners.export.source import cache_folder, sha256_of
+from runners.export.versions import PASS_VERSIONS
 from runners.host import processor, versions
 from runners.optimize.optimization import Options, Report, Setting
-from runners.optimize.roster import PASSES, completed, load_pass
+from runners.optimize.roster import completed, load_pass
 from turnout.errors import ArtifactInvalid
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _key(name: str, given: Path, setting: Setting, calibration: str) -> str:
     shaping = {
         "pass": name,
         "options": setting.options,
-        "code": code_hash(PASSES[name]),
+        "code": PASS_VERSIONS[name],
         "versions": dict(versions(one.built_with)),
         "given": sha256_of(given),
         "calibration": calibration if one.calibrated else None,

@@ -15,6 +15,7 @@ from runners.optimize import probe
 from runners.optimize.chain import FILE, Stage
 from runners.optimize.gate import Check, Measured, checks, why_not
 from runners.optimize.judging import Judgement, judge
+from runners.tasks.outputs import OutputMismatch, check_rows
 from turnout.catalog import Gate, Model
 from turnout.errors import ArtifactInvalid, RunFailed, TurnoutError
 
@@ -172,11 +173,15 @@ def _outputs(name: str, entry: Model, folder: Path, task: TensorTask, inputs: In
     try:
         for first in range(0, len(inputs), _RUN_ROWS):
             rows = np.arange(first, min(first + _RUN_ROWS, len(inputs)))
-            parts.append(runner.run(task.prepare(inputs.take(rows).tensors)))
+            part = runner.run(task.prepare(inputs.take(rows).tensors))
+            check_rows(part, len(rows))
+            parts.append(part)
     except RunFailed as error:
         raise ArtifactInvalid(
             f"{folder / FILE} cannot run on these inputs: {error.problem}"
         ) from error
+    except OutputMismatch as error:
+        raise ArtifactInvalid(f"{folder / FILE}: {error}") from error
     finally:
         runner.close()
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}

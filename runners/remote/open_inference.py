@@ -17,6 +17,7 @@ from runners.open_inference import (
 )
 from runners.protocol import Active, Load, Ran, Ticket
 from runners.remote.upstream import Upstream
+from runners.tasks.outputs import OutputMismatch, check_rows
 from turnout.errors import InvalidRequest, UpstreamFailed
 from turnout.types import SIGNATURES
 
@@ -112,6 +113,10 @@ class OpenInferenceBackend:
                 f"(it gave {', '.join(produced)})",
             )
         rows = len(next(iter(tensors.values())))
+        try:
+            check_rows(produced, rows)
+        except OutputMismatch as error:
+            raise UpstreamFailed(self._name, f"{self._upstream.url}: {error}") from error
         return Ran(produced, queue_s=0.0, run_s=self._clock() - begun_s, batch=rows)
 
     def _read(self, content: bytes, length: str | None) -> InferResponse:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from runners.tasks.grams import Grams
+from runners.tasks.outputs import table
 from runners.tasks.settings import Settings
 from runners.tasks.text import SENTENCE, TextReader, joined, texts_of
 from turnout.types import Tensors
@@ -41,7 +42,7 @@ class ClassifyTextTask:
 
     def finish(self, outputs: Tensors) -> Tensors:
         """See ``TensorTask.finish``; takes ``probabilities`` FP32 [n, labels]."""
-        shares = outputs["probabilities"]
+        shares = table(outputs, "probabilities", len(self._labels))
         best = shares.argmax(axis=1)
         score = np.take_along_axis(shares, best[:, None], axis=1)[:, 0]
         return {"label": self._labels[best], "score": score.astype(np.float32, copy=False)}

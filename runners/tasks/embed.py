@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from runners.tasks.grams import Grams
+from runners.tasks.outputs import table
 from runners.tasks.settings import FILE, Settings
 from runners.tasks.text import SENTENCE, TextReader, WordPieces, joined, texts_of
 from turnout.errors import ArtifactInvalid
@@ -51,7 +52,8 @@ class EmbedTask:
 
     def finish(self, outputs: Tensors) -> Tensors:
         """See ``TensorTask.finish``; the graph has already made the vectors unit length."""
-        return {"embedding": outputs["sentence"].astype(np.float32, copy=False)}
+        vectors = table(outputs, "sentence", self.dimensions.get("width"))
+        return {"embedding": vectors.astype(np.float32, copy=False)}
 
     def example(self, rows: int) -> Tensors:
         """See ``TensorTask.example``; a sentence of some twenty tokens."""

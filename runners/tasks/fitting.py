@@ -1,18 +1,22 @@
-"""Whether a loaded model fits its task, found out by one run before it may serve."""
+"""Whether a loaded model fits its task, found out by two runs before it may serve."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from runners.tasks.outputs import OutputMismatch, check_rows
 from turnout.errors import LoadFailed, RunFailed
 
 if TYPE_CHECKING:
     from runners.protocol import TensorRunner
     from runners.tasks.task import TensorTask
 
+_SEVERAL = 2
+
 
 def check_fit(name: str, runner: TensorRunner, task: TensorTask) -> None:
-    """Run one example row; the run also warms the engine up.
+    """Run one example row, then several; the first run also warms the engine up.
 
     Args:
         name: the model's name, for errors.
@@ -22,13 +26,17 @@ def check_fit(name: str, runner: TensorRunner, task: TensorTask) -> None:
     Raises:
         LoadFailed: the model takes other inputs, gives other outputs, or cannot run.
     """
-    example = task.example(1)
-    if example is None:
+    one, several = task.example(1), task.example(_SEVERAL)
+    if one is None or several is None:
         return
     try:
-        task.finish(runner.run(example))
+        check_rows(task.finish(runner.run(one)), 1)
+        with suppress(RunFailed):  # a graph of one row a run is served one row at a time
+            check_rows(task.finish(runner.run(several)), _SEVERAL)
     except RunFailed as error:
         why = error.problem
+    except OutputMismatch as error:
+        why = str(error)
     except KeyError as error:
         why = f"it has no output named {error}"
     except (ValueError, IndexError, TypeError, AttributeError) as error:

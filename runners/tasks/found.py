@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from runners.tasks.outputs import OutputMismatch, table
 from runners.tasks.rows import finite_rows, single, whole_rows
 from runners.tasks.settings import Settings
 from turnout.types import Tensors
@@ -17,6 +18,8 @@ MAX_ROWS = 1024
 class _Found:
     """What both retrievals share: ``item``, ``score`` [n, top], ``features`` [n, top, columns]."""
 
+    dimensions: Mapping[str, int]
+
     def collate(self, requests: Sequence[Tensors]) -> Tensors:
         """See ``TensorTask.collate``."""
         if len(requests) == 1:
@@ -25,10 +28,17 @@ class _Found:
 
     def finish(self, outputs: Tensors) -> Tensors:
         """See ``TensorTask.finish``."""
+        top, columns = self.dimensions["top"], self.dimensions["columns"]
+        features = outputs["features"]
+        if features.shape[1:] != (top, columns):
+            raise OutputMismatch(
+                f"output 'features' has shape {list(features.shape)}; this task takes "
+                f"[n, {top}, {columns}]"
+            )
         return {
-            "item": outputs["item"].astype(np.int64, copy=False),
-            "score": outputs["score"].astype(np.float32, copy=False),
-            "features": outputs["features"].astype(np.float32, copy=False),
+            "item": table(outputs, "item", top).astype(np.int64, copy=False),
+            "score": table(outputs, "score", top).astype(np.float32, copy=False),
+            "features": features.astype(np.float32, copy=False),
         }
 
 

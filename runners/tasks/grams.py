@@ -1,7 +1,7 @@
 """Texts as hashes of words, pairs of words and trigrams.
 
 What a model learned of these hashes holds for this code only, so recipes that use it are built
-again when it changes (see ``runners.export.recipes.code_hash``).
+again when it changes: raise their versions (``runners.export.versions``).
 """
 
 from __future__ import annotations

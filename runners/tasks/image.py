@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageOps
 
+from runners.tasks.outputs import table
 from runners.tasks.rows import byte_rows
 from turnout.errors import ArtifactInvalid, InvalidRequest
 
@@ -120,7 +121,7 @@ class ImageTask:
 
     def finish(self, outputs: Tensors) -> Tensors:
         """See ``TensorTask.finish``; takes ``logits`` FP32 [n, classes]."""
-        shares = _softmax(outputs["logits"])
+        shares = _softmax(table(outputs, "logits", len(self._names)))
         best = shares.argmax(axis=1)
         top = np.partition(shares, -2, axis=1)[:, -2:]
         return {

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from runners.tasks.outputs import vector
 from runners.tasks.rows import single, whole_rows
 from runners.tasks.settings import Settings
 from turnout.errors import InvalidRequest
@@ -51,7 +52,7 @@ class LookupTask:
 
     def finish(self, outputs: Tensors) -> Tensors:
         """See ``TensorTask.finish``; takes ``text``, strings [n]."""
-        texts = [str(text).encode() for text in outputs["text"]]
+        texts = [str(text).encode() for text in vector(outputs, "text")]
         return {"text": np.array(texts, dtype=object)}
 
     def example(self, rows: int) -> Tensors:

@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 
+from runners.tasks.outputs import vector
 from runners.tasks.rows import finite_rows, single
 from runners.tasks.settings import FILE, Settings
 from turnout.types import Tensors
@@ -67,7 +68,7 @@ class TabularTask:
 
     def finish(self, outputs: Tensors) -> Tensors:
         """See ``TensorTask.finish``."""
-        return {self.output: outputs[self.output].reshape(-1).astype(np.float32, copy=False)}
+        return {self.output: vector(outputs, self.output).astype(np.float32, copy=False)}
 
     def example(self, rows: int) -> Tensors:
         """See ``TensorTask.example``."""

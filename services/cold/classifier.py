@@ -78,7 +78,18 @@ class Classifier:
         with self._running:
             outputs = self._runner.run(prepared)
         self._phases.over("run")
-        return self._task.finish(outputs)
+        return self._finished(self._task, outputs, len(tensors["image"]))
+
+    def _finished(self, task: ImageTask, outputs: Tensors, rows: int) -> Tensors:
+        from runners.tasks.outputs import OutputMismatch, check_rows
+        from turnout.errors import RunFailed
+
+        try:
+            answer = task.finish(outputs)
+            check_rows(answer, rows)
+        except OutputMismatch as error:
+            raise RunFailed(self.name, str(error)) from error
+        return answer
 
     def wait(self) -> None:
         """Wait until the session is open.

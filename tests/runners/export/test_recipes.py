@@ -1,68 +1,31 @@
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from runners.export import RECIPES, fingerprint, load_recipe
+from runners.export import RECIPES, load_recipe, recipe_version
+from runners.export.versions import PASS_VERSIONS, RECIPE_VERSIONS
+from runners.optimize.roster import PASSES
 from turnout.errors import ArtifactInvalid
 
 _ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A copy of the code, free to be edited."""
-    for package in ("runners", "turnout"):
-        shutil.copytree(_ROOT / package, tmp_path / package)
-    return tmp_path
-
-
-def _fingerprint(checkout: Path, recipe: str) -> str:
-    code = f"from runners.export import fingerprint; print(fingerprint({recipe!r}))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=checkout, capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip()
-
-
-def test_every_recipe_has_a_fingerprint_of_its_own() -> None:
-    assert len({fingerprint(name) for name in RECIPES}) == len(RECIPES)
-
-
-def test_comments_docstrings_and_layout_do_not_count(checkout: Path) -> None:
-    before = _fingerprint(checkout, "smollm2")
-    path = checkout / "runners/export/smollm2.py"
-    text = path.read_text()
-    path.write_text(text.replace('"""', '"""Another word. ', 1) + "\n\n# a comment\n")
-    assert _fingerprint(checkout, "smollm2") == before == fingerprint("smollm2")
-
-
-def test_code_counts_also_where_it_is_only_imported(checkout: Path) -> None:
-    genai, minilm = (_fingerprint(checkout, name) for name in ("smollm2-genai", "minilm"))
-    path = checkout / "runners/export/smollm2.py"
-    path.write_text(path.read_text().replace("0.1.2", "0.1.3"))
-    assert _fingerprint(checkout, "smollm2-genai") != genai
-    assert _fingerprint(checkout, "minilm") == minilm
-
-
-def test_code_that_makes_a_models_inputs_counts_and_what_only_serves_it_does_not(
-    checkout: Path,
-) -> None:
-    embedder, minilm = (_fingerprint(checkout, name) for name in ("shop-embedder", "minilm"))
-    serving = checkout / "runners/tasks/embed.py"
-    serving.write_text(serving.read_text() + "\n_UNUSED = 1\n")
-    assert _fingerprint(checkout, "shop-embedder") == embedder
-    hashing = checkout / "runners/tasks/grams.py"
-    hashing.write_text(hashing.read_text().replace("MAX_GRAMS = 512", "MAX_GRAMS = 256"))
-    assert _fingerprint(checkout, "shop-embedder") != embedder
-    assert _fingerprint(checkout, "minilm") == minilm
+def test_every_recipe_and_pass_has_a_version_of_its_own() -> None:
+    assert RECIPE_VERSIONS.keys() == RECIPES.keys()
+    assert PASS_VERSIONS.keys() == PASSES.keys()
+    for versions in (RECIPE_VERSIONS, PASS_VERSIONS):
+        long = [version for version in versions.values() if len(version) == 64]
+        assert len(set(long)) == len(long)
+    assert {name: recipe_version(name) for name in RECIPES} == RECIPE_VERSIONS
 
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
     with pytest.raises(ArtifactInvalid, match="known: efficientnet-lite, fraud"):
         load_recipe("magic")
+    with pytest.raises(ArtifactInvalid, match="known: efficientnet-lite, fraud"):
+        recipe_version("magic")
 
 
 @pytest.mark.parametrize(

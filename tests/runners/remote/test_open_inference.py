@@ -157,3 +157,10 @@ async def test_an_answer_without_the_public_outputs_is_the_upstreams_failure(ups
     answer(upstream, {"score": np.zeros(2)})
     with pytest.raises(UpstreamFailed, match=r"did not answer with probability \(it gave score"):
         await backend.infer(TENSORS, ticket())
+
+
+@pytest.mark.parametrize("shape", [(6,), (1,), (3, 2), ()])
+async def test_an_answer_of_other_rows_is_the_upstreams_error(upstream, backend, shape):
+    answer(upstream, {"probability": np.zeros(shape, np.float32)})
+    with pytest.raises(UpstreamFailed, match="inputs of 2 rows"):
+        await backend.infer(TENSORS, ticket())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,10 +35,69 @@ class Scorer:
         self.closed = True
 
 
-def test_a_model_that_fits_has_run_once_and_stays_open() -> None:
-    runner = Scorer({"probability": np.array([0.5], np.float32)})
+class Echo(Scorer):
+    """Gives as many rows as it is told for the rows it was given."""
+
+    def __init__(self, shape: Callable[[int], tuple[int, ...]]) -> None:
+        super().__init__({})
+        self._shape = shape
+
+    def run(self, tensors: Tensors) -> Tensors:
+        self.given.append(tensors)
+        return {"probability": np.zeros(self._shape(len(tensors["features"])), np.float32)}
+
+
+@pytest.mark.parametrize("shape", [lambda n: (n,), lambda n: (n, 1)], ids=["[n]", "[n, 1]"])
+def test_a_model_that_fits_has_run_one_row_and_several_and_stays_open(
+    shape: Callable[[int], tuple[int, ...]],
+) -> None:
+    runner = Echo(shape)
     check_fit("m", runner, TabularTask())
-    assert [one["features"].shape for one in runner.given] == [(1, len(FEATURES))]
+    rows, columns = zip(*(one["features"].shape for one in runner.given), strict=True)
+    assert rows[0] == 1 < rows[1]
+    assert set(columns) == {len(FEATURES)}
+    assert not runner.closed
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        lambda n: (n, 3),
+        lambda n: (3, n),
+        lambda n: (1,),
+        lambda n: (n + n % 2,),
+        lambda n: (1, n),
+        lambda n: (),
+        lambda n: (n, 1, 1),
+    ],
+    ids=[
+        "three values a row",
+        "transposed",
+        "always one",
+        "padded",
+        "one row of all",
+        "none",
+        "3d",
+    ],
+)
+def test_a_model_whose_outputs_have_other_rows_does_not_load(
+    shape: Callable[[int], tuple[int, ...]],
+) -> None:
+    runner = Echo(shape)
+    with pytest.raises(LoadFailed, match="output 'probability' has shape"):
+        check_fit("m", runner, TabularTask())
+    assert runner.closed
+
+
+def test_a_graph_that_takes_one_row_a_run_loads() -> None:
+    class OneRow(Echo):
+        def run(self, tensors: Tensors) -> Tensors:
+            if len(tensors["features"]) > 1:
+                raise RunFailed("m", "the model takes [1, 15]")
+            return super().run(tensors)
+
+    runner = OneRow(lambda n: (n,))
+    check_fit("m", runner, TabularTask())
     assert not runner.closed
 
 

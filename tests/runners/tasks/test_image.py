@@ -177,7 +177,8 @@ def test_the_best_class_comes_out_with_its_share(task: ImageTask) -> None:
 
 
 def test_the_confidence_is_the_best_class_against_the_second(task: ImageTask) -> None:
-    logits = np.log(np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], np.float32))
+    logits = np.full((2, 10), -np.inf, np.float32)
+    logits[:, :3] = np.log([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
     confidence = task.finish({"logits": logits})["confidence"]
     np.testing.assert_allclose(confidence, [0.5 / 0.8, 0.8 / 0.9], rtol=1e-5)
 
