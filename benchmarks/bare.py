@@ -13,7 +13,7 @@ import onnxruntime
 import orjson
 import uvicorn
 
-from services.store import resolve
+from services.artifacts.store import resolve
 from turnout.catalog import Artifact
 
 _HEADERS = [(b"content-type", b"application/json")]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.provenance import save
-from routing.trial import Part, Trial
+from routing.rollout.canary import Part, Trial
 from turnout.catalog import Rollback
 
 SHARE = 0.05

@@ -22,9 +22,9 @@ import numpy as np
 
 from benchmarks.images import labelled
 from benchmarks.provenance import save
-from routing.cascade_threshold import Recorded, at, bounded, for_share
+from routing.evaluation.cascade_threshold import Recorded, at, bounded, for_share
 from runners.tasks.image import ImageTask
-from services.store import resolve
+from services.artifacts.store import resolve
 from turnout.catalog import load
 
 _CATALOG = Path(__file__).parents[1] / "catalog" / "default.yaml"

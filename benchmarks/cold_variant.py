@@ -41,11 +41,11 @@ def main() -> None:
         gc.disable()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if without != "preload":
-        from services.cold.preload import preload
+        from services.coldstart.preload import preload
 
         preload()
     if without != "no docstrings":
-        from services.cold.preload import leave_out_docstrings
+        from services.coldstart.preload import leave_out_docstrings
 
         leave_out_docstrings()
     if without == "import diet":
@@ -61,14 +61,14 @@ def main() -> None:
 
 def classify(without: str | None, image: Path) -> dict[str, Any]:
     """The class of one picture, by the project's engine and task."""
-    from services.cold.artifact import artifact_folder
     from services.cold_start import MODEL
+    from services.coldstart.artifact import artifact_folder
 
     folder = artifact_folder(MODEL)
     import numpy as np
     import onnxruntime  # noqa: F401
 
-    from runners.engines.onnx import OnnxRunner
+    from runners.engines.onnx.session import OnnxRunner
 
     path, optimised = _graph(without, MODEL, folder)
     runner = OnnxRunner(MODEL, path, threads=os.cpu_count() or 1, optimised=optimised)
@@ -100,8 +100,8 @@ def write_inside(model: Path, graph: Path) -> None:
 
 def _graph(without: str | None, name: str, folder: Path) -> tuple[Path, bool]:
     """The file to open, and whether it is a saved graph."""
-    from runners.engines.onnx import FILE
-    from runners.engines.onnx_graph import cache_folder, saved_graph
+    from runners.engines.onnx.optimized_graph import cache_folder, saved_graph
+    from runners.engines.onnx.session import FILE
 
     model = folder / FILE
     if without == "saved graph":

@@ -31,11 +31,11 @@ from benchmarks.launches import Launch, launch, wait_idle
 from benchmarks.provenance import save
 from benchmarks.servers import PROJECT
 from benchmarks.top_one import top_one
-from runners.export import Source
-from runners.export.source import fetch
-from services import store
-from services.cold.artifact import artifact_folder
+from runners.recipes import Source
+from runners.recipes.source import fetch
+from services.artifacts import store
 from services.cold_start import MODEL
+from services.coldstart.artifact import artifact_folder
 
 TARGETS = {"median_s": 0.35, "ratio": 9.0, "lambda_median_s": 0.6}
 _WHOLE = "without nothing"

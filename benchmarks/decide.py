@@ -20,13 +20,13 @@ import orjson
 from prometheus_client import CollectorRegistry
 
 from benchmarks.provenance import save
-from routing.judge import Judge
+from routing.decision.request_view import Judge
+from runners.backends.local_tensors import RunTimes
 from runners.protocol import Active, Load, Ran, Ticket
-from runners.tensors import RunTimes
-from services.decisions import DecisionLog
-from services.fleet import Fleet
-from services.metrics import Metrics
-from services.plane import Plane
+from services.dataplane.data_plane import Plane
+from services.dataplane.decision_log import DecisionLog
+from services.fleet.fleet import Fleet
+from services.metrics.metrics import Metrics
 from turnout.catalog import Catalog, Model, load
 from turnout.types import Generation, Message, Piece, Request, Task, Tensors
 

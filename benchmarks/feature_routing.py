@@ -27,20 +27,20 @@ from benchmarks.cascade import logits_of
 from benchmarks.decide import microseconds, plane_of
 from benchmarks.images import labelled
 from benchmarks.provenance import save
+from routing.decision.request_view import Judge
 from routing.evaluation.calibration import reliability
 from routing.evaluation.pair import oracle_win_rate, pair_curve, quality_at
 from routing.features.picture import NAMES, picture_features
-from routing.judge import Judge
 from routing.quality.feature_artifact import save_feature_router
 from routing.quality.feature_quality import FeatureQuality
 from routing.quality.row_look import row_look
 from routing.training.feature_fit import train_features
 from routing.training.outcomes import Outcomes
-from runners.export.fraud.features import DELAY_DAYS, WARM_UP_DAYS
-from runners.export.fraud.table import Table, read
+from runners.recipes.fraud.features import DELAY_DAYS, WARM_UP_DAYS
+from runners.recipes.fraud.table import Table, read
 from runners.tasks.tabular import FEATURES
-from services.feature_routers import FeatureRouters
-from services.store import resolve
+from services.artifacts.store import resolve
+from services.routers.tensor_routers import FeatureRouters
 from turnout.catalog import load
 from turnout.types import Request, Task
 
@@ -82,7 +82,7 @@ def at_share(rate: np.ndarray, score: np.ndarray, share: float) -> float:
 
 def fraud(file: Path, most_rows: int, rounds: int) -> tuple[dict[str, Any], FeatureQuality]:
     """See the module; also the router that was trained."""
-    from runners.export.onnx_session import run_onnx
+    from runners.recipes.onnx_session import run_onnx
 
     table = read(file)
     table = table.rows(table.day >= WARM_UP_DAYS)

@@ -23,11 +23,11 @@ from typing import Any
 
 from benchmarks.provenance import save
 from benchmarks.servers import PROJECT
+from runners.backends.local_text import LocalText
 from runners.engines import make
 from runners.engines.threads import sleep_when_idle
-from runners.generation import LocalText
 from runners.protocol import TextRunner, Ticket
-from services.store import resolve
+from services.artifacts.store import resolve
 from turnout.catalog import Model, load
 from turnout.types import Generation, Message, Task
 

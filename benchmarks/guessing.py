@@ -20,7 +20,7 @@ from benchmarks.passages import PASSAGES
 from benchmarks.provenance import save
 from benchmarks.servers import PROJECT
 from runners.engines import make
-from services.store import resolve
+from services.artifacts.store import resolve
 from turnout.catalog import Model, load
 from turnout.types import Generation, Message
 

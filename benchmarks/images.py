@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.provenance import save
 from runners.tasks.image import ImageTask
-from services.store import resolve
+from services.artifacts.store import resolve
 from turnout.catalog import load
 
 _BATCH = 16

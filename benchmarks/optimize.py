@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.provenance import save
-from services.optimizing import optimize
+from services.artifacts.optimize_model import optimize
 from turnout.catalog import load
 from turnout.types import Task
 

@@ -22,8 +22,8 @@ import numpy as np
 from benchmarks.passages import PASSAGES, QUESTIONS
 from benchmarks.provenance import save
 from runners.engines.onnx_genai import GenAIDecoder
-from runners.export.smollm2 import write_transformers
-from runners.export.smollm2_genai import run_builder
+from runners.recipes.smollm2 import write_transformers
+from runners.recipes.smollm2_genai import run_builder
 from turnout.types import Message
 
 REFERENCE = "fp32"

@@ -13,7 +13,7 @@ from sklearn.model_selection import GroupKFold, KFold
 
 from routing.features.key import prompt_key
 from routing.features.text import OPTION
-from routing.quality import load_router
+from routing.quality import DEFAULT_ROUTER, load_router
 from routing.quality.encoder import Encoder
 from routing.training.factors import pretrain
 from routing.training.outcomes import Outcomes, read_outcomes
@@ -21,7 +21,6 @@ from routing.training.outcomes import Outcomes, read_outcomes
 _NOT_WORDS: Final = re.compile(r"[^a-z0-9]+")
 GPT4: Final = "gpt-4-1106-preview"
 MIXTRAL: Final = "mistralai/Mixtral-8x7B-Instruct-v0.1"
-DEFAULT_ROUTER: Final = Path(__file__).parent.parent / "routing" / "default_router"
 
 
 @dataclass(frozen=True, slots=True)

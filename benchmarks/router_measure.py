@@ -26,8 +26,8 @@ from benchmarks.router_cases import (
 from routing.evaluation.bootstrap import bootstrap
 from routing.evaluation.calibration import reliability
 from routing.evaluation.pair import length_win_rate, oracle_win_rate, pair_curve
+from routing.evaluation.seen_questions import known_to
 from routing.features.text import hand_made, read
-from routing.known import known_to
 from routing.quality import LearnedQuality, ModelPrior, load_router
 from routing.quality.encoder import Encoder
 from routing.quality.factors import Factors

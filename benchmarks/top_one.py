@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.servers import PROJECT
-from services.cold.artifact import artifact_folder
-from services.cold.classifier import Classifier
-from services.cold.endpoints import first_row
-from services.cold.phases import Phases
 from services.cold_start import MODEL
+from services.coldstart.artifact import artifact_folder
+from services.coldstart.classifier import Classifier
+from services.coldstart.endpoints import first_row
+from services.coldstart.phases import Phases
 
 
 def top_one(

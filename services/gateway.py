@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import bentoml
 
-from services.base import Endpoint, TurnoutService, listening
 from services.models import make_service, what_is_served
-from services.refusing import what_to_serve
-from services.start_order import GATEWAY, lead_workers, starts_workers
+from services.process.preflight import what_to_serve
+from services.process.startup import GATEWAY, lead_workers, starts_workers
+from services.service import Endpoint, TurnoutService, listening
 from turnout.catalog import Catalog
 from turnout.catalog.shares import share_of_worker
 

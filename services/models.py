@@ -12,10 +12,10 @@ from typing import Any, cast
 
 import bentoml
 
-from services.base import Endpoint, TurnoutService, listening
-from services.names import service_name
-from services.refusing import what_to_serve
-from services.start_order import starts_workers
+from services.bento.environment import service_name
+from services.process.preflight import what_to_serve
+from services.process.startup import starts_workers
+from services.service import Endpoint, TurnoutService, listening
 from turnout.catalog import Catalog, Model, Route
 from turnout.types import Task
 
@@ -103,12 +103,12 @@ def what_is_served(
     Args:
         tasks: each once.
         models: that the service runs itself.
-        more: names in ``services.apis`` of further APIs, which come first.
+        more: names in ``services.bento.apis`` of further APIs, which come first.
     """
     if starts_workers():
         return [], {}
-    from services import apis
-    from services.bento_models import bento_models
+    from services.bento import apis
+    from services.bento.artifact_refs import bento_models
 
     found = [*(getattr(apis, name) for name in more), *(apis.API_OF[task] for task in tasks)]
     return found, bento_models(models)

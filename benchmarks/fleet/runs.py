@@ -26,7 +26,7 @@ from benchmarks.fleet.serving import (
 from benchmarks.fleet.traffic import attainment, offer, traffic
 from benchmarks.open_loop import Result
 from benchmarks.servers import free_port, running
-from services.mapping import map_graphs
+from services.artifacts.mapped_weights import map_graphs
 from turnout.catalog import Catalog, load
 
 MIB = 1024**2

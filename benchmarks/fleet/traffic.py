@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.clock_face import draw
 from benchmarks.open_loop import Result, http_request, run
-from services.store import resolve
+from services.artifacts.store import resolve
 from turnout.catalog import Catalog, Model
 from turnout.errors import ArtifactInvalid
 from turnout.types import TensorSpec

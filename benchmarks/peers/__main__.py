@@ -21,7 +21,7 @@ from benchmarks.open_loop import Result, http_request, run
 from benchmarks.peers.peer import FOLDER, PEERS, Peer, open_inference
 from benchmarks.provenance import save
 from benchmarks.servers import Server, free_port, running
-from services.store import resolve
+from services.artifacts.store import resolve
 from turnout.catalog import Artifact
 
 _SECONDS = 3.0

@@ -16,10 +16,10 @@ from services.cold_start import MODEL, begin
 _STARTED_S = time.monotonic()
 begin()
 
-from services.cold.artifact import artifact_folder  # noqa: E402
-from services.cold.classifier import Classifier  # noqa: E402
-from services.cold.events import answer_event  # noqa: E402
-from services.cold.phases import Phases  # noqa: E402
+from services.coldstart.artifact import artifact_folder  # noqa: E402
+from services.coldstart.classifier import Classifier  # noqa: E402
+from services.coldstart.events import answer_event  # noqa: E402
+from services.coldstart.phases import Phases  # noqa: E402
 
 
 def _started() -> Classifier:
@@ -36,6 +36,6 @@ _CLASSIFIER = _started()
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    """Answer one event; see ``services.cold.events``."""
+    """Answer one event; see ``services.coldstart.events``."""
     del context
     return answer_event(event, _CLASSIFIER)

@@ -33,6 +33,8 @@ from routing.quality.learned import LearnedQuality
 from routing.quality.novelty import Novelty
 from turnout.errors import ArtifactInvalid
 
+DEFAULT_ROUTER: Final = Path(__file__).parents[1] / "default_router"
+"""The folder of the router that ships."""
 FORMAT: Final = 7
 _WAY_OUT: Final = (
     "train it again with `turnout router train`, or point to routing/default_router, "

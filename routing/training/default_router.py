@@ -18,14 +18,13 @@ from typing import Final
 import numpy as np
 
 from routing.features.key import normalised
-from routing.quality import save_router
+from routing.quality import DEFAULT_ROUTER, save_router
 from routing.quality.artifact import load_encoder
 from routing.training.factors import pretrain
 from routing.training.features import design
 from routing.training.fit import train_router
 from routing.training.outcomes import Outcomes, read_outcomes, same_model
 
-DIRECTORY: Final = Path(__file__).parent.parent / "default_router"
 TABLES: Final = (
     "mmlu_mixtral_gpt4.parquet",
     "gsm8k_mixtral_gpt4.parquet",
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the outcome tables")
     data: Path = parser.parse_args(arguments).data
     outcomes = read_outcomes([data / table for table in TABLES])
-    encoder = replace(load_encoder(DIRECTORY), factors=None)
+    encoder = replace(load_encoder(DEFAULT_ROUTER), factors=None)
     pool = [read_outcomes([data / table]) for table in POOL]
     pretrained = pretrain(pool, encoder)
     known = dict(zip(prompts_of(pool), np.concatenate(pretrained.crossed), strict=True))
@@ -79,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         origin=ORIGIN,
         progress=lambda step: print(step, file=sys.stderr),  # noqa: T201
     )
-    save_router(router, DIRECTORY, {"licences": LICENCES, "questions": len(outcomes)})
+    save_router(router, DEFAULT_ROUTER, {"licences": LICENCES, "questions": len(outcomes)})
 
 
 if __name__ == "__main__":

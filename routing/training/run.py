@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from routing.quality import LearnedQuality, ModelPrior, save_router
-from routing.quality.artifact import load_encoder
+from routing.quality.artifact import DEFAULT_ROUTER, load_encoder
 from routing.quality.encoder import Encoder
 from routing.quality.feature_artifact import save_feature_router
 from routing.training.calibrate import mean_scores
@@ -22,7 +22,6 @@ from routing.training.fit import train_router
 from routing.training.outcomes import Outcomes, read_pool
 from turnout.errors import DataError
 
-SHIPPED: Final = Path(__file__).parent.parent / "default_router"
 SOME_PROMPTS: Final = 200
 LEAST_SPREAD: Final = 0.01
 
@@ -59,7 +58,7 @@ def train_and_save(
         save_feature_router(found, out, card)
         flat = "the features tell nothing of who answers well: every row gets the mean scores"
         return found.base_rate.tolist(), [flat] if found.constant else []
-    encoder, notes = load_encoder(SHIPPED), []
+    encoder, notes = load_encoder(DEFAULT_ROUTER), []
     if pool:
         step("reading the pool")
         others = read_pool(pool, table.models)

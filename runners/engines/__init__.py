@@ -1,5 +1,5 @@
 """The inference engines, one file each, behind ``runners.protocol``."""
 
-from runners.engines.roster import ENGINES, make
+from runners.engines.registry import ENGINES, make
 
 __all__ = ["ENGINES", "make"]

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runners.engines.loading import Loading
+from runners.engines.load_cost import Loading
+from runners.generation.kv_cache_rows import CacheRows
+from runners.generation.slot_runner import SlotRunner
 from runners.protocol import Active
-from runners.text.rows import CacheRows
-from runners.text.slots import SlotRunner
 from turnout.errors import LoadFailed, RunFailed
 from turnout.types import Message, Task, Tensors, TensorSpec, signature
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runners.engines.loading import Loading
-from runners.engines.onnx import CPU, open_session
+from runners.engines.load_cost import Loading
+from runners.engines.onnx.session import CPU, open_session
 from runners.engines.pages import lazy_zeros
-from runners.text.rows import CacheRows
-from runners.text.slots import SlotRunner
-from runners.text.tokenizer import FileTokenizer
+from runners.generation.kv_cache_rows import CacheRows
+from runners.generation.slot_runner import SlotRunner
+from runners.generation.tokenizer import FileTokenizer
 from turnout.errors import LoadFailed
 
 if TYPE_CHECKING:

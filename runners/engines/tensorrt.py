@@ -12,14 +12,22 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runners.engines.onnx import CPU, CUDA, FILE, OnnxRunner, declared, open_session, unavailable
+from runners.engines.onnx.session import (
+    CPU,
+    CUDA,
+    FILE,
+    OnnxRunner,
+    declared,
+    open_session,
+    unavailable,
+)
 from turnout.errors import LoadFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runners.engines.fit import Declared
-    from runners.engines.onnx import Provider
+    from runners.engines.onnx.session import Provider
+    from runners.engines.shape_check import Declared
     from turnout.catalog import Model
     from turnout.catalog.engines import TensorRT
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from runners.engines.fit import Declared, misfits
-from runners.engines.loading import Loading
+from runners.engines.load_cost import Loading
+from runners.engines.shape_check import Declared, misfits
 from runners.engines.threads import sleep_when_idle
 from turnout.errors import LoadFailed, RunFailed
 

@@ -4,6 +4,7 @@ Pure functions between bytes and numpy, used by the gateway (server side) and by
 backend (client side).
 """
 
+from runners.open_inference.codec import decode_request, encode_request
 from runners.open_inference.datatypes import datatype_of, dtype_of
 from runners.open_inference.messages import (
     HEADER_LENGTH,
@@ -12,7 +13,6 @@ from runners.open_inference.messages import (
     OutputWish,
     header_length_of,
 )
-from runners.open_inference.requests import decode_request, encode_request
 from runners.open_inference.responses import decode_response, encode_response
 
 __all__ = [

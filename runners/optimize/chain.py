@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from filelock import FileLock
 
-from runners.export.source import cache_folder, sha256_of
-from runners.export.versions import PASS_VERSIONS
-from runners.host import processor, versions
+from runners.engines.host import processor, versions
 from runners.optimize.optimization import Options, Report, Setting
-from runners.optimize.roster import completed, load_pass
+from runners.optimize.registry import completed, load_pass
+from runners.recipes.source import cache_folder, sha256_of
+from runners.recipes.versions import PASS_VERSIONS
 from turnout.errors import ArtifactInvalid
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from runners.optimize.judging import Judgement
+    from runners.optimize.accuracy import Judgement
     from turnout.catalog import Gate
 
 

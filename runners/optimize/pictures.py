@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from runners.export.address import fetch_pinned
 from runners.optimize.inputs import Inputs, bytes_column
 from runners.optimize.optimization import Report
+from runners.recipes.address import fetch_pinned
 from turnout.errors import DataError
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from runners.apart import measure_apart
+from runners.engines.subprocess import measure_apart
 from turnout.errors import ArtifactInvalid
 
 File: TypeAlias = tuple[Mapping[str, Any], Path]
@@ -74,7 +74,7 @@ def _main() -> None:
 def _alone(order: Mapping[str, Any]) -> dict[str, float]:
     import onnxruntime  # noqa: F401 - its import is no part of a model's start
 
-    from runners.engines.loading import resident_bytes
+    from runners.engines.load_cost import resident_bytes
 
     runner, task = _opened(*order["files"]["alone"])
     example, many = task.example(1), task.example(order["rows"])

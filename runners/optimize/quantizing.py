@@ -16,7 +16,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runners.host import processor
+from runners.engines.host import processor
 from turnout.errors import ArtifactInvalid, ConfigError
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 
-from runners import host
+from runners.engines import host
+from runners.optimize.candidate import Candidate
 from runners.optimize.plots import plots
 from runners.optimize.study import Study
-from runners.optimize.trial import Candidate
 
 JSON, PAGE = "report.json", "report.html"
 _PACKAGES = ("onnxruntime", "onnx", "numpy")

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from runners.optimize.candidate import Candidate, Made, Trial
 from runners.optimize.chain import FILE, Calibrating, Chain, run_chain
 from runners.optimize.inputs import Inputs, halves, one_by_one
 from runners.optimize.optimization import Report
-from runners.optimize.trial import Candidate, Made, Trial
 from runners.tasks import load_task
 from turnout.catalog import Gate, Model
 from turnout.errors import ArtifactInvalid, DataError
@@ -156,7 +156,7 @@ def part(inputs: Inputs, rows: int) -> tuple[Inputs, Inputs]:
 
 
 def _calibrated(chains: Sequence[Chain]) -> bool:
-    from runners.optimize.roster import load_pass
+    from runners.optimize.registry import load_pass
 
     return any(load_pass(step).calibrated for chain in chains for step, _ in chain)
 

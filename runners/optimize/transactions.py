@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from runners.export.fraud.simulator import World
-from runners.export.fraud.table import Table, simulated
-from runners.export.fraud.table import read as read_parquet
 from runners.optimize.inputs import Inputs
 from runners.optimize.optimization import Report
+from runners.recipes.fraud.simulator import World
+from runners.recipes.fraud.table import Table, simulated
+from runners.recipes.fraud.table import read as read_parquet
 from turnout.errors import DataError
 
 _WORLD = World(customers=1_500, terminals=3_000, days=80, seed=1)

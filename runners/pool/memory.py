@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from typing import Protocol
 
-from runners.engines.loading import resident_bytes
+from runners.engines.load_cost import resident_bytes
 
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
 _GIVE_BACK = {_M_MMAP_THRESHOLD: 1024**2, _M_TRIM_THRESHOLD: 256 * 1024}  # see mallopt(3)

@@ -17,11 +17,11 @@ from datetime import UTC, datetime
 from runners.pool.budget import Budget
 from runners.pool.eviction import Order, by_worth
 from runners.pool.health import Health
+from runners.pool.loader import Residency, why
 from runners.pool.memory import Memory, ProcessMemory
-from runners.pool.residency import Residency, why
 from runners.pool.roster import Roster
 from runners.pool.slot import CPU, Slot, State
-from runners.pool.windows import any_holds
+from runners.pool.warm_windows import any_holds
 from runners.protocol import Active, TensorBackend, TextBackend
 from turnout.errors import DeadlineUnreachable, LoadFailed, OverMemoryBudget, TurnoutError
 

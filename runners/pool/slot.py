@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from runners.pool.demand import Demand
 from runners.pool.eviction import Resident
-from runners.pool.windows import Window
+from runners.pool.warm_windows import Window
 from runners.protocol import TensorBackend, TextBackend
 
 CPU = "cpu"

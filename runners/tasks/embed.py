@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runners.tasks.grams import Grams
+from runners.tasks.hashed_ngrams import Grams
 from runners.tasks.outputs import table
 from runners.tasks.settings import FILE, Settings
 from runners.tasks.text import SENTENCE, TextReader, WordPieces, joined, texts_of

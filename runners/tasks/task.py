@@ -54,8 +54,8 @@ TASKS: Mapping[str, str] = {
     "embed": "runners.tasks.embed:EmbedTask",
     "classify-text": "runners.tasks.classify_text:ClassifyTextTask",
     "rank": "runners.tasks.tabular:RankTask",
-    "recommend": "runners.tasks.found:RecommendTask",
-    "retrieve": "runners.tasks.found:RetrieveTask",
+    "recommend": "runners.tasks.retrieval:RecommendTask",
+    "retrieve": "runners.tasks.retrieval:RetrieveTask",
     "lookup": "runners.tasks.lookup:LookupTask",
 }
 """By the value of ``turnout.types.Task``, so that a cold start need not import it."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from runners.tasks.grams import padded
+from runners.tasks.hashed_ngrams import padded
 from runners.tasks.rows import byte_rows
 from turnout.errors import InvalidRequest
 

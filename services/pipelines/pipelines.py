@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-from services.pipelines.asked import Asked, Composed
-from services.pipelines.course import Course
-from services.plane import Plane
+from services.dataplane.data_plane import Plane
+from services.pipelines.executor import Course
+from services.pipelines.types import Asked, Composed
 from services.protocols.open_inference import check
 from turnout.catalog import Catalog
 from turnout.catalog.pipeline import Pipeline

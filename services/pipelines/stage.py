@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 
 from routing.latency import Demand
-from services.plane import Answer, Plane, Stream, Terms
+from services.dataplane.data_plane import Answer, Plane, Stream, Terms
 from turnout.catalog.pipeline import Reference, Stage
 from turnout.errors import InvalidRequest
 from turnout.types import Generation, Message, Request, Task, Tensors

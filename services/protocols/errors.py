@@ -7,7 +7,7 @@ import math
 
 import orjson
 
-from services.http import JSON, Headers, Reply
+from services.http.messages import JSON, Headers, Reply
 from turnout.errors import CapacityError, InvalidRequest, MethodNotAllowed, TurnoutError
 
 logger = logging.getLogger("turnout.http")

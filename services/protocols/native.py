@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from services.http import Http, Reply, json_object, json_reply
-from services.plane import Plane
-from services.protocols import options
-from services.protocols.chat_schema import chat_body
+from services.dataplane.data_plane import Plane
+from services.dataplane.decision_record import decision_json
+from services.http.messages import Http, Reply, json_object, json_reply
+from services.protocols import routing_options as options
 from services.protocols.open_inference import OpenInference, check
-from services.record import decision_json
+from services.protocols.openai_schema import chat_body
 from turnout.errors import InvalidRequest, UnknownRoute
 from turnout.types import Generation, Signature, Task, Tensors, TensorSpec
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from runners.open_inference import InferRequest, decode_request, encode_response, header_length_of
-from services.http import Http, Reply, json_reply
-from services.plane import Plane
-from services.protocols import options
-from services.protocols.answer import decision_headers
-from services.status import status, version_status
+from services.dataplane.data_plane import Plane
+from services.fleet.status import status, version_status
+from services.http.messages import Http, Reply, json_reply
+from services.protocols import routing_options as options
+from services.protocols.response_headers import decision_headers
 from turnout.catalog import split
 from turnout.errors import InvalidRequest, UnknownModel
 from turnout.types import Generation, Message, Signature, Task, Tensors, TensorSpec

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import orjson
 
-from services.http import Http, Reply, json_object, json_reply
-from services.plane import Plane, Stream
-from services.protocols import errors, options
-from services.protocols.answer import decision_headers
-from services.protocols.chat_schema import ChatBody, chat_body, embeddings_body
+from services.dataplane.data_plane import Plane, Stream
+from services.http.messages import Http, Reply, json_object, json_reply
+from services.protocols import errors
+from services.protocols import routing_options as options
+from services.protocols.openai_schema import ChatBody, chat_body, embeddings_body
+from services.protocols.response_headers import decision_headers
 from turnout.errors import TurnoutError, UnknownModel
 from turnout.types import Piece, Task, TokenChance
 

@@ -1,17 +1,17 @@
 """Models that come and go by request: the Open Inference Protocol's repository extension, and pins.
 
 Source: the model repository extension, as Triton documents it. Loading and unloading change what a
-server does for everybody, so they are an operator's: see ``services.operator``.
+server does for everybody, so they are an operator's: see ``services.server.auth``.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from services.http import Http, Reply, json_object, json_reply
-from services.operations import Operations
-from services.plane import Plane
-from services.status import status
+from services.dataplane.admin import Operations
+from services.dataplane.data_plane import Plane
+from services.fleet.status import status
+from services.http.messages import Http, Reply, json_object, json_reply
 from turnout.catalog import split
 from turnout.errors import InvalidRequest
 

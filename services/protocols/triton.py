@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from services.http import Http, Reply, json_reply
-from services.plane import Plane
+from services.dataplane.data_plane import Plane
+from services.http.messages import Http, Reply, json_reply
 from turnout.catalog import Catalog, Model, model_name, split
 from turnout.errors import UnknownModel
 from turnout.types import TensorSpec
@@ -56,7 +56,7 @@ class Triton:
         """
         del http
         # Imported here: whoever starts a server does not wait for what a scrape takes.
-        from services.exposition import totals
+        from services.metrics.exposition import totals
 
         catalog = self._plane.catalog
         if name is not None and catalog.named(name) is None:

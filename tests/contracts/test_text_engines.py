@@ -7,7 +7,7 @@ import re
 import pytest
 
 from runners.engines import make
-from runners.text.rows import LEFT_TO_READ
+from runners.generation.kv_cache_rows import LEFT_TO_READ
 from turnout.catalog import Model
 from turnout.errors import InvalidRequest, LoadFailed, RunFailed
 from turnout.types import Generation, JsonFormat, Message

@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-PROJECT = Path(__file__).parents[2]
+from turnout.settings import PROJECT
+
 START_LIMIT_S = 180.0
 
 

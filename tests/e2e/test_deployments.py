@@ -15,7 +15,7 @@ import openai
 import pytest
 import yaml
 
-from services import store
+from services.artifacts import store
 from tests.e2e.conftest import PROJECT, serving
 
 pytestmark = pytest.mark.e2e

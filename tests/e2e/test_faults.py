@@ -18,7 +18,7 @@ import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
-from runners.engines.onnx import CUDA, unavailable
+from runners.engines.onnx.session import CUDA, unavailable
 from tests.e2e.conftest import PROJECT, serving
 
 pytestmark = pytest.mark.e2e

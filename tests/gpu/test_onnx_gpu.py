@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runners.engines.onnx import CUDA, OnnxRunner, unavailable
+from runners.engines.onnx.session import CUDA, OnnxRunner, unavailable
 from runners.engines.tensorrt import TENSORRT, TensorRTRunner
 from runners.optimize.chain import Calibrating, run_chain
-from services import store
+from services.artifacts import store
 from tests.runners.optimize.conftest import SIDE
 from turnout.catalog import Artifact
 from turnout.catalog.engines import TensorRT

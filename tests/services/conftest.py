@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from routing.judge import Judge
+from routing.decision.request_view import Judge
 from routing.latency import ModelLatency
 from runners.protocol import Active, Load, Ran, Ticket
-from services.asgi import FrontDoor
-from services.decisions import DecisionLog
-from services.fleet import Fleet
-from services.http import Receive, Scope, Send
-from services.metrics import Metrics
-from services.plane import Plane
-from services.routers import Routers
+from services.dataplane.data_plane import Plane
+from services.dataplane.decision_log import DecisionLog
+from services.fleet.fleet import Fleet
+from services.http.messages import Receive, Scope, Send
+from services.metrics.metrics import Metrics
+from services.routers.prompt_routers import Routers
+from services.server.app import FrontDoor
 from tests.runners.optimize.conftest import classifier as classifier
 from tests.runners.optimize.conftest import pictures as pictures
 from tests.services.small_catalog import write as write

@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from tests.services.small_catalog import EASY
+from turnout.settings import PROJECT
 
-_ROOT = Path(__file__).parents[2]
+_ROOT = PROJECT
 _MOUNT = 'mount -t tmpfs -o size="$1" tmpfs "$2" && shift 2 && exec "$@"'
 
 

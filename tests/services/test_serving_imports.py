@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
-_ROOT = Path(__file__).parents[2]
+from turnout.settings import PROJECT
+
+_ROOT = PROJECT
 _CODE = """
 import sys
-import services.gateway, services.models, services.compose, services.asgi, services.profile_watch
+import services.gateway, services.models, services.dataplane.factory, services.server.app
+import services.fleet.profile_drift
 print(*[name for name in sys.modules if name.startswith(
-    ("runners.export", "runners.optimize", "runners.profiling", "routing.training",
+    ("runners.recipes", "runners.optimize", "runners.profiling.curve", "routing.training",
      "routing.evaluation", "onnx.", "matplotlib", "sklearn", "torch"))])
 """
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from services.cli.catalog import app
 from turnout.catalog import load
-from turnout.catalog.commands import app
 from turnout.catalog.reading import json_schema, parse
 from turnout.errors import CatalogInvalid
+from turnout.settings import PROJECT
 
 GOOD = """version: 1
 classes:
@@ -40,7 +41,7 @@ def test_a_good_catalog_is_read() -> None:
 
 @pytest.mark.parametrize("name", ["default.yaml", "hybrid.yaml", "hub.yaml", "optimized.yaml"])
 def test_the_catalogs_that_ship_are_good(name: str) -> None:
-    catalog = load(Path(__file__).parents[2] / "catalog" / name)
+    catalog = load(PROJECT / "catalog" / name)
     assert set(catalog.classes) == {"realtime", "interactive", "bulk"}
 
 

@@ -1,7 +1,5 @@
 """What a catalog's check finds in a pipeline."""
 
-from pathlib import Path
-
 import pytest
 
 from turnout.catalog import load
@@ -9,6 +7,7 @@ from turnout.catalog.pipeline import Reference, Stage
 from turnout.catalog.plan import plan
 from turnout.catalog.reading import parse
 from turnout.errors import CatalogInvalid
+from turnout.settings import PROJECT
 
 CATALOG = """
 version: 1
@@ -139,7 +138,7 @@ def test_a_dimension_the_task_does_not_have_is_refused() -> None:
 
 
 def test_the_shops_catalog_has_what_it_promises() -> None:
-    catalog = load(Path(__file__).parents[2] / "catalog" / "ecommerce.yaml")
+    catalog = load(PROJECT / "catalog" / "ecommerce.yaml")
     assert len(catalog.models) >= 64
     assert set(catalog.pipelines) == {"search", "recommend", "describe"}
     assert {model.runner.engine for model in catalog.models.values()} >= {

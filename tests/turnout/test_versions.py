@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from turnout.catalog import Catalog, json_schema, realiased
 from turnout.catalog.reading import parse
 from turnout.errors import CatalogInvalid
+from turnout.settings import PROJECT
 
 TEXT = """version: 1
 classes: {quick: {deadline_ms: 100, priority: 1}}
@@ -177,7 +177,7 @@ def test_a_version_that_cannot_fit_is_named_where_it_stands() -> None:
 
 
 def test_the_example_in_the_docs_is_a_catalog() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "versions.md").read_text()
+    page = (PROJECT / "docs" / "versions.md").read_text()
     example = page.split("```yaml\n")[1].split("```")[0]
     classes = "version: 1\nclasses: {realtime: {deadline_ms: 100, priority: 0}}\n"
     catalog = parse(classes + example, "docs")

@@ -85,7 +85,7 @@ class Artifact(Strict):
 
     Attributes:
         tag: name in the BentoML model store.
-        recipe: the project's build recipe that makes it (see ``runners/export``).
+        recipe: the project's build recipe that makes it (see ``runners/recipes``).
         options: handed to the recipe.
         source: the model's file by address, instead of a recipe (see ``File.source``).
         sha256: of that file.

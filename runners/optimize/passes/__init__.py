@@ -1,1 +1,1 @@
-"""One file a pass; ``runners.optimize.roster`` lists them."""
+"""One file a pass; ``runners.optimize.registry`` lists them."""

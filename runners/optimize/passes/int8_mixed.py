@@ -132,7 +132,7 @@ class _Trial:
 
 def outputs(path: Path, samples: Sequence[Any]) -> np.ndarray:
     """The first output of every sample, one after another."""
-    from runners.engines.onnx import CPU, open_session
+    from runners.engines.onnx.session import CPU, open_session
 
     session = open_session(path.name, path, [(CPU, {})], threads=1)
     return np.concatenate([session.run(None, dict(one))[0] for one in samples])

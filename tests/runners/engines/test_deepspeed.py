@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 
 from runners.engines import make
-from runners.engines.fastgen import FastGenDecoder, check_config, engine_limits, with_dtype
-from runners.engines.injected import InjectedDecoder, check_heads
-from runners.engines.offload import zero_config
-from runners.text.slots import SlotRunner
+from runners.engines.deepspeed.fastgen import (
+    FastGenDecoder,
+    check_config,
+    engine_limits,
+    with_dtype,
+)
+from runners.engines.deepspeed.kernel_inject import InjectedDecoder, check_heads
+from runners.engines.deepspeed.zero_offload import zero_config
+from runners.generation.slot_runner import SlotRunner
 from tests.contracts import tiny_models
-from tests.runners.text.toy import ACTIVE, Letters, ToyDecoder, logits_after, saying, write
+from tests.runners.generation.toy import ACTIVE, Letters, ToyDecoder, logits_after, saying, write
 from turnout.catalog import Model
 from turnout.catalog.engines import DeepSpeed
 from turnout.errors import LoadFailed, RunFailed

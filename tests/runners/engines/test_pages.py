@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from runners.engines.loading import resident_bytes
+from runners.engines.load_cost import resident_bytes
 from runners.engines.pages import lazy_zeros
 
 

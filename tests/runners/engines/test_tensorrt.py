@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from runners.engines.fit import Declared
-from runners.engines.onnx import unavailable
+from runners.engines.onnx.session import unavailable
+from runners.engines.shape_check import Declared
 from runners.engines.tensorrt import TENSORRT, TensorRTRunner, cache_key, provider_options
 from tests.contracts import tiny_models
 from turnout.catalog.engines import TensorRT

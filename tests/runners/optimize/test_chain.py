@@ -13,11 +13,12 @@ import onnxruntime
 import pytest
 
 from runners.optimize.chain import Calibrating, Chain, Stage, run_chain
-from runners.optimize.roster import CHAINS, PASSES, completed, load_pass
+from runners.optimize.registry import CHAINS, PASSES, completed, load_pass
 from tests.runners.optimize.conftest import SIDE
 from turnout.errors import ArtifactInvalid, ConfigError
+from turnout.settings import PROJECT
 
-_ROOT = Path(__file__).parents[3]
+_ROOT = PROJECT
 
 
 def samples(count: int = 12) -> Calibrating:
@@ -169,7 +170,7 @@ def test_every_pass_loads_and_is_described() -> None:
 
 
 def test_tensorrt_without_its_provider_says_so(classifier: Path) -> None:
-    from runners.engines.onnx import unavailable
+    from runners.engines.onnx.session import unavailable
 
     if unavailable("TensorrtExecutionProvider") is None:
         pytest.skip("this machine has the provider")

@@ -10,7 +10,7 @@ import numpy as np
 
 from runners.pool import Footprint, OnDemandTensors, Pool, Slot
 from runners.pool.eviction import Order, by_worth
-from runners.pool.windows import Window
+from runners.pool.warm_windows import Window
 from runners.protocol import Active, Load, Ran, Ticket
 from turnout.errors import LoadFailed
 from turnout.types import Tensors

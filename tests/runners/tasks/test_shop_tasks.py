@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runners.tasks import TensorTask, load_task
-from runners.tasks.grams import MAX_GRAMS, Grams
+from runners.tasks.hashed_ngrams import MAX_GRAMS, Grams
 from turnout.errors import ArtifactInvalid, InvalidRequest
 from turnout.types import SIGNATURES, Task, signature
 

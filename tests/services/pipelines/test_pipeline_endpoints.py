@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from routing.judge import Judge
+from routing.decision.request_view import Judge
 from routing.latency import ModelLatency
+from runners.backends.local_tensors import LocalTensors
+from runners.backends.local_text import LocalText
 from runners.engines import make
-from runners.generation import LocalText
 from runners.protocol import Ran, Ticket
 from runners.tasks.pass_through import PassThrough
-from runners.tensors import LocalTensors
-from services.asgi import FrontDoor
-from services.decisions import DecisionLog
-from services.fleet import Fleet
-from services.http import Receive, Scope, Send
-from services.metrics import Metrics
-from services.pipelines.asked import Asked
+from services.dataplane.data_plane import Plane
+from services.dataplane.decision_log import DecisionLog
+from services.fleet.fleet import Fleet
+from services.http.messages import Receive, Scope, Send
+from services.metrics.metrics import Metrics
 from services.pipelines.pipelines import Pipelines
-from services.plane import Plane
-from services.protocols import options
+from services.pipelines.types import Asked
+from services.protocols import routing_options as options
+from services.server.app import FrontDoor
 from turnout.catalog import Model
 from turnout.catalog.reading import parse
 from turnout.types import Task, Tensors

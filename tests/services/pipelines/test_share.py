@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.pipelines.share import seconds_after, share_s
+from services.pipelines.deadline_split import seconds_after, share_s
 
 _SECONDS = st.floats(0.0001, 100)
 

@@ -11,14 +11,14 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.asgi import FrontDoor
-from services.compose import compose
-from services.metrics import Metrics
-from services.operator import TOKEN
-from services.plane import Plane
-from services.rollouts.book import Book
-from tests.services.bulk.conftest import postgres_url as postgres_url
-from tests.services.bulk.conftest import url as url
+from services.dataplane.data_plane import Plane
+from services.dataplane.factory import compose
+from services.metrics.metrics import Metrics
+from services.rollouts.store import Book
+from services.server.app import FrontDoor
+from services.server.auth import TOKEN
+from tests.services.batch_api.conftest import postgres_url as postgres_url
+from tests.services.batch_api.conftest import url as url
 from tests.services.conftest import behind
 from turnout.catalog.reading import parse
 from turnout.settings import Settings

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.reload import reload_catalog
-from services.rollouts.book import MemoryBook
+from services.dataplane.catalog_reload import reload_catalog
+from services.rollouts.store import MemoryBook
 from tests.services.rollouts.conftest import CATALOG, ROW, Serve
 
 BROKEN = "{runner: {engine: fake, fail: load}}"

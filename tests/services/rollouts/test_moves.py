@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from services.reload import reload_catalog
+from services.dataplane.catalog_reload import reload_catalog
 from services.rollouts.aliases import Aliases
-from services.rollouts.book import Book, MemoryBook, Rows
-from services.rollouts.database_book import DatabaseBook
+from services.rollouts.database_store import DatabaseBook
+from services.rollouts.store import Book, MemoryBook, Rows
 from tests.services.rollouts.conftest import CATALOG, Serve
 from turnout.errors import ConfigError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from services.reload import reload_catalog
+from services.dataplane.catalog_reload import reload_catalog
 from tests.services.rollouts.conftest import CATALOG, Serve
 
 BUDGET = CATALOG.replace("classes:", "gateway: {memory_budget: 64GiB}\nclasses:", 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.asgi import FrontDoor
+from services.server.app import FrontDoor
 from tests.services.rollouts.conftest import Serve
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from routing.log_row import read_rows
-from routing.replay import Change, replay
+from routing.replay.log import read_rows
+from routing.replay.replay import Change, replay
 from tests.services.rollouts.conftest import CATALOG, Serve
 
 

@@ -1,0 +1,1 @@
+"""One decision: candidates, limits, policy, exploration, session."""

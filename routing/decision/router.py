@@ -1,0 +1,268 @@
+"""The decision: for each candidate a prediction, then constraints, then the policy.
+
+``Router`` is pure: what it knows of the world (load, readiness, the quality of each candidate
+for this request) comes in as arguments, and one call gives one ``Decision``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from routing.decision.budget_control import Steer
+from routing.decision.constraints import Bounds, choose_anyway, keeps_limits, never_in_time, why_not
+from routing.decision.policy import POLICIES, Choice, priced
+from routing.latency import Busy, Demand, ModelLatency
+from turnout.catalog import Catalog, LatencyClass, Model, Route
+from turnout.errors import UnknownClass, UnknownModel, WrongTask
+from turnout.types import Candidate, Decision, Limits, Prediction, Request
+
+_SEEN = 20
+
+
+@dataclass(slots=True)
+class ModelState:
+    """What the router must know of a model now.
+
+    Attributes:
+        busy: what is ahead of a new request.
+        broken: why it cannot serve; None when it can.
+    """
+
+    busy: Busy
+    broken: str | None = None
+
+
+_IDLE = ModelState(Busy())
+
+
+@dataclass(slots=True)
+class Question:
+    """A request as the router sees it.
+
+    Attributes:
+        request: the request.
+        demand: what it asks of an engine.
+        input_tokens: tokens of the prompt, for cost.
+        quality: calibrated P(good answer) of each candidate by model name.
+    """
+
+    request: Request
+    demand: Demand
+    input_tokens: float
+    quality: Mapping[str, float]
+
+
+class Router:
+    """Decides over one catalog.
+
+    Args:
+        catalog: the fleet.
+        latency: the latency model of each catalog model, by name; learned from outside.
+    """
+
+    def __init__(self, catalog: Catalog, latency: Mapping[str, ModelLatency]) -> None:
+        self._catalog = catalog
+        self._latency = latency
+
+    def candidates(self, request: Request) -> tuple[str, tuple[str, ...]]:
+        """The route that decides and its candidates; a model named directly is its own route.
+
+        Raises:
+            UnknownModel: the target is neither ``auto``, a route, nor a model of the right task.
+        """
+        target = request.target
+        if target == "auto":
+            target = self._catalog.route_for(request.task) or target
+        route = self._catalog.routes.get(target)
+        if route is not None and route.task == request.task:
+            return target, route.candidates
+        name = self._catalog.model_called(target)
+        if name is not None and self._catalog.models[name].task == request.task:
+            return target, (name,)
+        known = self._catalog.named(target)
+        if known is not None:
+            raise WrongTask(
+                request.target, known.task.value, request.task.value, self._names(request)
+            )
+        raise UnknownModel(request.target, self._names(request))
+
+    def decide(
+        self, question: Question, state: Mapping[str, ModelState], steer: Steer | None = None
+    ) -> Decision:
+        """Choose a model.
+
+        Args:
+            question: the request and what is expected of each candidate.
+            state: of each candidate, by name.
+            steer: what the route's controllers ask for; None is what the catalog asks for.
+
+        Raises:
+            UnknownModel, UnknownClass: a name means nothing here.
+            LoadFailed: every candidate is out of service.
+            LimitUnreachable: none ever keeps the caller's own limits, its own deadline among them.
+            DeadlineUnreachable: none is feasible and the class says to refuse.
+        """
+        request = question.request
+        name, models = self.candidates(request)
+        latency_class = self._catalog.classes.get(request.latency_class)
+        if latency_class is None:
+            raise UnknownClass(request.latency_class, tuple(self._catalog.classes))
+        route = self._catalog.routes.get(name)
+        bounds = bounds_of(route, latency_class, request.deadline_in_s, request.limits)
+        candidates = tuple([self._judge(m, question, state[m], bounds) for m in models])
+        if request.own_deadline and not any(c.feasible for c in candidates):
+            self._refuse_never(question, candidates, bounds)
+        choice = settle(route, request.latency_class, bounds, candidates, steer)
+        if choice.rule == "named" and choice.candidate.model != name:
+            choice = Choice(choice.candidate, "named", f"{name} is {choice.candidate.model}")
+        within = [c.model for c in candidates if keeps_limits(c, bounds)]
+        return decision_of(request.id, name, request.latency_class, candidates, choice, within)
+
+    def alone(
+        self, model: str, question: Question, state: ModelState, route: str
+    ) -> tuple[Candidate, Bounds]:
+        """What is expected of one more model for a request of a route, and what it must keep."""
+        request = question.request
+        latency_class = self._catalog.classes[request.latency_class]
+        known = self._catalog.routes.get(route)
+        bounds = bounds_of(known, latency_class, request.deadline_in_s, request.limits)
+        return self._judge(model, question, state, bounds), bounds
+
+    def surely_late(self, candidate: Candidate, bounds: Bounds) -> bool:
+        """Whether a model that has been seen at work would more likely be late than not."""
+        seen = self._latency[candidate.model].observations
+        return seen >= _SEEN and candidate.prediction.p50_s > bounds.deadline_in_s
+
+    def _refuse_never(
+        self, question: Question, candidates: Sequence[Candidate], bounds: Bounds
+    ) -> None:
+        """Refuse a deadline that none in service would hold with nothing ahead, whatever the class.
+
+        Raises:
+            LimitUnreachable: so it is.
+        """
+        idle = [
+            self._judge(c.model, question, _IDLE, bounds)
+            for c in candidates
+            if not c.broken and keeps_limits(c, bounds)
+        ]
+        if (never := never_in_time(idle, bounds.deadline_in_s)) is not None:
+            raise never
+
+    def _judge(self, name: str, question: Question, state: ModelState, bounds: Bounds) -> Candidate:
+        model = self._catalog.models[name]
+        spread = self._latency[name].predict(question.demand, state.busy)
+        prediction = Prediction(
+            question.quality[name],
+            spread.p50_s,
+            spread.p95_s,
+            cost_usd(model, question.input_tokens, question.demand.output_tokens),
+            spread.p99_s,
+            spread.median_s,
+            spread.waited,
+        )
+        reason = state.broken or why_not(prediction, bounds)
+        return Candidate(name, prediction, reason is None, reason, state.broken is not None)
+
+    def _names(self, request: Request) -> tuple[str, ...]:
+        routes = [n for n, r in self._catalog.routes.items() if r.task == request.task]
+        models = [
+            name
+            for name in (*self._catalog.versioned, *self._catalog.models)
+            if self._catalog.models[self._catalog.model_called(name) or name].task == request.task
+        ]
+        return ("auto", *routes, *models)
+
+
+def bounds_of(
+    route: Route | None, latency_class: LatencyClass, deadline_in_s: float, limits: Limits
+) -> Bounds:
+    """What an answer must keep: the class's word, the caller's limits, the route's floor."""
+    floor = max(limits.min_quality or 0.0, route.min_quality if route else 0.0)
+    return Bounds(
+        deadline_in_s,
+        latency_class.percentile,
+        limits.max_cost_usd,
+        limits.min_quality,
+        floor,
+        latency_class.infeasible,
+    )
+
+
+def settle(
+    route: Route | None,
+    latency_class: str,
+    bounds: Bounds,
+    candidates: Sequence[Candidate],
+    steer: Steer | None = None,
+) -> Choice:
+    """From judged candidates to a choice; a function of its arguments alone.
+
+    Raises:
+        LoadFailed, DeadlineUnreachable: none is feasible and the class says to refuse.
+    """
+    feasible = [candidate for candidate in candidates if candidate.feasible]
+    if not feasible:
+        return choose_anyway(bounds, candidates)
+    if route is None:
+        return Choice(feasible[0], "named", "the request names this model")
+    if len(feasible) == 1:
+        return _only(feasible[0], candidates)
+    policy = POLICIES[route.policy_for(latency_class)]
+    if steer is None:
+        return policy(feasible, route.target_for(latency_class))
+    choice = policy(feasible, steer.target)
+    return priced(feasible, choice, steer)
+
+
+def _only(chosen: Candidate, candidates: Sequence[Candidate]) -> Choice:
+    """The one feasible candidate, and what rules the others out."""
+    others = "; ".join(f"{c.model}: {c.why_not}" for c in candidates if c is not chosen)
+    if not others:
+        return Choice(chosen, "only", f"{chosen.model} is the only candidate of this route")
+    return Choice(chosen, "only", f"only {chosen.model} may answer ({others})")
+
+
+def decision_of(
+    request_id: str,
+    route: str,
+    latency_class: str,
+    candidates: tuple[Candidate, ...],
+    choice: Choice,
+    within: Collection[str],
+    propensity: float = 1.0,
+) -> Decision:
+    """A choice as a decision, with its fallbacks: those ``within`` the caller's own limits."""
+    chosen = choice.candidate.model
+    return Decision(
+        request_id,
+        route,
+        chosen,
+        _fallbacks(candidates, chosen, within),
+        choice.reason,
+        choice.rule,
+        latency_class,
+        candidates,
+        propensity,
+    )
+
+
+def cost_usd(model: Model, input_tokens: float, output_tokens: float) -> float:
+    """Expected cost of one answer, in US dollars."""
+    cost = model.cost
+    return (
+        cost.usd_per_request
+        + cost.usd_per_1m_input_tokens * input_tokens * 1e-6
+        + cost.usd_per_1m_output_tokens * output_tokens * 1e-6
+    )
+
+
+def _fallbacks(
+    candidates: Sequence[Candidate], chosen: str, within: Collection[str]
+) -> tuple[str, ...]:
+    """The others in service that may answer at all: feasible first, then by quality."""
+    others = [c for c in candidates if c.model != chosen and not c.broken and c.model in within]
+    if len(others) > 1:
+        others.sort(key=lambda c: (not c.feasible, -c.prediction.quality))
+    return tuple([c.model for c in others])

@@ -1,0 +1,1 @@
+"""Logged requests decided again under another policy."""

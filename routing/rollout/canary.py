@@ -1,0 +1,198 @@
+"""A version on trial beside production: is it worse, or has it been shown not to be? Pure.
+
+Each finished request of either is turned into losses of 0 or 1 (its feedback into a loss between):
+
+* **failed**: it raised, answered NaN, hung, or was out of service;
+* **late**: its answer missed the deadline;
+* **slow**: its answer took over ``slower`` times production's p95 so far;
+* **unhappy**: one less its score.
+
+On each runs the betting test of ``routing.rollout.sequential``, twice: once against "no
+worse by more than the margin", which takes the canary back, and once against "worse by the margin",
+which says that it may be promoted. Both may be looked at after every request. The first kind shares
+one probability of a false alarm; a canary is called sound only when *every* test says so, so there
+each has its own.
+Where several trials of one canary run beside each other, any may say either, so they share both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from routing.rollout.sequential import Worse
+from turnout.catalog import Rollback
+
+Part = Literal["production", "canary"]
+Word = Literal["watching", "sound", "worse"]
+
+_TESTS = ("failed", "late", "slow", "unhappy")
+_WRONGLY_SOUND = 0.05
+_KEPT = 500
+_FEWEST = 50
+_RENEW = 25
+
+
+@dataclass(slots=True)
+class _Sum:
+    """A running mean, for a person."""
+
+    count: int = 0
+    total: float = 0.0
+
+    def add(self, loss: float) -> None:
+        self.count += 1
+        self.total += loss
+
+    @property
+    def mean(self) -> float | None:
+        return self.total / self.count if self.count else None
+
+
+class _Test:
+    """One loss: both directions, and both means."""
+
+    def __init__(self, margin: float, alpha: float, wrongly_sound: float) -> None:
+        self.worse = Worse(margin, alpha)
+        self.no_worse = Worse(-margin, wrongly_sound)
+        self.margin = margin
+        self.seen: dict[Part, _Sum] = {"production": _Sum(), "canary": _Sum()}
+
+    def add(self, part: Part, loss: float) -> None:
+        self.seen[part].add(loss)
+        if part == "canary":
+            self.worse.new(loss)
+            self.no_worse.old(loss)
+        else:
+            self.worse.old(loss)
+            self.no_worse.new(loss)
+
+
+@dataclass(slots=True)
+class _Usual:
+    """Production's p95 so far; None before there is enough to say."""
+
+    took: deque[float] = field(default_factory=lambda: deque[float](maxlen=_KEPT))
+    p95_s: float | None = None
+    seen: int = 0
+
+    def add(self, took_s: float) -> None:
+        self.took.append(took_s)
+        self.seen += 1
+        if self.seen >= _FEWEST and self.seen % _RENEW == 0:
+            self.p95_s = sorted(self.took)[math.ceil(0.95 * len(self.took)) - 1]
+
+
+class Trial:
+    """The evidence on one canary.
+
+    Args:
+        rollback: how much worse it may be.
+        testers: how many trials of this canary run beside each other, each on its own requests.
+    """
+
+    def __init__(self, rollback: Rollback, testers: int = 1) -> None:
+        alpha = rollback.false_alarm / (len(_TESTS) * testers)
+        sound = _WRONGLY_SOUND / testers
+        self._tests = {name: _Test(getattr(rollback, name), alpha, sound) for name in _TESTS}
+        self._slower = rollback.slower
+        self._usual = _Usual()
+        self.requests: dict[Part, int] = {"production": 0, "canary": 0}
+        self.worse: str | None = None
+
+    def ended(self, part: Part, *, failed: bool, late: bool | None, took_s: float | None) -> None:
+        """A request of this part has ended.
+
+        Args:
+            part: which version it was drawn for.
+            failed: whether that version failed it.
+            late: whether its answer missed the deadline; None when that says nothing of the
+                version (it was not loaded yet, say).
+            took_s: seconds from its arrival to the answer of that version, or None likewise.
+        """
+        self.requests[part] += 1
+        self._add(part, "failed", float(failed))
+        if late is not None:
+            self._add(part, "late", float(late))
+        if took_s is None or failed:
+            return
+        usual_s = self._usual.p95_s
+        if usual_s is not None:
+            self._add(part, "slow", float(took_s > self._slower * usual_s))
+        if part == "production":
+            self._usual.add(took_s)
+
+    def scored(self, part: Part, score: float) -> None:
+        """Feedback on an answer of this part, in [0, 1]."""
+        self._add(part, "unhappy", 1.0 - score)
+
+    @property
+    def verdict(self) -> Word:
+        """``worse``: take it back. ``sound``: shown to be no worse. Else ``watching``."""
+        if self.worse is not None:
+            return "worse"
+        if all(test.no_worse.alarm for name, test in self._tests.items() if self._asked(name)):
+            return "sound"
+        return "watching"
+
+    @property
+    def why(self) -> str:
+        """The verdict in a sentence."""
+        if self.worse is not None:
+            return self._worse_because(self.worse)
+        canary = self.requests["canary"]
+        if self.verdict == "sound":
+            return f"shown to be no worse than production in {canary} requests"
+        return f"{canary} requests, nothing against it yet, and not enough for it"
+
+    def state(self) -> dict[str, Any]:
+        """The evidence as plain values; ``against`` reaches ``needed`` when a test calls it worse.
+
+        ``for`` likewise reaches ``enough`` when the test has shown that it is no worse.
+        """
+        return {
+            "verdict": self.verdict,
+            "why": self.why,
+            "requests": dict(self.requests),
+            "usual_p95_ms": None if self._usual.p95_s is None else self._usual.p95_s * 1e3,
+            "tests": {name: _shown(test) for name, test in self._tests.items()},
+        }
+
+    def _asked(self, name: str) -> bool:
+        """Whether a test must speak for the canary: without feedback nobody was unhappy."""
+        return name in ("failed", "late") or self._tests[name].seen["canary"].count > 0
+
+    def _add(self, part: Part, name: str, loss: float) -> None:
+        test = self._tests[name]
+        test.add(part, loss)
+        if test.worse.alarm and self.worse is None:
+            self.worse = name
+
+    def _worse_because(self, name: str) -> str:
+        test = self._tests[name]
+        canary, production = test.seen["canary"], test.seen["production"]
+        return (
+            f"{name}: {canary.mean or 0.0:.1%} of {canary.count} requests of the canary, "
+            f"{production.mean or 0.0:.1%} of {production.count} of production; "
+            f"{test.margin:.1%} more is allowed"
+        )
+
+
+def _shown(test: _Test) -> dict[str, Any]:
+    means = {part: None if s.mean is None else round(s.mean, 6) for part, s in test.seen.items()}
+    return {
+        **means,
+        "margin": test.margin,
+        "pairs": test.worse.pairs,
+        "against": _finite(test.worse.wealth),
+        "needed": round(test.worse.limit, 4),
+        "for": _finite(test.no_worse.wealth),
+        "enough": round(test.no_worse.limit, 4),
+    }
+
+
+def _finite(wealth: float) -> float:
+    """JSON knows no infinity."""
+    return round(min(wealth, 1e12), 4)

@@ -1,0 +1,147 @@
+"""Which version answers: after the decision, a canary takes its share of what production would do.
+
+The policy chooses among production versions as if there were no canary, so a trial changes neither
+routing nor what the two versions are compared on. Where it chose production of a model with a
+canary, a keyed hash of the session (or the request) then says which of the two answers: always the
+same for a session, whichever process decides, and a larger share keeps everybody who was in a
+smaller one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Literal
+
+from routing.decision.exploration import Draws
+from routing.rollout.canary import Part, Trial
+from turnout.catalog import Canary, Catalog, model_name
+from turnout.types import Candidate, Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """One canary on trial.
+
+    Attributes:
+        name: of the model.
+        production: the plain model of its production version.
+        canary: the plain model of the version on trial.
+        share: of production's requests that the canary answers.
+        targets: what callers must have named: the model itself, or a route that names it.
+        draws: one number a session or request.
+        trial: the evidence.
+    """
+
+    name: str
+    production: str
+    canary: str
+    share: float
+    targets: frozenset[str]
+    draws: Draws
+    trial: Trial
+
+    def draw(self, key: str) -> float:
+        """The number of a session or request, in [0, 1)."""
+        return self.draws.draw(key)
+
+
+@dataclass(slots=True)
+class Drawn:
+    """What a rollout had to do with a decision.
+
+    Attributes:
+        rollout: which.
+        part: which version the request was drawn for.
+        draw: the number drawn.
+        why_not: why production answers although the canary was drawn; None when it does not.
+        fault: what that says against the canary, if it does.
+        cold: whether the version was not loaded, so that its time says nothing.
+    """
+
+    rollout: Rollout
+    part: Part
+    draw: float
+    why_not: str | None = None
+    fault: Literal["failed", "late"] | None = None
+    cold: bool = False
+
+    @property
+    def model(self) -> str:
+        """The version that was drawn."""
+        return self.rollout.canary if self.part == "canary" else self.rollout.production
+
+    @property
+    def policy_model(self) -> str:
+        """What the policy chose: production."""
+        return self.rollout.production
+
+    @property
+    def served(self) -> bool:
+        """Whether the canary is asked."""
+        return self.part == "canary" and self.why_not is None
+
+    def propensity(self, model: str) -> float:
+        """Probability of this version, given that the policy chose the model."""
+        if self.why_not is not None:
+            return float(model != self.rollout.canary)
+        share = self.rollout.share
+        if model == self.rollout.canary:
+            return share
+        return 1.0 - share if model == self.rollout.production else 1.0
+
+
+def rollouts_of(catalog: Catalog, trials: Mapping[str, Trial]) -> dict[str, Rollout]:
+    """The canaries of a catalog that have a trial, by the model of their production version."""
+    found: dict[str, Rollout] = {}
+    for name, known in catalog.versioned.items():
+        if known.canary is None or name not in trials:
+            continue
+        rollout = _rollout(name, known.production, known.canary, known.routes, trials[name])
+        found[rollout.production] = rollout
+    return found
+
+
+def _rollout(
+    name: str, production: str, canary: Canary, routes: Iterable[str], trial: Trial
+) -> Rollout:
+    return Rollout(
+        name,
+        model_name(name, production),
+        model_name(name, canary.version),
+        canary.share,
+        frozenset((name, *routes)),
+        Draws(blake2b(f"canary {name}@{canary.version}".encode()).digest()),
+        trial,
+    )
+
+
+def swapped(decision: Decision, drawn: Drawn, canary: Candidate | None) -> Decision:
+    """The decision with the version that was drawn; a canary's first fallback is production.
+
+    Args:
+        decision: what the policy chose: production.
+        drawn: what was drawn.
+        canary: what is expected of the canary, where it was drawn.
+    """
+    propensity = decision.propensity * drawn.propensity(drawn.model)
+    if canary is None:
+        return replace(decision, propensity=propensity)
+    candidates = (*decision.candidates, canary)
+    if drawn.why_not is not None:
+        reason = f"{decision.reason}; its canary {canary.model} was drawn but {drawn.why_not}"
+        return replace(decision, reason=reason, candidates=candidates)
+    reason = (
+        f"{canary.model} is on trial and answers {drawn.rollout.share:.3g} of the requests of "
+        f"{drawn.rollout.name} (this one drew {drawn.draw:.3f}); {decision.reason}"
+    )
+    return replace(
+        decision,
+        model=canary.model,
+        fallbacks=(decision.model, *decision.fallbacks),
+        reason=reason,
+        rule="canary",
+        candidates=candidates,
+        propensity=propensity,
+    )

@@ -1,0 +1,1 @@
+"""Backends: local models behind a queue, models on demand, models elsewhere."""

@@ -1,0 +1,1 @@
+"""What stands between requests and one run: queue, batch, threads."""

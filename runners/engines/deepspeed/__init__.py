@@ -1,0 +1,1 @@
+"""DeepSpeed: one runner, and its ways over one GPU, several, or the host's memory."""

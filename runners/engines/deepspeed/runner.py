@@ -1,0 +1,237 @@
+"""DeepSpeed inference over a transformers causal language model, with continuous batching."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runners.engines.load_cost import Loading
+from runners.engines.threads import sleep_when_idle
+from runners.generation.decoder import Decoder
+from runners.generation.kv_cache_rows import CacheRows
+from runners.generation.slot_runner import SlotRunner
+from runners.generation.tokenizer import FileTokenizer
+from turnout.errors import LoadFailed
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from turnout.catalog import Model
+    from turnout.catalog.engines import DeepSpeed
+
+
+def make(name: str, model: Model, folder: Path) -> SlotRunner:
+    """The runner of a catalog entry; what wants torchrun's variables gets processes of ours."""
+    options = model.runner
+    if options.engine != "deepspeed":
+        raise LoadFailed(name, f"engine {options.engine!r} given to the deepspeed runner")
+    context = model.context_tokens
+
+    def open_here_or_apart(slots: int) -> Decoder:
+        if options.tensor_parallel == 1 and not options.fastgen and options.offload is None:
+            return open_decoder(name, folder, slots, options, context)
+        from runners.engines.deepspeed.tensor_parallel import RankedDecoder
+
+        return RankedDecoder(name, folder, slots, options, context)
+
+    return SlotRunner(
+        name,
+        options.max_sequences,
+        open_here_or_apart,
+        context if options.kernel_inject else options.step_tokens,
+        options.draft_tokens,
+    )
+
+
+def open_decoder(
+    name: str, folder: Path, slots: int, options: DeepSpeed, context_tokens: int, rank: int = 0
+) -> Decoder:
+    """Load a model in this process, in the way its options ask for.
+
+    Args:
+        name: the model's name, for errors.
+        folder: safetensors, config and tokenizer, as ``save_pretrained`` writes them.
+        slots: rows of the cache.
+        options: the catalog's.
+        context_tokens: positions of a slot; the model's own limit if that is less.
+        rank: of this process among ``tensor_parallel``.
+
+    Raises:
+        LoadFailed: with what is wrong and what to do.
+    """
+    check_files(name, folder)
+    sleep_when_idle()
+    if options.fastgen:
+        from runners.engines.deepspeed.fastgen import open_fastgen
+
+        return open_fastgen(name, folder, slots, options, context_tokens)
+    if options.kernel_inject:
+        from runners.engines.deepspeed.kernel_inject import open_injected
+
+        return open_injected(name, folder, options, context_tokens)
+    return DeepSpeedDecoder(name, folder, slots, options, context_tokens, rank)
+
+
+class DeepSpeedDecoder:
+    """A model under ``deepspeed.init_inference`` with a cache of one row a slot.
+
+    Its arguments are those of ``open_decoder``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        slots: int,
+        options: DeepSpeed,
+        context_tokens: int,
+        rank: int = 0,
+    ) -> None:
+        loading = Loading("deepspeed")
+        self.tokenizer = FileTokenizer(name, folder)
+        torch, kind, reason = _device(name, options)
+        torch.set_num_threads(options.threads)
+        self._torch = torch
+        self._device = torch.device(kind, rank) if kind == "cuda" else torch.device(kind)
+        self._dtype = getattr(torch, options.dtype)
+        self._model = _open(name, folder, options, self._device, self._dtype)
+        limit = self._model.config.max_position_embeddings
+        self.context_tokens = min(context_tokens, limit)
+        from runners.engines.deepspeed.packed_linear import pack
+        from runners.engines.deepspeed.slot_cache import SlotCache
+
+        if options.offload is None:
+            pack(self._model)
+
+        self._cache = SlotCache(slots, self.context_tokens)
+        self.rows = CacheRows(slots - 1, self._cache.copy)
+        self.active = loading.done(options.device, kind, precision=options.dtype, reason=reason)
+
+    def prefill(
+        self, slot: int, tokens: Sequence[int], start: int, last: int = 1
+    ) -> np.ndarray[Any, Any]:
+        """See ``Decoder.prefill``."""
+        end = start + len(tokens)
+        positions = self._torch.arange(start, end, device=self._device)[None, :]
+        self._cache.aim(slice(slot, slot + 1), positions, end)
+        return self._forward([list(tokens)], positions, last)[0]
+
+    def decode(self, tokens: Sequence[int], lengths: Sequence[int]) -> np.ndarray[Any, Any]:
+        """See ``Decoder.decode``."""
+        positions = self._torch.tensor(list(lengths), device=self._device)[:, None]
+        self._cache.aim(slice(0, len(tokens)), positions, max(lengths) + 1)
+        return self._forward([[token] for token in tokens], positions, 1)[:, 0]
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        """Copy the first ``length`` positions of a slot over another."""
+        self._cache.copy(source, target, length)
+
+    def close(self) -> None:
+        """See ``Decoder.close``; the model goes with this object."""
+
+    def _forward(self, ids: list[list[int]], positions: Any, last: int) -> np.ndarray[Any, Any]:
+        torch = self._torch
+        with torch.inference_mode():
+            logits = self._model(
+                input_ids=torch.tensor(ids, device=self._device),
+                attention_mask=self._cache.mask(self._dtype),
+                position_ids=positions,
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=last,
+            ).logits
+        return logits.float().cpu().numpy()
+
+
+def check_files(name: str, folder: Path) -> None:
+    """Refuse a folder that holds no transformers model.
+
+    Raises:
+        LoadFailed: names the missing file.
+    """
+    if not (folder / "config.json").is_file():
+        raise LoadFailed(name, f"{folder / 'config.json'} is missing; build the model again")
+
+
+def no_cuda(torch: Any) -> str | None:
+    """Why a model cannot run on a GPU here; None where it can."""
+    if torch.cuda.is_available():
+        return None
+    return "PyTorch sees no CUDA device here (or is a CPU build)"
+
+
+def only_on_a_gpu(name: str, way: str, torch: Any) -> None:
+    """Refuse a way of running that has no CPU to fall back to.
+
+    Raises:
+        LoadFailed: there is no GPU; with what to do.
+    """
+    reason = no_cuda(torch)
+    if reason is not None:
+        raise LoadFailed(name, f"{way} runs on an NVIDIA GPU only: {reason}; remove {way}: true")
+
+
+def _device(name: str, options: DeepSpeed) -> tuple[Any, str, str | None]:
+    """Import torch and settle the device; a reason when it is another than asked for."""
+    import torch
+
+    if options.device == "cpu" or (reason := no_cuda(torch)) is None:
+        return torch, options.device, None
+    if options.strict:
+        raise LoadFailed(name, f"{reason}; strict forbids a fallback")
+    return torch, "cpu", reason
+
+
+def _open(name: str, folder: Path, options: DeepSpeed, device: Any, dtype: Any) -> Any:
+    """Load the weights and hand the model to DeepSpeed."""
+    with loading_quietly(name, folder) as (deepspeed, causal):
+        model = read_weights(causal, folder, dtype)
+        if options.offload is not None:
+            from runners.engines.deepspeed.zero_offload import open_offloaded
+
+            return open_offloaded(model, options.offload, device, dtype)
+        return deepspeed.init_inference(
+            model.to(device),
+            dtype=dtype,
+            tensor_parallel={"tp_size": options.tensor_parallel},
+            replace_with_kernel_inject=False,
+        ).module
+
+
+def read_weights(causal: Any, folder: Path, dtype: Any) -> Any:
+    """The model of a folder; nothing is fetched and no pickle is read."""
+    return causal.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True)
+
+
+@contextmanager
+def loading_quietly(name: str, folder: Path) -> Generator[tuple[Any, Any]]:
+    """``deepspeed`` and transformers' class of causal models, for a load that says what failed.
+
+    Raises:
+        LoadFailed: whatever the block raises, or that a package is missing.
+    """
+    with warnings.catch_warnings():
+        # DeepSpeed's and transformers' imports warn of their own internals.
+        warnings.simplefilter("ignore")
+        try:
+            import deepspeed
+            from transformers import AutoModelForCausalLM
+            from transformers.utils.logging import disable_progress_bar
+        except ImportError as error:
+            raise LoadFailed(
+                name, f"{error}; install the extras: pip install 'turnout[llm,deepspeed]'"
+            ) from error
+        deepspeed.utils.logger.setLevel("WARNING")
+        disable_progress_bar()
+        try:
+            yield deepspeed, AutoModelForCausalLM
+        except LoadFailed:
+            raise
+        except Exception as error:
+            # transformers and DeepSpeed raise anything from OSError to AssertionError
+            raise LoadFailed(
+                name, f"deepspeed cannot load {folder}: {type(error).__name__}: {error}"
+            ) from error

@@ -1,0 +1,1 @@
+"""ONNX Runtime: sessions, saved graphs, bound inputs and outputs."""

@@ -1,0 +1,303 @@
+"""ONNX Runtime: tensors to tensors from ``model.onnx``.
+
+Imports neither pydantic nor the catalog, so that a cold start pays for onnxruntime and numpy only.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from runners.engines.load_cost import Loading
+from turnout.errors import LoadFailed, RunFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+
+    from runners.engines.onnx.io_binding import BoundRuns
+    from runners.engines.shape_check import Declared
+    from runners.protocol import Active
+    from turnout.catalog import Model
+    from turnout.types import Tensors
+
+Provider: TypeAlias = tuple[str, dict[str, Any]]
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+FILE = "model.onnx"
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(bool)": "bool",
+    "tensor(string)": "object",
+}
+
+
+class OnnxRunner:
+    """One ONNX Runtime session.
+
+    Args:
+        name: the model's name, for errors.
+        path: the ``.onnx`` file.
+        provider: ``cpu`` or ``cuda``, as asked for.
+        threads: of one run. With many sessions in a process keep it at 1.
+        strict: refuse to load when another provider would run.
+        device: index of the GPU.
+        optimised: the file is a graph saved by ``onnx_graph`` on this machine: run it as it is.
+        cuda_graph: on CUDA, bind inputs and outputs and replay each batch size as one graph.
+    """
+
+    _engine = "onnx"
+
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        *,
+        provider: Literal["cpu", "cuda"] = "cpu",
+        threads: int = 1,
+        strict: bool = False,
+        device: int = 0,
+        optimised: bool = False,
+        cuda_graph: bool = False,
+    ) -> None:
+        self._name = name
+        self._path = path
+        self._provider = provider
+        self._threads = threads
+        self._strict = strict
+        self._device = device
+        self._optimised = optimised
+        self._cuda_graph = cuda_graph
+        self._bound: BoundRuns | None = None
+        self._beside_others = False
+        self._session: Any = None
+        self._outputs: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, model: Model, folder: Path) -> OnnxRunner:
+        """The runner of a catalog entry."""
+        options = model.runner
+        if options.engine != "onnx":
+            raise LoadFailed(name, f"engine {options.engine!r} given to the onnx runner")
+        return cls(
+            name,
+            folder / FILE,
+            provider=options.provider,
+            threads=options.threads,
+            strict=options.strict,
+            device=options.device,
+            cuda_graph=options.cuda_graph,
+        )
+
+    def share(self) -> None:
+        """Load as one of many in this process; call before ``load``.
+
+        Sessions then share one scratch arena, and map the weights of a graph that ``onnx_graph``
+        saved on this machine instead of copying them.
+        """
+        self._beside_others = True
+
+    def load(self) -> Active:
+        """Open the session; see ``Runner.load``."""
+        loading = Loading(self._engine)
+        if not self._path.is_file():
+            raise LoadFailed(
+                self._name, f"{self._path} is missing; build the model again (make setup)"
+            )
+        wanted = self._wanted()
+        requested = wanted[0][0]
+        reason = unavailable(requested)
+        if reason is not None and self._strict:
+            raise LoadFailed(self._name, f"{reason}; strict forbids a fallback")
+        able = [each for each in wanted if unavailable(each[0]) is None]
+        session = self._mapped(able) or open_session(
+            self._name,
+            self._path,
+            able,
+            threads=self._threads,
+            strict=self._strict and requested != CPU,
+            optimised=self._optimised,
+            beside_others=self._beside_others,
+        )
+        active = session.get_providers()[0]
+        if active != requested and reason is None:
+            reason = f"{requested} did not start: no usable device, driver or library"
+            if self._strict:
+                raise LoadFailed(self._name, f"{reason}; strict forbids a fallback")
+        if self._cuda_graph and active == CUDA:
+            from runners.engines.onnx.io_binding import BoundRuns
+
+            self._bound = BoundRuns(self._name, session, "cuda", self._device)
+        self._session = session
+        self._outputs = tuple(output.name for output in session.get_outputs())
+        return loading.done(requested, active, precision=_precision(self._path), reason=reason)
+
+    def run(self, tensors: Tensors) -> Mapping[str, np.ndarray[Any, Any]]:
+        """Run one batch; see ``TensorRunner.run``."""
+        if self._session is None:
+            raise RunFailed(self._name, "is not loaded; call load first")
+        try:
+            if self._bound is not None:
+                return self._bound.run(tensors)
+            produced = self._session.run(self._outputs, dict(tensors))
+        except Exception as error:
+            # onnxruntime raises a class of its own for each status, and ValueError for names.
+            raise RunFailed(self._name, explain(self._session, tensors, error)) from error
+        return dict(zip(self._outputs, produced, strict=True))
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
+        self._bound = None
+
+    def _mapped(self, providers: Sequence[Provider]) -> Any:
+        """A session over the saved graph of this file; None where there is none to use."""
+        if not self._beside_others or self._optimised or providers[0][0] != CPU:
+            return None
+        graph = mapped_graph(self._path)
+        if graph is None:
+            return None
+        try:
+            return open_session(
+                self._name,
+                graph,
+                providers,
+                threads=self._threads,
+                optimised=True,
+                beside_others=True,
+            )
+        except LoadFailed as error:
+            import logging
+
+            logging.getLogger("turnout.onnx").warning("%s; read from its own file instead", error)
+            return None
+
+    def _wanted(self) -> list[Provider]:
+        """Providers with their options, the one asked for first, the CPU last."""
+        cpu: Provider = (CPU, {})
+        if self._provider == "cpu":
+            return [cpu]
+        cuda: Provider = (CUDA, {"device_id": self._device})
+        if self._cuda_graph:
+            cuda[1]["enable_cuda_graph"] = "1"
+        return [cuda, cpu]
+
+
+def _precision(path: Path) -> str:
+    """What the passes over this file made of its weights; float32 where none did."""
+    try:
+        manifest = json.loads(path.with_name("artifact.json").read_text("utf-8"))
+        passes = str(manifest["measured"]["passes"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "float32"
+    if "int8" in passes:
+        return "int8"
+    return "float16" if "fp16" in passes else "float32"
+
+
+def unavailable(provider: str) -> str | None:
+    """Why this build of onnxruntime cannot offer a provider; None when it may."""
+    import onnxruntime
+
+    available = onnxruntime.get_available_providers()
+    if provider in available:
+        return None
+    return (
+        f"this build of onnxruntime has no {provider} (it has {', '.join(available)}); "
+        "install onnxruntime-gpu on a machine with an NVIDIA GPU"
+    )
+
+
+def open_session(
+    name: str,
+    path: Path,
+    providers: Sequence[Provider],
+    *,
+    threads: int,
+    strict: bool = False,
+    optimised: bool = False,
+    beside_others: bool = False,
+) -> Any:
+    """Open a session for serving beside others.
+
+    Idle threads do not spin (they would take the cores from other models), operators run one
+    after another. With one thread a session has no threads of its own: it runs on its caller's.
+    ``beside_others`` shares scratch memory with other such sessions, which would otherwise keep
+    the most that each has ever needed.
+
+    Raises:
+        LoadFailed: the file is no model that ONNX Runtime can run.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    if beside_others:
+        _share_scratch()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if strict:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+    except Exception as error:
+        # onnxruntime raises a class of its own for each status.
+        raise LoadFailed(
+            name, f"onnxruntime cannot load {path}: {error}; build the model again (make setup)"
+        ) from error
+
+
+@cache
+def _share_scratch() -> None:
+    """Make this process's one scratch arena; before its first shared session."""
+    import onnxruntime
+
+    onnxruntime.create_and_register_allocator(
+        onnxruntime.OrtMemoryInfo(
+            "Cpu",
+            onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR,
+            0,
+            onnxruntime.OrtMemType.DEFAULT,
+        ),
+        None,
+    )
+
+
+def mapped_graph(path: Path) -> Path | None:
+    """The graph saved for this file on this machine, weights apart; None when there is none."""
+    from runners.engines.onnx.optimized_graph import mapped_folder, saved_graph
+
+    return saved_graph(path, mapped_folder(path))
+
+
+def declared(session: Any) -> list[Declared]:
+    """The inputs of a session."""
+    from runners.engines.shape_check import Declared
+
+    return [
+        Declared(
+            str(entry.name),
+            _DTYPES.get(entry.type) or entry.type.removeprefix("tensor(").removesuffix(")"),
+            tuple(size if isinstance(size, int) else None for size in entry.shape),
+        )
+        for entry in session.get_inputs()
+    ]
+
+
+def explain(session: Any, tensors: Tensors, error: Exception) -> str:
+    """What is wrong with the inputs of a failed run; the engine's own words when nothing is."""
+    from runners.engines.shape_check import misfits
+
+    return "; ".join(misfits(declared(session), tensors)) or f"onnxruntime: {error}"

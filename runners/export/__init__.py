@@ -1,6 +1,0 @@
-"""Build recipes: how a model's files are made from their sources. Never imported while serving."""
-
-from runners.export.origin import Origin, Source
-from runners.export.recipes import RECIPES, load_recipe, recipe_version
-
-__all__ = ["RECIPES", "Origin", "Source", "load_recipe", "recipe_version"]

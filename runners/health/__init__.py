@@ -1,0 +1,1 @@
+"""Whether a model is well: its circuit breaker, and how much slower it has become."""

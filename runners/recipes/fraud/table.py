@@ -1,0 +1,109 @@
+"""Labelled transactions ready to learn from: simulated here, or read from a parquet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from runners.recipes.fraud.features import DELAY_DAYS, WARM_UP_DAYS, features
+from runners.recipes.fraud.simulator import DAY_S, World, simulate
+from runners.tasks.tabular import FEATURES
+from turnout.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_TEST_SHARE = 0.3
+_TIME, _CUSTOMER, _LABEL = "TX_DATETIME", "CUSTOMER_ID", "TX_FRAUD"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Transactions in time order.
+
+    Attributes:
+        features: float32 [n, 15].
+        fraud: bool [n].
+        day: int64 [n], days since the first.
+        customer: int [n].
+    """
+
+    features: np.ndarray
+    fraud: np.ndarray
+    day: np.ndarray
+    customer: np.ndarray
+
+    def rows(self, mask: np.ndarray) -> Table:
+        """The rows where ``mask`` holds."""
+        return Table(self.features[mask], self.fraud[mask], self.day[mask], self.customer[mask])
+
+    def split(self) -> tuple[Table, Table]:
+        """Earlier days to learn from, later days to be judged on.
+
+        Between them lie the days whose frauds are not yet known when the model is trained.
+        """
+        days = int(self.day.max()) + 1
+        first = int(days * (1 - _TEST_SHARE))
+        return self.rows(self.day < first - DELAY_DAYS), self.rows(self.day >= first)
+
+
+def simulated(world: World) -> Table:
+    """A simulated world's transactions, without the days whose windows are not yet full."""
+    transactions = simulate(world)
+    day = transactions.time_s // DAY_S
+    table = Table(features(transactions), transactions.fraud, day, transactions.customer)
+    kept = table.rows(day >= WARM_UP_DAYS)
+    return Table(kept.features, kept.fraud, kept.day - WARM_UP_DAYS, kept.customer)
+
+
+def read(path: Path) -> Table:
+    """Read a parquet with the 15 features, TX_DATETIME, CUSTOMER_ID and TX_FRAUD.
+
+    Raises:
+        DataError: the file is unreadable, or lacks a column, or a feature is not finite.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        columns = pq.read_table(path).sort_by(_TIME)
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise DataError(f"{path} cannot be read as a parquet with {_TIME}: {error}") from error
+    missing = [name for name in (*FEATURES, _CUSTOMER, _LABEL) if name not in columns.column_names]
+    if missing:
+        raise DataError(f"{path} lacks the columns {', '.join(missing)}")
+    table = np.stack(
+        [columns.column(name).to_numpy().astype(np.float32) for name in FEATURES], axis=1
+    )
+    if not np.isfinite(table).all():
+        row, column = np.argwhere(~np.isfinite(table))[0]
+        raise DataError(f"{path}: {FEATURES[column]} is not a finite number in row {row}")
+    stamps = columns.column(_TIME).to_numpy().astype("datetime64[D]").astype(np.int64)
+    return Table(
+        table,
+        columns.column(_LABEL).to_numpy() == 1,
+        stamps - stamps.min(),
+        columns.column(_CUSTOMER).to_numpy(),
+    )
+
+
+def write(world: World, path: Path) -> int:
+    """Write a simulated world in the layout ``read`` takes, and return its number of rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    transactions = simulate(world)
+    start = np.datetime64("2018-04-01", "s")
+    table: dict[str, pa.Array] = {
+        _TIME: pa.array((start + transactions.time_s).astype("datetime64[ms]")),
+        _CUSTOMER: pa.array(transactions.customer),
+        "TERMINAL_ID": pa.array(transactions.terminal),
+    }
+    values = features(transactions)
+    table |= {name: pa.array(values[:, i]) for i, name in enumerate(FEATURES)}
+    table[_LABEL] = pa.array(transactions.fraud.astype(np.int8))
+    pq.write_table(pa.table(table), path)
+    return len(transactions)

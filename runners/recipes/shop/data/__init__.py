@@ -1,0 +1,1 @@
+"""The shop that never was: its products, customers, queries and reviews."""

@@ -1,0 +1,42 @@
+"""Recipe ``shop-risk``: whether an order comes back, whether a customer leaves, by trees."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from runners.recipes.onnx_session import run_onnx
+from runners.recipes.origin import Options, Origin, Report
+from runners.recipes.shop.data.customers import churn, returns
+from runners.recipes.shop.options import chosen
+from runners.recipes.shop.training.trees import train_classifier, write_trees
+
+SIZES = {"small": (20, 8), "large": (120, 15)}
+"""Trees, and leaves of each."""
+
+_LEARNT, _JUDGED = 40_000, 20_000
+_OF = {"returns": returns, "churn": churn}
+
+
+def build(options: Options, out: Path, report: Report) -> Origin:
+    """Write ``model.onnx`` and ``task.json``.
+
+    Args:
+        options: ``of``, returns or churn; ``size``, small or large.
+        out: where to.
+        report: told what happens.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    said = chosen("shop-risk", options, {"of": tuple(_OF), "size": tuple(SIZES)})
+    report(f"training the {said['size']} model of {said['of']}")
+    rows = _OF[said["of"]](_LEARNT, 5)
+    model = train_classifier(rows.features, rows.happened, *SIZES[said["size"]])
+    path = out / "model.onnx"
+    write_trees(model, len(rows.columns), "probability", path)
+    (out / "task.json").write_text(json.dumps({"columns": rows.columns}))
+    judged = _OF[said["of"]](_JUDGED, 6)
+    scores = run_onnx(path, {"features": judged.features})
+    quality = round(float(roc_auc_score(judged.happened, scores)), 4)
+    measured = {"metric": "roc_auc", "quality": quality}
+    return Origin((), measured, ("lightgbm", "onnxmltools", "onnx", "numpy"))

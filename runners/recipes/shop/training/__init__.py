@@ -1,0 +1,1 @@
+"""What the recipes of the shop share: training, graphs, measures."""

@@ -1,0 +1,81 @@
+"""What search is made of: the embedder of queries and titles, the index, features to rank by."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from runners.recipes.shop.data.queries import Queries, gains, queries
+from runners.recipes.shop.data.simulator import World, products
+from runners.recipes.shop.training.text_models import train_embedder
+from runners.tasks.hashed_ngrams import Grams
+
+BUCKETS, WIDTH, TOP = 32_768, 64, 100
+HELD_OUT = 1
+"""The draw of queries that no model has learnt from."""
+_LEARNT, _LEARNT_QUERIES, HELD_OUT_QUERIES = 0, 20_000, 600
+
+FACTS = (
+    "log_price", "price_for_its_kind", "discount", "rating", "log_reviews", "log_popularity",
+    "months_old", "in_stock", "margin", "return_rate",
+)  # fmt: skip
+COLUMNS = ("likeness", "likeness_under_best", *FACTS)
+
+
+@cache
+def embedder_table(world: World) -> np.ndarray:
+    """Gram vectors that put a query near the titles it means, float32 [buckets + 1, width]."""
+    learnt, shop = queries(world, _LEARNT_QUERIES, _LEARNT), products(world)
+    titles = [shop.title[item] for item in learnt.target]
+    return train_embedder((learnt.text, titles), BUCKETS, WIDTH, epochs=3)
+
+
+def embed(texts: list[str], table: np.ndarray) -> np.ndarray:
+    """Unit vectors, float32 [n, width]: what the embedder's graph computes."""
+    grams = Grams(len(table) - 1).read(texts)["grams"]
+    vectors = np.stack([table[row].sum(axis=0) for row in grams])
+    return vectors / np.sqrt((vectors**2).sum(axis=1, keepdims=True) + 1e-12)
+
+
+@cache
+def facts(world: World) -> np.ndarray:
+    """What the shop knows of each product, float32 [products, columns of ``FACTS``]."""
+    shop = products(world)
+    log_price = np.log(shop.price_eur * (1 - shop.discount))
+    usual = np.array(
+        [np.median(log_price[shop.noun == kind]) for kind in range(shop.noun.max() + 1)]
+    )
+    columns = (
+        log_price,
+        log_price - usual[shop.noun],
+        shop.discount,
+        shop.rating,
+        np.log1p(shop.reviews),
+        np.log(shop.popularity),
+        shop.age_days / 30,
+        shop.stock > 0,
+        shop.margin,
+        shop.return_rate,
+    )
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def found(
+    vectors: np.ndarray, index: np.ndarray, known: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the index's graph finds: items [n, top] and features float32 [n, top, columns]."""
+    scores = vectors @ index.T
+    items = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
+    score = np.take_along_axis(scores, items, axis=1)
+    features = [score[..., None], (score - score[:, :1])[..., None], known[items]]
+    return items, np.concatenate(features, axis=2).astype(np.float32)
+
+
+@cache
+def held_out(world: World) -> tuple[Queries, list[np.ndarray]]:
+    """Queries no model learnt from, and what customers did with every product for each."""
+    asked, shop = queries(world, HELD_OUT_QUERIES, HELD_OUT), products(world)
+    rng = np.random.default_rng([world.seed, 31])
+    every = np.arange(len(shop))
+    return asked, [gains(asked, row, shop, every, rng) for row in range(len(asked.text))]

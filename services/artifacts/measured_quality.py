@@ -1,0 +1,35 @@
+"""What was measured when a model was built, in place of what its catalog entry leaves open."""
+
+from __future__ import annotations
+
+from services.artifacts.store import read_manifest, resolve
+from turnout.catalog import Catalog, Model
+from turnout.errors import ArtifactInvalid
+
+_LOWEST, _HIGHEST = 0.001, 0.999
+
+
+def with_measured_quality(catalog: Catalog) -> Catalog:
+    """The catalog with each model's held-out quality as its prior, where it gives none itself.
+
+    Recipes that judge what they build leave ``quality`` in ``artifact.json``. A model that is not
+    built yet, or was not judged, keeps the catalog's default.
+    """
+    found = {name: _judged(model) for name, model in catalog.models.items()}
+    if all(model is None for model in found.values()):
+        return catalog
+    models = {name: found[name] or model for name, model in catalog.models.items()}
+    return catalog.model_copy(update={"models": models})
+
+
+def _judged(model: Model) -> Model | None:
+    if model.artifact is None or "prior" in model.quality.model_fields_set:
+        return None
+    try:
+        measured = read_manifest(resolve(model.artifact)).get("measured", {}).get("quality")
+    except ArtifactInvalid:
+        return None
+    if not isinstance(measured, int | float):
+        return None
+    prior = min(max(float(measured), _LOWEST), _HIGHEST)
+    return model.model_copy(update={"quality": model.quality.model_copy(update={"prior": prior})})

@@ -1,0 +1,221 @@
+"""Where a model's files are: looked up without importing anything heavy.
+
+Artefacts live in the BentoML model store (``$BENTOML_HOME/models``, default ``~/bentoml``), or,
+inside a built Bento, beside its source. Each has ``artifact.json``: what it is, where it came
+from, and the hash of every file. ``services/artifacts/build.py`` builds the missing ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from turnout.errors import ArtifactInvalid
+
+if TYPE_CHECKING:
+    from turnout.catalog import Artifact, Catalog
+
+MANIFEST = "artifact.json"
+BENTOML_FILE = "model.yaml"
+_UNHASHED = frozenset({MANIFEST, BENTOML_FILE})
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One artefact in the store.
+
+    Attributes:
+        path: its folder.
+        manifest: its ``artifact.json``.
+    """
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def tag(self) -> str:
+        """``name:version``, as BentoML writes it."""
+        return f"{self.path.parent.name}:{self.path.name}"
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files together."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
+
+def home() -> Path:
+    """BentoML's home: ``$BENTOML_HOME``, else ``~/bentoml``."""
+    given = os.environ.get("BENTOML_HOME")
+    return Path(given).expanduser() if given else Path.home() / "bentoml"
+
+
+def model_folders() -> Iterator[Path]:
+    """The model stores to look in, nearest first: this Bento's own, then the home's."""
+    bento = Path(__file__).resolve().parents[3]
+    if (bento / "bento.yaml").is_file() and (bento / "models").is_dir():
+        yield bento / "models"
+    yield home() / "models"
+
+
+def resolve(artifact: Artifact) -> Path:
+    """The folder of an artefact's files.
+
+    The version marked latest is taken when it was built with the catalog's recipe and options,
+    else the newest that was.
+
+    Raises:
+        ArtifactInvalid: it was never built, only with other options, or its gate refused it.
+    """
+    others = 0
+    for folder in model_folders():
+        for stored in versions(folder / artifact.tag):
+            if matches(stored.manifest, artifact):
+                check_gate(stored)
+                return stored.path
+            others += 1
+    why = "it was built from another recipe or with other options" if others else "not built yet"
+    command = "turnout optimize MODEL" if artifact.optimize else "turnout models build"
+    raise ArtifactInvalid(
+        f"model files {artifact.tag!r} are not in the store ({why}); run `{command}`. "
+        f"Looked in {', '.join(str(folder) for folder in model_folders())}"
+    )
+
+
+def matches(manifest: Mapping[str, Any], artifact: Artifact) -> bool:
+    """Whether an artefact is what the catalog asks for."""
+    return (
+        manifest.get("recipe") == artifact.recipe
+        and manifest.get("options") == artifact.options
+        and {key: manifest[key] for key in _DESCRIBED if key in manifest} == described(artifact)
+    )
+
+
+def check_gate(stored: Stored) -> None:
+    """Let only what its gate has passed go on; what nobody optimised has no gate.
+
+    Raises:
+        ArtifactInvalid: it was refused, or never judged. Names the report.
+    """
+    if "optimize" not in stored.manifest:
+        return
+    gate = stored.manifest.get("gate") or {"passed": False, "why": ["it was never judged"]}
+    if not gate["passed"]:
+        raise ArtifactInvalid(
+            f"{stored.tag} may not serve, its gate refused it: {'; '.join(gate['why'])}. "
+            f"See {stored.path / 'report.html'}; run `turnout optimize MODEL --inputs FOLDER` on "
+            "more inputs, choose other passes, or serve the model without `optimize`"
+        )
+
+
+_DESCRIBED = ("source", "sha256", "files_from", "optimize")
+
+
+def described(artifact: Artifact) -> Mapping[str, Any]:
+    """What a manifest says of an artefact besides its recipe: addresses, and what was done."""
+    passes = artifact.optimize
+    said = {
+        "source": artifact.source,
+        "sha256": artifact.sha256,
+        "files_from": {name: [one.source, one.sha256] for name, one in artifact.files.items()},
+        "optimize": passes.model_dump(mode="json", exclude_none=True) if passes else None,
+    }
+    return {key: value for key, value in said.items() if value}
+
+
+def stored() -> list[Stored]:
+    """Every artefact of ours in the store, by tag."""
+    found = [
+        version
+        for folder in model_folders()
+        if folder.is_dir()
+        for name in sorted(folder.iterdir())
+        if name.is_dir()
+        for version in versions(name)
+    ]
+    return list({version.path: version for version in found}.values())
+
+
+def verify(path: Path) -> Mapping[str, Any]:
+    """Hold every file of an artefact against its recorded hash.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        ArtifactInvalid: names the file that is missing, changed or unknown.
+    """
+    manifest = read_manifest(path)
+    recorded: Mapping[str, str] = manifest["files"]
+    present = set(files_of(path))
+    if missing := sorted(set(recorded) - present):
+        raise ArtifactInvalid(f"{path}: {missing[0]} is missing; {_REBUILD}")
+    if unknown := sorted(present - set(recorded)):
+        raise ArtifactInvalid(f"{path}: {unknown[0]} does not belong to it; {_REBUILD}")
+    for name, expected in recorded.items():
+        if hash_of(path / name) != expected:
+            raise ArtifactInvalid(f"{path}: {name} is not what was built; {_REBUILD}")
+    return manifest
+
+
+_REBUILD = "remove this folder and run `turnout models build`"
+
+
+def read_manifest(path: Path) -> Mapping[str, Any]:
+    """Read ``artifact.json``.
+
+    Raises:
+        ArtifactInvalid: it is missing or not readable.
+    """
+    try:
+        manifest = json.loads((path / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactInvalid(f"{path / MANIFEST} cannot be read ({error}); {_REBUILD}") from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise ArtifactInvalid(f"{path / MANIFEST} lists no files; {_REBUILD}")
+    return manifest
+
+
+def files_of(path: Path) -> Iterator[str]:
+    """Names of an artefact's own files, relative to its folder."""
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path).as_posix()
+        if file.is_file() and name not in _UNHASHED:
+            yield name
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(manifest: Mapping[str, Any]) -> str:
+    """One SHA-256 over the hashes of all files, in hexadecimal."""
+    lines = (f"{name} {value}\n" for name, value in sorted(manifest["files"].items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def ensure(
+    catalog: Catalog, report: Callable[[str], None], only: Collection[str] | None = None
+) -> Mapping[str, Path]:
+    """Build every artefact of a catalog that the store lacks; see ``build.ensure``."""
+    from services.artifacts import build as building
+
+    return building.ensure(catalog, report, only)
+
+
+def versions(folder: Path) -> Iterator[Stored]:
+    """An artefact's versions, the one marked latest first, then the newest."""
+    if not folder.is_dir():
+        return
+    mark = folder / "latest"
+    latest = mark.read_text().strip() if mark.is_file() else ""
+    manifests = [path for path in folder.glob(f"*/{MANIFEST}") if path.is_file()]
+    manifests.sort(key=lambda path: (path.parent.name != latest, -path.stat().st_mtime))
+    for path in manifests:
+        yield Stored(path.parent, read_manifest(path.parent))

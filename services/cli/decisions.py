@@ -1,0 +1,97 @@
+"""``turnout decisions``: what a gateway's decision log is good for besides replay."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from routing.replay.log import Row
+from services.cli.replay import read_log
+from turnout.errors import DataError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+
+@app.callback()
+def decisions() -> None:
+    """Make outcome tables of a decision log."""
+
+
+@app.command()
+def export(
+    log: Annotated[Path, typer.Argument(help="A decision log (TURNOUT_DECISION_LOG).")],
+    out: Annotated[Path, typer.Option("--out", help="A .parquet or .jsonl file.")],
+    route: Annotated[str | None, typer.Option(help="Only decisions of this route.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Write scored answers as an outcome table, ready for ``turnout router train``.
+
+    A row is an answer with feedback. Prompts are in the log only where the gateway ran with
+    TURNOUT_LOG_PROMPTS=1, rows of numbers and what pictures' headers say with
+    TURNOUT_LOG_FEATURES=1; answers without either cannot be trained on and are left out.
+    """
+    if out.suffix not in (".parquet", ".jsonl"):
+        raise DataError(f"--out {out}: give a .parquet or a .jsonl file")
+    rows = [row for row in read_log(log) if route in (None, row.route)]
+    answered = [row for row in rows if row.answered is not None]
+    scored = [row for row in answered if row.score is not None]
+    usable = [row for row in scored if row.prompt is not None or row.features is not None]
+    if not usable:
+        raise DataError(_why_none(log, answered, scored))
+    if len({row.features is None or row.route for row in usable}) > 1:
+        routes = ", ".join(sorted({row.route for row in usable}))
+        raise DataError(
+            f"{log}: holds prompts and features, or features of several routes ({routes}), which "
+            "are not learned from together; choose one with --route"
+        )
+    _write([_outcome(row) for row in usable], out)
+    counts = {
+        "decisions": len(rows),
+        "answered": len(answered),
+        "scored": len(scored),
+        "written": len(usable),
+    }
+    if as_json:
+        typer.echo(json.dumps({"outcomes": str(out)} | counts))
+    else:
+        typer.echo(f"{out}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+
+
+def _outcome(row: Row) -> dict[str, Any]:
+    query = {"prompt": row.prompt} if row.features is None else {"features": list(row.features)}
+    return {
+        "query_id": row.id,
+        **query,
+        "group": row.route,
+        "model": row.answered,
+        "score": row.score,
+        "cost_usd": row.cost_usd,
+        "output_tokens": float(row.output_tokens),
+        "latency_s": row.total_s,
+    }
+
+
+def _why_none(log: Path, answered: list[Row], scored: list[Row]) -> str:
+    if not answered:
+        return f"{log}: no request was answered"
+    if not scored:
+        return f"{log}: {len(answered)} answers, none with feedback; send some to /v1/feedback"
+    return (
+        f"{log}: {len(scored)} answers have feedback, none a prompt or features; run the gateway "
+        "with TURNOUT_LOG_PROMPTS=1 to log prompts, TURNOUT_LOG_FEATURES=1 to log rows of numbers"
+    )
+
+
+def _write(rows: list[dict[str, Any]], out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".jsonl":
+        out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return
+    try:
+        import pandas as pd
+    except ModuleNotFoundError:
+        raise DataError("writing parquet needs pandas and pyarrow; give a .jsonl file") from None
+    pd.DataFrame(rows).to_parquet(out, index=False)

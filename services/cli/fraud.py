@@ -1,0 +1,93 @@
+"""``turnout fraud``: simulate transactions, retrain the models, judge them on a file."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from runners.recipes.fraud.simulator import World
+from runners.recipes.fraud.table import read, write
+from runners.recipes.origin import Origin, Source
+from runners.recipes.source import sha256_of
+from services.artifacts import build
+from turnout.errors import DataError
+
+app = typer.Typer(help="The fraud models: simulate, retrain, evaluate.", no_args_is_help=True)
+
+SIZES = ("small", "large")
+_WORLD = World()
+Parquet = Annotated[Path, typer.Option("--from", help="Transactions with features and label.")]
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    days: Annotated[int, typer.Option(min=1, help="Days to live through.")] = _WORLD.days,
+    customers: Annotated[int, typer.Option(min=10)] = _WORLD.customers,
+    terminals: Annotated[int, typer.Option(min=10)] = _WORLD.terminals,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same world.")] = _WORLD.seed,
+) -> None:
+    """Write simulated transactions with their 15 features and fraud label."""
+    rows = write(World(customers, terminals, days=days, seed=seed), out)
+    typer.echo(f"{rows:,} transactions in {out}")
+
+
+@app.command()
+def train(
+    source: Parquet,
+    out: Annotated[Path | None, typer.Option(help="Folder to write the models into.")] = None,
+    store: Annotated[bool, typer.Option("--store", help="Put them into the model store.")] = False,
+    size: Annotated[str, typer.Option(help="small, large or both.")] = "both",
+) -> None:
+    """Retrain on a parquet's earlier days and judge on its later ones.
+
+    With ``--store`` the new models are what the catalog's ``recipe: fraud`` resolves to, until
+    they are deleted (``bentoml models delete``).
+    """
+    from runners.recipes.fraud.recipe import train_into
+
+    if (out is None) == (not store):
+        raise DataError("say where the models go: --out DIR or --store")
+    if size not in (*SIZES, "both"):
+        raise DataError(f"--size {size!r} is none of small, large, both")
+    table = read(source)
+    read_from = Source(f"file:{source.name}", sha256_of(source), "as the file's owner says")
+    measured: dict[str, Mapping[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for each in SIZES if size == "both" else (size,):
+            folder = (out or Path(scratch)) / f"fraud-{each}"
+            folder.mkdir(parents=True, exist_ok=True)
+            origin = train_into(table, each, folder, _progress)
+            measured[f"fraud-{each}"] = origin.measured
+            if store:
+                _add(each, folder, Origin((read_from,), origin.measured, origin.built_with))
+    typer.echo(json.dumps(measured, indent=1))
+
+
+@app.command()
+def evaluate(
+    source: Parquet,
+    model: Annotated[Path, typer.Option(help="Folder that holds model.onnx.")],
+) -> None:
+    """Judge a built model on every transaction of a parquet whose windows are full."""
+    from runners.recipes.fraud.evaluation import evaluate as judge
+    from runners.recipes.fraud.features import WARM_UP_DAYS
+    from runners.recipes.onnx_session import run_onnx
+
+    table = read(source)
+    table = table.rows(table.day >= WARM_UP_DAYS)
+    scores = run_onnx(model / "model.onnx", {"features": table.features})
+    typer.echo(json.dumps({"rows": len(table.fraud), **judge(table, scores)}, indent=1))
+
+
+def _add(size: str, folder: Path, origin: Origin) -> None:
+    build.add(f"fraud-{size}", "fraud", {"size": size}, folder, origin)
+
+
+def _progress(line: str) -> None:
+    typer.echo(line, err=True)

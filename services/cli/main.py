@@ -1,0 +1,75 @@
+"""``turnout``: one command line over all packages.
+
+Groups are imported only when they are named, so that ``turnout catalog check`` pays for neither
+BentoML nor training code, and works where only the client is installed.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.metadata import version
+
+import typer
+
+from turnout.errors import TurnoutError
+
+GROUPS: dict[str, tuple[str, str]] = {
+    "catalog": ("services.cli.catalog", "Check catalogs and export their schema."),
+    "models": ("services.cli.models", "Build, list and verify model artefacts."),
+    "optimize": ("services.cli.optimize", "Make a model faster; prove it answers the same."),
+    "router": ("services.cli.router", "Train, evaluate, calibrate and explain the router."),
+    "cascade": ("services.cli.cascade", "Choose when a cascade escalates."),
+    "replay": ("services.cli.replay", "Decide logged requests again, under another policy."),
+    "decisions": ("services.cli.decisions", "Make outcome tables of a decision log."),
+    "shop": ("services.cli.shop", "How good search and recommendations are."),
+    "fraud": ("services.cli.fraud", "Simulate transactions, retrain the models."),
+    "bulk": ("services.cli.bulk", "Submit, watch and fetch batches; run one here."),
+    "serve": ("services.cli.serve", "Build what is missing, start the gateway, show it work."),
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; errors of ours end it with one line on stderr and exit code 2."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if not given or given[0] in ("-h", "--help"):
+        _help()
+        return
+    if given[0] == "--version":
+        typer.echo(version("turnout"))
+        return
+    try:
+        _group(given[0])(args=given[1:], prog_name=f"turnout {given[0]}")
+    except TurnoutError as error:
+        typer.echo(f"turnout: {error}", err=True)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        typer.echo(f"turnout: {error.filename}: {error.strerror}; give another path", err=True)
+        raise SystemExit(2) from None
+
+
+def _group(name: str) -> typer.Typer:
+    if name not in GROUPS:
+        typer.echo(f"turnout: no command {name!r}; there are {', '.join(GROUPS)}", err=True)
+        raise SystemExit(2)
+    module = GROUPS[name][0]
+    try:
+        found = import_module(module)
+    except ModuleNotFoundError as error:
+        typer.echo(
+            f"turnout: '{name}' needs {error.name!r}, which is not installed here; run it from a "
+            "checkout of the repository after `make setup`",
+            err=True,
+        )
+        raise SystemExit(2) from None
+    app: typer.Typer = found.app
+    return app
+
+
+def _help() -> None:
+    typer.echo("usage: turnout COMMAND [ARGS]...\n\ncommands:")
+    for name, (_, what) in GROUPS.items():
+        typer.echo(f"  {name:<10} {what}")
+    typer.echo("\n`turnout COMMAND --help` says more; `turnout --version` prints the version.")

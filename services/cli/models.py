@@ -1,0 +1,280 @@
+"""``turnout models``: build, list and check the files of a catalog's models."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from services.artifacts import store
+from services.artifacts.mapped_weights import map_graphs
+from services.artifacts.store import resolve
+from services.cli import gateway_client as running
+from services.fleet.profiles import Profiles, made
+from turnout.catalog import load
+from turnout.errors import ArtifactInvalid, UnknownModel
+from turnout.settings import PROJECT
+
+app = typer.Typer(help="The files of the catalog's models.", no_args_is_help=True)
+
+_DEFAULT = PROJECT / "catalog" / "default.yaml"
+_UNBOUNDED = 10_000
+CatalogFile = Annotated[Path, typer.Option("--catalog", help="The catalog to read.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON on standard output.")]
+
+
+@app.command()
+def build(
+    catalog: CatalogFile = _DEFAULT,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only this model or tag; may be repeated.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Build every model the store lacks; under a memory budget, map their weights here too."""
+    progress = Console(stderr=True, highlight=False)
+
+    def report(line: str) -> None:
+        progress.print(line, soft_wrap=True, markup=False)
+
+    fleet = load(catalog)
+    folders = store.ensure(fleet, report, only)
+    map_graphs(fleet, report)
+    if as_json:
+        typer.echo(json.dumps({tag: str(path) for tag, path in folders.items()}, indent=1))
+    else:
+        progress.print(f"{len(folders)} models ready in {store.home() / 'models'}")
+
+
+@app.command("list")
+def list_models(
+    url: Annotated[
+        str | None,
+        typer.Option(help="A running gateway: list its models instead, and what really runs."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List what the store holds, or what a gateway runs."""
+    if url is not None:
+        _list_running(running.models(url), as_json)
+        return
+    rows = [_row(stored) for stored in store.stored()]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    names = Column("model", overflow="fold", min_width=24)
+    table = Table(names, "MB", "origin", "licence", "sha256 of its files", "gate", box=None)
+    for row in rows:
+        table.add_row(
+            row["tag"],
+            f"{row['size_bytes'] / 1e6:.1f}",
+            "\n".join(row["origin"]) or "made here",
+            ", ".join(row["license"]) or "Apache-2.0",
+            row["sha256"][:16],
+            {None: "", True: "passed", False: "refused"}[row["gate"]],
+        )
+    _print(table)
+
+
+Url = Annotated[str, typer.Option(help="The running gateway.", envvar="TURNOUT_URL")]
+_HERE = "http://127.0.0.1:3000"
+
+
+@app.command("load")
+def load_model(model: str, url: Url = _HERE) -> None:
+    """Load a model of a running gateway now."""
+    running.operate(url, f"/v2/repository/models/{model}/load")
+    typer.echo(f"{model}: loaded")
+
+
+@app.command()
+def unload(model: str, url: Url = _HERE) -> None:
+    """Unload a model once what it has accepted is finished; it stays so until it is loaded."""
+    running.operate(url, f"/v2/repository/models/{model}/unload")
+    typer.echo(f"{model}: unloaded")
+
+
+@app.command()
+def pin(
+    model: str,
+    url: Url = _HERE,
+    off: Annotated[bool, typer.Option("--off", help="Let it be evicted again.")] = False,
+) -> None:
+    """Load a model of a running gateway and never evict it."""
+    running.operate(url, f"/v2/repository/models/{model}/pin", {"pinned": not off})
+    typer.echo(f"{model}: {'may be evicted' if off else 'pinned'}")
+
+
+@app.command()
+def canary(
+    model: str,
+    version: Annotated[str, typer.Option(help="The version to try.")],
+    share: Annotated[
+        float | None, typer.Option(help="Of production's requests; the catalog's, else 0.05.")
+    ] = None,
+    url: Url = _HERE,
+    as_json: Json = False,
+) -> None:
+    """Put a version on trial: it answers a share, and is taken back once it is shown to be worse.
+
+    A version that is the canary already gets another share.
+    """
+    body: dict[str, Any] = {"version": version}
+    _moved(model, "canary", body if share is None else body | {"share": share}, url, as_json)
+
+
+@app.command()
+def promote(
+    model: str,
+    version: Annotated[
+        str | None, typer.Option(help="The version to promote, by default the canary.")
+    ] = None,
+    url: Url = _HERE,
+    as_json: Json = False,
+) -> None:
+    """Make a version the one that answers to the model's name; requests under way finish."""
+    _moved(model, "promote", {} if version is None else {"version": version}, url, as_json)
+
+
+@app.command()
+def rollback(
+    model: str,
+    production: Annotated[
+        bool,
+        typer.Option("--production", help="The promotion, although a canary was taken back since."),
+    ] = False,
+    url: Url = _HERE,
+    as_json: Json = False,
+) -> None:
+    """Take the canary back; without one, undo the last promotion."""
+    _moved(model, "rollback", {"production": True} if production else {}, url, as_json)
+
+
+def _moved(model: str, verb: str, body: dict[str, Any], url: str, as_json: bool) -> None:
+    said = running.operate(url, f"/v2/repository/models/{model}/{verb}", body)
+    if as_json:
+        typer.echo(json.dumps(said, indent=1))
+        return
+    on_trial = said["canary"]
+    also = "" if on_trial is None else f", canary {on_trial['version']} ({on_trial['share']:.3g})"
+    typer.echo(f"{model}: production {said['production']}{also}; {said['why']}")
+
+
+@app.command()
+def verify(as_json: Json = False) -> None:
+    """Check every file in the store against its recorded hash."""
+    problems: dict[str, str | None] = {}
+    for stored in store.stored():
+        try:
+            store.verify(stored.path)
+            problems[stored.tag] = None
+        except ArtifactInvalid as error:
+            problems[stored.tag] = str(error)
+    if as_json:
+        typer.echo(json.dumps(problems, indent=1))
+    else:
+        for tag, problem in problems.items():
+            typer.echo(f"{tag}: {problem or 'ok'}")
+    if any(problems.values()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def profile(
+    model: Annotated[str | None, typer.Argument(help="Only this model of the catalog.")] = None,
+    catalog: CatalogFile = _DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Measure each model's batching curve on this host; the next start begins with it."""
+    from runners.profiling import curve as profiling
+
+    fleet = load(catalog)
+    if model is not None and model not in fleet.models:
+        raise UnknownModel(model, tuple(fleet.models))
+    progress = Console(stderr=True, highlight=False)
+    profiles = Profiles.read()
+    found: dict[str, Any] = {}
+    for name, entry in fleet.models.items():
+        if entry.artifact is None or model not in (None, name):
+            continue
+        progress.print(f"{name}: measuring", soft_wrap=True, markup=False)
+        plain = entry.model_dump(mode="json", exclude_none=True)
+        curve = profiling.profile(name, plain, resolve(entry.artifact))
+        kept = made(
+            entry, curve.base_ms, curve.per_unit_ms, curve.per_token_ms, "measured", asdict(curve)
+        )
+        if kept is not None:
+            profiles.keep(name, kept)
+        found[name] = asdict(curve)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        _show_curves(found)
+
+
+def _show_curves(found: dict[str, Any]) -> None:
+    table = Table("model", "rows (tokens)", "ms", "p95", "a second", "MB in all", box=None)
+    for name, curve in found.items():
+        for index, point in enumerate(curve["points"]):
+            table.add_row(
+                "" if index else name,
+                str(point["units"]),
+                f"{point['median_ms']:.4g}",
+                f"{point['p95_ms']:.4g}",
+                f"{point['units'] * 1e3 / max(point['median_ms'], 1e-6):.0f}",
+                f"{point['memory_bytes'] / 1e6:.0f}",
+            )
+        for count, rate in curve["tokens_per_s"].items():
+            table.add_row("", f"{count} writing", "", "", f"{rate:.0f}", "")
+    _print(table)
+
+
+def _list_running(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(rows, indent=1))
+        return
+    versions = any("version" in row for row in rows)
+    heads = ("engine", "requested", "runs on", "precision", *(["answers"] if versions else ()))
+    columns = [Column(head, overflow="fold") for head in ("model", *heads, "why")]
+    table = Table(*columns, box=None)
+    for row in rows:
+        names = ("engine", "requested", "provider", "precision")
+        why = row.get("reason") or (row["state"] if row["state"] != "ready" else "")
+        shown = [str(row.get(name, "")) for name in names] + ([_alias(row)] if versions else [])
+        table.add_row(row["model"], *shown, "; ".join(filter(None, (why, _verdict(row)))))
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    """Print a table, as wide as what it holds where no terminal sets the width."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_UNBOUNDED)
+    console.print(table)
+
+
+def _alias(row: dict[str, Any]) -> str:
+    """What a version answers: ``production 95 %``."""
+    return f"{row['alias']} {row['share']:.3g}" if row.get("alias") else ""
+
+
+def _verdict(row: dict[str, Any]) -> str:
+    return f"{row['verdict']}: {row['verdict_why']}" if "verdict" in row else ""
+
+
+def _row(stored: store.Stored) -> dict[str, Any]:
+    manifest = stored.manifest
+    return {
+        "tag": stored.tag,
+        "size_bytes": stored.size_bytes,
+        "origin": sorted({source["url"].partition("#")[0] for source in manifest["origin"]}),
+        "license": sorted({source["license"] for source in manifest["origin"]}),
+        "sha256": store.digest(manifest),
+        "measured": manifest["measured"],
+        "gate": manifest["gate"]["passed"] if "gate" in manifest else None,
+    }

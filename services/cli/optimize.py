@@ -1,0 +1,193 @@
+"""``turnout optimize``: passes over one model, a gate, a report, and what passed in the store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from runners.optimize.chain import Chain
+from services.artifacts import store
+from services.artifacts.optimize_model import Result, optimize
+from turnout.catalog import load
+from turnout.errors import ConfigError
+from turnout.settings import PROJECT
+
+app = typer.Typer(add_completion=False)
+
+_DEFAULT = PROJECT / "catalog" / "default.yaml"
+
+
+@app.command()
+def run(
+    model: Annotated[str | None, typer.Argument(help="Its name in the catalog.")] = None,
+    catalog: Annotated[
+        Path, typer.Option(help="The catalog.", envvar="TURNOUT_CATALOG")
+    ] = _DEFAULT,
+    inputs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Inputs to calibrate on (one half) and judge on (the other): a folder of "
+            "pictures (labels.json beside them maps names to classes), a parquet of transactions, "
+            "a text file of sentences."
+        ),
+    ] = None,
+    passes: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Passes to try, as graph,int8 or graph,int8:method=entropy:keep_ends=true; may be "
+            "repeated. Default: the catalog's, else the task's."
+        ),
+    ] = None,
+    list_passes: Annotated[bool, typer.Option("--list-passes", help="List the passes.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write the report as JSON.")] = False,
+) -> None:
+    """Optimise a model and judge it; exit with 1 when nothing may serve."""
+    if list_passes:
+        _list(as_json)
+        return
+    if model is None:
+        raise ConfigError("name a model of the catalog: turnout optimize MODEL")
+    console = Console(stderr=True, highlight=False)
+    chosen = [read_chain(text) for text in passes or ()]
+    with _progress(console) as progress:
+        bar = progress.add_task(f"optimising {model}", total=None)
+
+        def report(line: str) -> None:
+            progress.update(bar, description=escape(line))
+            if not console.is_terminal:
+                console.print(line, soft_wrap=True, markup=False)
+
+        def stepped(done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total)
+
+        result = optimize(load(catalog), model, report, inputs, chosen, stepped)
+    if as_json:
+        said = dict(result.report) | {"path": str(result.path), "may_serve": result.may_serve}
+        typer.echo(json.dumps(said, indent=1, default=list))
+    else:
+        _show(result, Console(highlight=False))
+    if not result.may_serve:
+        raise typer.Exit(1)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def read_chain(text: str) -> Chain:
+    """``graph,int8:method=entropy`` as passes with their options.
+
+    Raises:
+        ConfigError: it can't be read so.
+    """
+    steps: list[tuple[str, dict[str, Any]]] = []
+    for part in text.split(","):
+        name, *given = part.strip().split(":")
+        pairs = [one.partition("=") for one in given]
+        if not name or any(not key or not equals for key, equals, _ in pairs):
+            raise ConfigError(f"--passes {text!r}: write NAME or NAME:OPTION=VALUE, with commas")
+        steps.append((name, {key: _value(value) for key, _, value in pairs}))
+    return steps
+
+
+def _value(text: str) -> Any:
+    """A number, true, false, null, or names joined by ``+``."""
+    if "+" in text:
+        return tuple(text.split("+"))
+    return yaml.safe_load(text)
+
+
+def _list(as_json: bool) -> None:
+    from runners.optimize.registry import PASSES, load_pass
+
+    rows = {name: load_pass(name) for name in PASSES}
+    if as_json:
+        listed = {name: {"what": one.what, "options": one.options} for name, one in rows.items()}
+        typer.echo(json.dumps(listed, indent=1, default=list))
+        return
+    table = Table("pass", "what", "options, with defaults", box=None)
+    for name, one in rows.items():
+        table.add_row(name, one.what, _options(one.options))
+    Console().print(table)
+
+
+def _options(options: Any) -> str:
+    return ", ".join(
+        f"{key}: {'auto' if value is None else list(value) if isinstance(value, tuple) else value}"
+        for key, value in options.items()
+    )
+
+
+def _show(result: Result, console: Console) -> None:
+    said = result.report
+    judged = said["judged_on"]
+    console.print(
+        f"{said['model']}: calibrated on {said['calibrated_on']['inputs']} inputs, judged on "
+        f"{judged['inputs']} others ({judged['independent']} independent, "
+        f"{'with' if judged['labelled'] else 'without'} labels)",
+        soft_wrap=True,
+    )
+    table = Table("passes", "may serve", "loss", "agreement", "x 1 row", "x 8 rows", "MB", box=None)
+    for one in said["candidates"]:
+        table.add_row(one["name"], "yes" if one["may_serve"] else "no", *_numbers(one))
+    console.print(table)
+    for one in said["candidates"]:
+        for why in one["why_not"]:
+            console.print(f"{one['name']}: {why}", soft_wrap=True, markup=False)
+    console.print(f"report: {result.path / 'report.html'}", soft_wrap=True, markup=False)
+    _how_to_serve(result, console)
+
+
+def _how_to_serve(result: Result, console: Console) -> None:
+    stored = result.stored
+    if stored is None:
+        console.print("nothing may serve, so nothing was stored")
+    elif not result.may_serve:
+        console.print("stored with its verdict: the gateway refuses to load it")
+    elif result.study.entry.artifact != stored:
+        entry = {
+            "tag": stored.tag,
+            **({"recipe": stored.recipe, "options": stored.options} if stored.recipe else {}),
+            **{k: v for k, v in store.described(stored).items() if k in ("source", "sha256")},
+            "optimize": {"passes": list(stored.optimize.passes) if stored.optimize else []},
+        }
+        console.print("to serve it, give a model of the catalog this artifact:")
+        console.print(yaml.safe_dump({"artifact": entry}, sort_keys=False), markup=False)
+
+
+def _numbers(one: Any) -> list[str]:
+    judgement, measured = one["judgement"], one["measured"]
+    if judgement is None or measured is None:
+        return ["", "", "", "", ""]
+    speeds = [f"{row['speedup']:.2f}" for row in measured["latency"].values()]
+    loss, same = judgement["loss"], judgement["agreement"]
+    return [
+        f"{loss['value']:.4f} [{loss['low']:.4f}, {loss['high']:.4f}]",
+        f"{same['value']:.4f} [{same['low']:.4f}, {same['high']:.4f}]",
+        *speeds,
+        f"{measured['file_bytes'] / 1e6:.1f}",
+    ]

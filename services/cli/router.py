@@ -1,0 +1,295 @@
+"""``turnout router``: train, predict, evaluate, calibrate, explain."""
+
+# pyright: basic
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from routing.evaluation.predict import Trained, load_trained, predict_all, predict_pair
+from routing.evaluation.seen_questions import Known, apgr_of_new, known_to
+from routing.quality import LearnedQuality
+from services.cli.router_explain import explain_prompt
+from services.cli.router_options import (
+    CascadeOption,
+    JsonOption,
+    OnlyNewOption,
+    OutcomesOption,
+    RouterOption,
+    StrongOption,
+    TableOption,
+    WeakOption,
+    names_of,
+    print_json,
+    progress,
+)
+from turnout.errors import DataError
+
+if TYPE_CHECKING:
+    from routing.evaluation.bootstrap import Interval
+    from routing.training.outcomes import Outcomes
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Learn which model answers what well, from recorded outcomes.",
+)
+
+
+@app.command()
+def train(
+    outcomes: OutcomesOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write the router to.")],
+    models: Annotated[str, typer.Option("--models", help="Only these, separated by commas.")] = "",
+    pool: Annotated[
+        list[Path] | None,
+        typer.Option("--pool", help="Outcomes of other models on prompts like yours, to lean on."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="So many questions.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of sampling, folds and trees.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Train and calibrate a router."""
+    from routing.training.outcomes import read_outcomes
+    from routing.training.run import train_and_save
+
+    with progress() as step:
+        step("reading tables")
+        table = read_outcomes(outcomes)
+        if models:
+            table = table.only(names_of(models))
+        if len(table.models) < 2:
+            scored = ", ".join(repr(name) for name in table.models)
+            raise DataError(
+                f"only {scored} was scored; a router chooses between at least two models"
+            )
+        table = table.sample(limit, seed)
+        origin = "trained on " + ", ".join(path.name for path in outcomes)
+        card = {"questions": len(table), "seed": seed, "limit": limit}
+        base_rate, notes = train_and_save(table, out, card, origin, pool or [], step)
+    rates = dict(zip(table.models, base_rate, strict=True))
+    note = "; ".join(notes)
+    if as_json:
+        found = {"router": str(out), "questions": len(table), "base_rate": rates}
+        print_json(found | ({"note": note} if note else {}))
+        return
+    lines = Table("model", "mean score", title=f"{out}: trained on {len(table)} questions")
+    for name, rate in rates.items():
+        lines.add_row(name, f"{rate:.4g}")
+    Console().print(lines)
+    if note:
+        Console().print(note)
+
+
+@app.command()
+def predict(
+    router: RouterOption,
+    outcomes: TableOption,
+    out: Annotated[Path, typer.Option("--out", help="Parquet file: query_id, model, p_good.")],
+    fast: Annotated[bool, typer.Option("--fast", help="The real-time tier.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Predict P(good answer) of every trained model for every query; scores are not read."""
+    import pandas as pd
+
+    quality = load_trained(router)
+    if out.suffix != ".parquet":
+        raise DataError(f"--out {out}: predictions are a .parquet file")
+    with progress() as step:
+        ids, p_good = predict_all(quality, outcomes, fast=fast, step=step)
+    frame = pd.DataFrame(
+        {
+            "query_id": np.repeat(ids, len(quality.models)),
+            "model": list(quality.models) * len(ids),
+            "p_good": p_good.ravel(),
+        }
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_parquet(out, index=False)
+    if as_json:
+        print_json({"predictions": str(out), "questions": len(ids), "rows": len(frame)})
+    else:
+        Console().print(f"{out}: {len(ids)} questions, {len(quality.models)} models")
+
+
+@app.command()
+def evaluate(
+    router: RouterOption,
+    outcomes: TableOption,
+    weak: WeakOption,
+    strong: StrongOption,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Write PLOT.png, PLOT.html.")] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="The real-time tier.")] = False,
+    cascade: CascadeOption = False,
+    only_new: OnlyNewOption = False,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Bootstrap resamples.")] = 500,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """PGR, APGR and CPT as RouteLLM defines them, calibration, AIQ, beside simple baselines."""
+    from routing.evaluation.report import SHARES, pair_report
+
+    quality = load_trained(router)
+    with progress() as step:
+        table, p_good = predict_pair(
+            quality,
+            outcomes,
+            weak,
+            strong,
+            fast=fast,
+            step=step,
+            cascade=cascade,
+            only_new=only_new,
+        )
+        step("resampling")
+        report = pair_report(
+            names=(weak, strong),
+            prompts=None if table.has_features else table.prompts,
+            p_good=p_good,
+            score=table.score,
+            cost=table.cost_usd,
+            more={"confidence": -table.confidence[:, 0]} if cascade else {},
+            rounds=rounds,
+            seed=seed,
+        )
+        known = _known(quality, table)
+        others, on_others = _on_others(known, report.apgr["router"], p_good, table, rounds, seed)
+    files: list[str] = []
+    if plot is not None:
+        from routing.evaluation.plot import write_plots
+
+        files = [str(path) for path in write_plots(report, plot)]
+    if as_json:
+        result = report.to_json()
+        if known is not None:
+            result["known"] = known.to_json() | _interval("apgr_of_new", others)
+        print_json(result | {"files": files})
+        return
+    title = f"{weak} → {strong}, {report.questions} questions"
+    lines = Table("method", "APGR [95 %]", "CPT(50 %)", "CPT(80 %)", title=title)
+    for name, interval in report.apgr.items():
+        lines.add_row(name, str(interval), f"{report.cpt50[name]:.1%}", f"{report.cpt80[name]:.1%}")
+    console = Console()
+    console.print(lines)
+    if known is not None:
+        console.print(f"{known}{on_others}", markup=False)
+    for name, found in report.reliability.items():
+        console.print(f"calibration error of {name}: {found.ece:.3f}")
+    if report.aiq is not None:
+        console.print(f"AIQ {report.aiq['router']:.3f} (mixing: {report.aiq['mixture']:.3f})")
+    shares = Table(
+        "strong calls", *(f"{share:.0%}" for share in SHARES), title="gap recovered, exact shares"
+    )
+    for name, found in report.at_share.items():
+        recovered = [report.curves[name].recovered(value) for value in found.values()]
+        shares.add_row(name, *(f"{value:.0%}" for value in recovered))
+    console.print(shares)
+    curve = Table("strong calls", "mean score", "gap recovered")
+    for share, value, pgr in zip(
+        report.curves["router"].share,
+        report.curves["router"].quality,
+        report.curves["router"].pgr,
+        strict=True,
+    ):
+        curve.add_row(f"{share:.0%}", f"{value:.4f}", f"{pgr:.1%}")
+    console.print(curve)
+    for path in files:
+        console.print(path)
+
+
+@app.command()
+def calibrate(
+    router: RouterOption,
+    outcomes: TableOption,
+    weak: WeakOption,
+    strong: StrongOption,
+    target_quality: Annotated[
+        float | None, typer.Option("--target-quality", help="Share of the best model's quality.")
+    ] = None,
+    strong_share: Annotated[
+        float | None, typer.Option("--strong-share", help="Share of calls for the strong model.")
+    ] = None,
+    cascade: CascadeOption = False,
+    only_new: OnlyNewOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """The threshold on the predicted gain that holds a quality or a share of strong calls."""
+    from routing.evaluation.threshold import for_quality, for_share
+
+    if (target_quality is None) == (strong_share is None):
+        raise DataError("give either --target-quality or --strong-share")
+    quality = load_trained(router)
+    with progress() as step:
+        table, p_good = predict_pair(
+            quality,
+            outcomes,
+            weak,
+            strong,
+            fast=False,
+            step=step,
+            cascade=cascade,
+            only_new=only_new,
+        )
+    gain = p_good[:, 1] - p_good[:, 0]
+    found = (
+        for_share(gain, table.score, strong_share)
+        if strong_share is not None
+        else for_quality(gain, table.score, target_quality or 0.0)
+    )
+    known = _known(quality, table)
+    result = {
+        "gain_threshold": found.gain,
+        "strong_share": found.strong_share,
+        "quality": found.quality,
+        "quality_of_best": found.of_best,
+        "questions": len(table),
+    }
+    if as_json:
+        print_json(result if known is None else result | {"known": known.to_json()})
+        return
+    if known is not None and known.count:
+        more = "; what the threshold promises does not hold for others: try --only-new"
+        Console().print(f"{known}{more}", markup=False)
+    if cascade:
+        Console().print(f"cascade: {{gain: {found.gain:.6f}}}")
+    Console().print(
+        f"send to {strong} when its predicted gain is at least {found.gain:.4f}: "
+        f"{found.strong_share:.1%} of {len(table)} questions, mean score {found.quality:.4f}, "
+        f"{found.of_best:.2%} of the best model's"
+    )
+
+
+def _known(quality: Trained, table: Outcomes) -> Known | None:
+    """What the router knows of the table's prompts; None where they are rows of numbers."""
+    return known_to(quality, table.prompts) if isinstance(quality, LearnedQuality) else None
+
+
+def _on_others(
+    known: Known | None, of_all: Interval, p_good: Any, table: Outcomes, rounds: int, seed: int
+) -> tuple[Interval | None, str]:
+    """APGR on questions the router does not know, if it can be told, and that in words."""
+    if known is None or not known.count:
+        return of_all, ""
+    try:
+        found = apgr_of_new(known, p_good, table.score, rounds, seed)
+    except DataError as error:
+        return None, f"; {error}"
+    return found, f"; APGR of the others: {found} (for all else on those alone: --only-new)"
+
+
+def _interval(name: str, found: Interval | None) -> dict[str, Any]:
+    """An interval for ``--json``, null where there is none."""
+    if found is None:
+        return {name: None, f"{name}_95": None}
+    known = not np.isnan(found.low)
+    return {name: found.value, f"{name}_95": [found.low, found.high] if known else None}
+
+
+app.command("explain")(explain_prompt)

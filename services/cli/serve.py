@@ -1,0 +1,186 @@
+"""``turnout serve``: build what is missing, start ``bentoml serve``, show that it answers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+import typer
+from rich.console import Console
+
+from services.artifacts.build import ensure
+from services.artifacts.mapped_weights import map_graphs
+from services.process.preflight import check_routers
+from turnout.catalog import Catalog, load
+from turnout.errors import ArtifactInvalid, ConfigError
+from turnout.settings import PROJECT, from_environment
+from turnout.types import Task
+
+app = typer.Typer(add_completion=False)
+
+_START_LIMIT_S = 180.0
+_POLL_S = 0.5
+_FRAUD_ROW = [125.5, 0, 0, 3, 81.2, 15, 76.9, 61, 79.4, 4, 0.0, 21, 0.05, 88, 0.02]
+
+
+@app.command()
+def serve(
+    port: Annotated[
+        int, typer.Option(help="Where to listen.", envvar="PORT", min=1, max=65535)
+    ] = 3000,
+    host: Annotated[str, typer.Option(help="On which address.")] = "127.0.0.1",
+    catalog: Annotated[
+        Path | None, typer.Option(help="The catalog.", envvar="TURNOUT_CATALOG")
+    ] = None,
+    build: Annotated[bool, typer.Option(help="Build missing artefacts first.")] = True,
+) -> None:
+    """Serve a catalog until interrupted."""
+    console = Console(stderr=True)
+    _check_free(host, port)
+    settings = from_environment()
+    file = catalog or settings.catalog
+    fleet = load(file)
+    check_routers(fleet, settings)  # before anything is built: without them it would not start
+    if build:
+
+        def report(line: str) -> None:
+            console.print(f"    {line}", highlight=False, markup=False)
+
+        try:
+            ensure(fleet, report)
+        except ArtifactInvalid:  # each was reported; the others serve
+            console.print("==> serving without the models above that failed", highlight=False)
+        map_graphs(fleet, report)
+    environment = os.environ | {
+        "PORT": str(port),
+        "TURNOUT_HOST": host,
+        "TURNOUT_CATALOG": str(file.resolve()),
+        "BENTOML_DO_NOT_TRACK": "True",
+    }
+    address = f"http://{host}:{port}"
+    console.print(f"==> starting the gateway on {address}", highlight=False)
+    started_s = time.monotonic()
+    server = subprocess.Popen(
+        [str(Path(sys.executable).parent / "bentoml"), "serve"], cwd=PROJECT, env=environment
+    )
+    previous = signal.signal(signal.SIGTERM, lambda *_: server.terminate())
+    try:
+        if _wait(server, address):
+            took_s = time.monotonic() - started_s
+            waited = _loading(_states(address))
+            still = f"; still loading: {', '.join(waited)}" if waited else ""
+            console.print(f"==> ready after {took_s:.1f} s{still}", highlight=False)
+            _first_answer(console, fleet, address)
+            if waited:
+                _tell_the_rest(console, server, address, waited, started_s)
+        raise SystemExit(server.wait())
+    except KeyboardInterrupt:
+        server.send_signal(signal.SIGINT)
+        raise SystemExit(server.wait()) from None
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        if server.poll() is None:
+            server.terminate()
+            server.wait()
+
+
+def _check_free(host: str, port: int) -> None:
+    """Refuse an address that another server has, before anything is built.
+
+    Raises:
+        ConfigError: with the way out.
+    """
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"{host}:{port} cannot be listened on ({error.strerror}); end what listens there, "
+                "or take another port: make serve PORT=3100"
+            ) from error
+
+
+def _wait(server: subprocess.Popen[bytes], address: str) -> bool:
+    """Wait until the gateway is ready; False when it ended or took too long."""
+    until_s = time.monotonic() + _START_LIMIT_S
+    while server.poll() is None and time.monotonic() < until_s:
+        try:
+            if httpx.get(f"{address}/readyz", timeout=1.0).status_code == 200:
+                return True
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.1)
+    return False
+
+
+def _states(address: str) -> dict[str, tuple[str, str]]:
+    """State and reason of every model, by name; empty where the gateway does not answer."""
+    try:
+        rows = httpx.post(f"{address}/v2/repository/index", timeout=5.0).json()
+    except (httpx.HTTPError, ValueError):
+        return {}
+    return {row["name"]: (row["state"], row["reason"]) for row in rows}
+
+
+def _loading(states: dict[str, tuple[str, str]]) -> list[str]:
+    return [name for name, (state, _) in states.items() if state == "LOADING"]
+
+
+def _tell_the_rest(
+    console: Console,
+    server: subprocess.Popen[bytes],
+    address: str,
+    waited: list[str],
+    started_s: float,
+) -> None:
+    """Say of each model that was still loading when it is there, or why it won't be."""
+    until_s = started_s + _START_LIMIT_S
+    while waited and server.poll() is None and time.monotonic() < until_s:
+        time.sleep(_POLL_S)
+        states = _states(address)
+        took_s = time.monotonic() - started_s
+        for name in [name for name in waited if states.get(name, ("LOADING",))[0] != "LOADING"]:
+            state, reason = states[name]
+            said = f"ready after {took_s:.1f} s" if state == "READY" else f"not served: {reason}"
+            console.print(f"==> {name} {said}", highlight=False, markup=False)
+            waited.remove(name)
+
+
+def _first_answer(console: Console, catalog: Catalog, address: str) -> None:
+    """Send one request and print it with its answer, ready to paste."""
+    route = catalog.route_for(Task.TABULAR)
+    signature = None if route is None else catalog.signature_of(route)
+    if signature is None:
+        console.print(f"==> try: curl {address}/v1/models", highlight=False)
+        return
+    url = f"{address}/v2/models/{route}/infer"
+    columns = signature.inputs[0].shape[-1]
+    row = (_FRAUD_ROW * (1 + columns // len(_FRAUD_ROW)))[:columns]
+    tensor = {"name": "features", "datatype": "FP32", "shape": [1, columns], "data": row}
+    reply = httpx.post(url, json={"inputs": [tensor]}, timeout=10.0)
+    console.print("==> a first request, ready to paste, and its answer:", highlight=False)
+    data = ", ".join(f"{value:g}" for value in row)
+    # Plainly, because the console would wrap what is meant to be pasted.
+    typer.echo(
+        f"""
+curl -si {url} -H 'content-type: application/json' \\
+  -d '{{"inputs": [{{"name": "features", "datatype": "FP32", "shape": [1, {columns}],
+       "data": [{data}]}}]}}'
+
+HTTP {reply.status_code}
+x-turnout-model: {reply.headers.get("x-turnout-model")}
+x-turnout-reason: {reply.headers.get("x-turnout-reason")}
+{reply.text}
+
+Chat, images and sentences: see README.md. Stop with Ctrl-C.
+""",
+        err=True,
+    )

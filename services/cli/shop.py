@@ -1,0 +1,66 @@
+"""``turnout shop``: how good search and recommendations are, beside what costs nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from services.artifacts.store import resolve
+from turnout.catalog import Catalog, load
+from turnout.errors import DataError
+from turnout.settings import PROJECT
+
+app = typer.Typer(help="The shop's models: evaluate them.", no_args_is_help=True)
+
+_CATALOG = PROJECT / "catalog" / "ecommerce.yaml"
+
+
+@app.callback()
+def shop() -> None:
+    """The shop's models (see docs/shop.md)."""
+
+
+@app.command()
+def evaluate(
+    catalog: Annotated[Path, typer.Option(help="Whose models.")] = _CATALOG,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Judge the built models on queries and purchases that none of them has learnt from.
+
+    Search: nDCG@10 of embed, retrieve and rank, beside the order of the index alone, of what is
+    popular, and of chance. Recommendations: recall@20 of each market's retrieval, and nDCG@10 of
+    what the customer has not bought before, ranked again.
+    """
+    from runners.recipes.shop.evaluation import judge
+
+    fleet = load(catalog)
+    found = judge(_folders(fleet), lambda line: typer.echo(line, err=True))
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    for title, rows in found.items():
+        _show(title, rows)
+
+
+def _folders(fleet: Catalog) -> dict[str, Path]:
+    folders = {
+        name: resolve(model.artifact)
+        for name, model in fleet.models.items()
+        if model.artifact is not None and (model.artifact.recipe or "").startswith("shop-")
+    }
+    if not folders:
+        raise DataError("this catalog has no model of the shop")
+    return folders
+
+
+def _show(title: str, rows: dict[str, dict[str, float]]) -> None:
+    columns = list(next(iter(rows.values())))
+    table = Table(title, *columns, box=None)
+    for name, values in rows.items():
+        table.add_row(name, *(f"{values[column]:.3f}" for column in columns))
+    Console().print(table, "")

@@ -1,0 +1,1 @@
+"""The database of batches and model aliases, and its migrations."""

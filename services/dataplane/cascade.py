@@ -1,0 +1,253 @@
+"""A cascade's second step: what the cheap model is unsure of goes to the better one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from routing.decision.confidence import of_rows, of_text
+from routing.decision.decider import Decider
+from runners.protocol import Ran
+from services.dataplane.attempts import Attempts
+from services.dataplane.decision_record import Escalation, Record, told_of
+from turnout.catalog import Catalog, Route
+from turnout.errors import CapacityError, InvalidRequest, LoadFailed, RunnerError, TurnoutError
+from turnout.types import Candidate, Generation, Piece, Request, Tensors
+
+if TYPE_CHECKING:
+    from services.routers.tensor_routers import FeatureRouters
+
+_STREAM_TOKENS = 24
+_SHOWN_ROWS = 64
+_ON_LOOP_ROWS = 256
+
+
+@dataclass(slots=True)
+class Opened:
+    """A generation whose first pieces are there.
+
+    Attributes:
+        model: who writes it.
+        read: pieces already read, in order; at least one.
+        rest: those still to come.
+        first_s: arrival to the model's own first piece.
+    """
+
+    model: str
+    read: list[Piece]
+    rest: AsyncGenerator[Piece, None]
+    first_s: float
+
+
+class Cascade:
+    """Escalates answers of routes with a cascade.
+
+    Args:
+        catalog: the routes and their thresholds.
+        decider: hears what a second answer costs.
+        attempts: runs the second model.
+        clock: monotonic seconds.
+        learned: knows what a second answer adds, on routes with a trained router.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        decider: Decider,
+        attempts: Attempts,
+        clock: Callable[[], float],
+        learned: FeatureRouters | None = None,
+    ) -> None:
+        self._learned = learned
+        self._routes = catalog.routes
+        self._decider = decider
+        self._attempts = attempts
+        self._clock = clock
+
+    async def escalate(
+        self, record: Record, request: Request, tensors: Tensors, ran: Ran
+    ) -> tuple[str, Ran] | None:
+        """Answer the unsure rows again, on the best fallback; None when the answer stands."""
+        found = self._better(record)
+        if found is None:
+            return None
+        better, threshold = found
+        known = (record, request, better, threshold, of_rows(request.task, ran.tensors))
+        if len(known[-1]) <= _ON_LOOP_ROWS:
+            rows, told = self._unsure(*known)
+        else:
+            rows, told = await asyncio.to_thread(self._unsure, *known)
+        if self._stands(record, told, better, request):
+            return None
+        try:
+            again = await self._attempts.infer(
+                better.model, request, {key: value[rows] for key, value in tensors.items()}
+            )
+        except (RunnerError, CapacityError, InvalidRequest) as error:
+            self._failed(record, told, better, error)
+            return None
+        merged = {key: np.array(value) for key, value in ran.tensors.items()}
+        for key, value in again.tensors.items():
+            merged[key][rows] = value
+        self._went_on(record, told, better)
+        return better.model, Ran(
+            merged, ran.queue_s + again.queue_s, ran.run_s + again.run_s, ran.batch
+        )
+
+    def _unsure(
+        self,
+        record: Record,
+        request: Request,
+        better: Candidate,
+        threshold: float,
+        confidence: np.ndarray,
+    ) -> tuple[np.ndarray, Escalation]:
+        """The rows that go on, by what was learned of them or else by confidence alone."""
+        going = confidence < threshold
+        needed, gains = self._gains(record, request, better, confidence)
+        if gains is not None:
+            going = np.where(np.isnan(gains), going, gains >= needed)
+        rows = np.flatnonzero(going)
+        shown = len(confidence) <= _SHOWN_ROWS
+        return rows, Escalation(
+            better.model,
+            len(rows),
+            len(confidence),
+            threshold,
+            float(confidence.min()),
+            False,
+            gain=None if gains is None else needed,
+            confidences=tuple(confidence.tolist()) if shown else None,
+            gains=tuple(gains.tolist()) if shown and gains is not None else None,
+        )
+
+    def _gains(
+        self, record: Record, request: Request, better: Candidate, confidence: np.ndarray
+    ) -> tuple[float, np.ndarray | None]:
+        """The gain a row must bring to go on, and what each is expected to; None: not learned."""
+        decision = record.decision
+        cascade = self._routes[decision.route].cascade
+        if self._learned is None or cascade is None or cascade.gain is None:
+            return 0.0, None
+        needed, steer = cascade.gain, record.decided.steer
+        if steer is not None:
+            needed += steer.share_price + steer.usd_price * better.prediction.cost_usd
+        pair = (decision.model, better.model)
+        return needed, self._learned.gains(decision.route, request, pair, confidence)
+
+    def watched(self, record: Record, request: Request) -> Request:
+        """The request with the log-probabilities that judging its answer needs."""
+        if self._better(record) is None:
+            return request
+        return replace(request, inputs=replace(cast("Generation", request.inputs), logprobs=True))
+
+    async def rewrite(self, record: Record, request: Request, opened: Opened) -> Opened:
+        """Read the judged part of a generated answer; begin again on the best fallback if unsure.
+
+        Nothing has been sent yet. A streamed answer is judged by its first tokens, another by all
+        of it. An answer without log-probabilities stands.
+        """
+        found = self._better(record)
+        if found is None:
+            return opened
+        better, threshold = found
+        cascade = self._routes[record.decision.route].cascade
+        tokens = None if cascade is None else cascade.judged_tokens
+        if tokens is None and request.streamed:
+            tokens = _STREAM_TOKENS
+        logprobs = await _read(opened, tokens)
+        confidence = of_text(logprobs)
+        unsure = confidence is not None and confidence < threshold
+        told = Escalation(
+            better.model,
+            int(unsure),
+            1,
+            threshold,
+            1.0 if confidence is None else confidence,
+            False,
+            confidences=None if confidence is None else (confidence,),
+        )
+        if self._stands(record, told, better, request):
+            return opened
+        pieces = self._attempts.generate(better.model, request)
+        try:
+            piece = await anext(pieces, None)
+            if piece is None:
+                raise LoadFailed(better.model, "ended without an answer")
+        except (RunnerError, CapacityError, InvalidRequest) as error:
+            self._failed(record, told, better, error)
+            return opened
+        await opened.rest.aclose()
+        self._went_on(record, told, better)
+        return Opened(better.model, [piece], pieces, self._clock() - request.arrived_s)
+
+    def _better(self, record: Record) -> tuple[Candidate, float] | None:
+        """The model unsure rows go to, and the confidence under which they do."""
+        decision = record.decision
+        route: Route | None = self._routes.get(decision.route)
+        if route is None or route.cascade is None or not decision.fallbacks:
+            return None
+        if not route.cascade.covers(decision.latency_class):
+            return None
+        better = max(
+            (c for c in decision.candidates if c.model in decision.fallbacks),
+            key=lambda candidate: candidate.prediction.quality,
+        )
+        chosen = next(c for c in decision.candidates if c.model == decision.model)
+        if better.prediction.quality <= chosen.prediction.quality:
+            return None
+        threshold, steer = route.cascade.threshold, record.decided.steer
+        if steer is not None:
+            threshold -= steer.share_price + steer.usd_price * better.prediction.cost_usd
+        return better, threshold
+
+    def _stands(
+        self, record: Record, told: Escalation, better: Candidate, request: Request
+    ) -> bool:
+        """Whether the first answer stays.
+
+        It is sure enough, or another is not to be had in the time or for the money that is left.
+        """
+        if told.rows == 0:
+            self._decider.escalated(record.decision, 0, told.of, 0.0)
+            record.escalation = told
+            return True
+        if self._clock() + better.prediction.p50_s > request.deadline_s:
+            record.escalation = replace(told, why="no time left for a second answer")
+            return True
+        limit, first = record.limits.max_cost_usd, told_of(record.decision, record.decision.model)
+        both_usd = better.prediction.cost_usd * told.rows / told.of
+        both_usd += 0.0 if first is None else first.cost_usd
+        if limit is not None and both_usd > limit:
+            why = f"both answers would cost {both_usd:.3g} USD, over the limit of {limit:.3g} USD"
+            record.escalation = replace(told, why=why)
+            return True
+        return False
+
+    def _failed(
+        self, record: Record, told: Escalation, better: Candidate, error: TurnoutError
+    ) -> None:
+        self._attempts.failed(record, better.model, error)
+        record.escalation = replace(told, why=str(error))
+
+    def _went_on(self, record: Record, told: Escalation, better: Candidate) -> None:
+        share = told.rows / told.of
+        usd = better.prediction.cost_usd * share
+        self._decider.escalated(record.decision, told.rows, told.of, usd)
+        record.escalation = replace(told, done=True)
+
+
+async def _read(opened: Opened, tokens: int | None) -> list[float]:
+    """Read on until so many tokens (all of them when None) are there; their log-probabilities."""
+    logprobs = [chance.logprob for piece in opened.read for chance in piece.logprobs]
+    while tokens is None or len(logprobs) < tokens:
+        piece = await anext(opened.rest, None)
+        if piece is None:
+            break
+        opened.read.append(piece)
+        logprobs += [chance.logprob for chance in piece.logprobs]
+    return logprobs if tokens is None else logprobs[:tokens]

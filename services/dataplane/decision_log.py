@@ -1,0 +1,134 @@
+"""The last decisions, by id, and their log: one JSON line each, enough to decide again.
+
+Feedback comes later and has lines of its own: ``{"decision_id", "feedback", "at"}``.
+
+A line is made when its request ends and written by a thread every ``_FLUSH_S``. Making it on that
+thread, too, would be worse for the requests: the event loop lets go of the interpreter in every run
+of a model, and would wait for the thread to let go of it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict, deque
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from services.dataplane.decision_record import Record
+from turnout.types import Outcome
+
+logger = logging.getLogger("turnout.decisions")
+
+_FLUSH_S = 0.5
+_MOST_SAID = 16
+
+
+class DecisionLog:
+    """Keeps the last ``keep`` decisions in memory and, given a file, appends each to it.
+
+    Args:
+        path: the log file; None keeps none.
+        keep: how many decisions stay readable by id.
+        prompts: whether chat prompts are kept and written.
+        features: whether requests of one row are kept and written: the row, or what a picture's
+            header says. Nothing else of an input ever is.
+    """
+
+    def __init__(
+        self,
+        path: Path | None = None,
+        keep: int = 5_000,
+        *,
+        prompts: bool = False,
+        features: bool = False,
+    ) -> None:
+        self.prompts = prompts
+        self.features = features
+        self._records: OrderedDict[str, Record] = OrderedDict()
+        self._keep = keep
+        self._path = path
+        self._pending: deque[bytes] = deque()
+        self._stopping = threading.Event()
+        self._writer: threading.Thread | None = None
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = threading.Thread(target=self._write, name="decision-log", daemon=True)
+            self._writer.start()
+
+    def add(self, record: Record) -> None:
+        """Remember a decision."""
+        self._records[record.decision.id] = record
+        if len(self._records) > self._keep:
+            self._records.popitem(last=False)
+
+    def end(self, record: Record, outcome: Outcome) -> None:
+        """Attach what happened and write the line."""
+        record.outcome = outcome
+        if self._path is not None:
+            self._write_line(record)
+
+    def feedback(self, decision_id: str, said: dict[str, Any]) -> Record | None:
+        """Attach feedback, the newest if there is much; None where no such decision is known."""
+        record = self._records.get(decision_id)
+        if record is None:
+            return None
+        record.feedback = [*(record.feedback or []), said][-_MOST_SAID:]
+        self._append(record, "feedback", said)
+        return record
+
+    def shadowed(self, record: Record, found: dict[str, Any]) -> None:
+        """Attach what the shadow router would have decided."""
+        record.shadow = found
+        if record.outcome is not None:
+            self._append(record, "shadow", found)
+
+    def _append(self, record: Record, key: str, value: dict[str, Any]) -> None:
+        """Write what came after the record's own line."""
+        if self._path is not None:
+            at = datetime.now(UTC).isoformat()
+            self._write_line({"decision_id": record.decision.id, key: value, "at": at})
+
+    def _write_line(self, item: Record | dict[str, Any]) -> None:
+        """Hand a line to the writer; what can't be one is left out."""
+        try:
+            line = _line(item) if isinstance(item, Record) else item
+            self._pending.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
+        except Exception:
+            logger.exception("a line of the decision log could not be made")
+
+    def get(self, decision_id: str) -> Record | None:
+        """The decision with this id, while it is remembered."""
+        return self._records.get(decision_id)
+
+    def close(self) -> None:
+        """Write what is pending and stop the writer."""
+        self._stopping.set()
+        if self._writer is not None:
+            self._writer.join()
+
+    def _write(self) -> None:
+        path = self._path
+        if path is None:
+            return
+        # Unbuffered: one write a flush, so that the lines of several workers don't mix.
+        with path.open("ab", buffering=0) as file:
+            while True:
+                stopping = self._stopping.wait(_FLUSH_S)
+                lines = [self._pending.popleft() for _ in range(len(self._pending))]
+                try:
+                    file.write(b"".join(lines))
+                except OSError as error:
+                    logger.error("%d lines of the decision log are lost: %s", len(lines), error)
+                if stopping:
+                    return
+
+
+def _line(record: Record) -> dict[str, Any]:
+    """A record's own line; feedback is on others."""
+    found = record.as_json()
+    del found["feedback"]
+    return found

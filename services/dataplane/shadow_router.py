@@ -1,0 +1,106 @@
+"""A shadow router: decides beside the serving one, off the hot path, and is never served."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from routing.decision.constraints import why_not
+from routing.decision.router import bounds_of, settle
+from services.dataplane.decision_record import Record
+from services.routers.prompts import LearnedPrompts
+from turnout.errors import TurnoutError
+from turnout.types import Candidate, Generation, Request
+
+logger = logging.getLogger("turnout.shadow")
+
+_WAITING = 256
+
+Told = Callable[[Record, dict[str, Any]], None]
+
+
+class Shadow:
+    """Decides again what the serving router has decided, on a thread of its own.
+
+    Args:
+        router: the shadow router, if there is one now.
+        told: called with each record and what was found, on that thread.
+    """
+
+    def __init__(self, router: Callable[[], LearnedPrompts | None], told: Told) -> None:
+        self._router = router
+        self._told = told
+        self._queue: queue.Queue[tuple[Record, str, bool] | None] = queue.Queue(_WAITING)
+        self._thread: threading.Thread | None = None
+        self.dropped = 0
+
+    def offer(self, record: Record, request: Request) -> None:
+        """Have a decision made again; dropped when too many wait.
+
+        A session's model is history, not this router's doing: such decisions are left out.
+        """
+        if self._router() is None or not isinstance(request.inputs, Generation):
+            return
+        if record.decision.rule == "session":
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="shadow-router", daemon=True)
+            self._thread.start()
+        prompt = request.inputs.messages[-1].content
+        try:
+            self._queue.put_nowait((record, prompt, record.latency_class.priority == 0))
+        except queue.Full:
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Finish what waits and stop the thread."""
+        if self._thread is not None:
+            if self._thread.is_alive():  # else nobody makes room for it
+                self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _work(self) -> None:
+        while (item := self._queue.get()) is not None:
+            record, prompt, fast = item
+            try:
+                router = self._router()
+                if router is not None:
+                    self._told(record, again(record, router, prompt, fast=fast))
+            except Exception:
+                logger.exception("the shadow router failed on %s", record.decision.id)
+
+
+def again(record: Record, router: LearnedPrompts, prompt: str, *, fast: bool) -> dict[str, Any]:
+    """What this router would have decided; everything but the quality as it was."""
+    decision, route, drawn = record.decision, record.decided.route, record.decided.drawn
+    canary = None if drawn is None else drawn.rollout.canary
+    considered = [candidate for candidate in decision.candidates if candidate.model != canary]
+    models = [candidate.model for candidate in considered]
+    quality = router.quality(prompt, models, fast=fast)
+    bounds = bounds_of(route, record.latency_class, record.deadline_ms / 1e3, record.limits)
+
+    def judged(one: Candidate) -> Candidate:
+        prediction = replace(one.prediction, quality=quality[one.model])
+        reason = one.why_not if one.broken else why_not(prediction, bounds)
+        return Candidate(one.model, prediction, reason is None, reason, one.broken)
+
+    candidates = [judged(one) for one in considered]
+    chance = record.decided.exploration
+    served = decision.model if drawn is None else drawn.rollout.production
+    served = served if chance is None else chance.policy_model
+    try:
+        choice = settle(route, decision.latency_class, bounds, candidates, record.decided.steer)
+        model, rule = choice.candidate.model, choice.rule
+    except TurnoutError as error:
+        model, rule = None, error.code
+    return {
+        "model": model,
+        "rule": rule,
+        "agrees": model == served,
+        "quality": {name: round(value, 6) for name, value in quality.items()},
+    }

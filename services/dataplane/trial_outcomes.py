@@ -1,0 +1,62 @@
+"""What the end of a request says of the version that was drawn for it."""
+
+from __future__ import annotations
+
+from services.dataplane.decision_record import Record
+from services.metrics.metrics import Metrics
+from turnout.errors import DeadlineUnreachable, InvalidRequest
+from turnout.types import Outcome
+
+_CANCELLED = "cancelled"
+
+
+def account(record: Record, outcome: Outcome, metrics: Metrics) -> None:
+    """Tell the trial what came of a request that took part in it.
+
+    What says nothing of the version is left out: a caller that left in time, a request that was
+    wrong, a limit of the caller's that kept the canary away, the time of a load.
+    """
+    drawn = record.decided.drawn
+    if drawn is None or (drawn.why_not is not None and drawn.fault is None):
+        return
+    late: bool | None = outcome.first_s * 1e3 > record.deadline_ms
+    if drawn.fault is not None:
+        failed, late, took_s = drawn.fault == "failed", drawn.fault == "late" or None, None
+    else:
+        failed = _failed(record, outcome, drawn.model)
+        answered = outcome.status == "ok" and _answered(record, outcome, drawn.model)
+        if not failed and not answered and not late:
+            return
+        took_s = outcome.first_s if answered and not record.escalated else None
+    if drawn.cold:
+        late, took_s = None, None
+    drawn.rollout.trial.ended(drawn.part, failed=failed, late=late, took_s=took_s)
+    metrics.tried(drawn.rollout.name, drawn.model, drawn.part, failed=failed, late=bool(late))
+
+
+def account_score(record: Record, score: float) -> None:
+    """Feedback on an answer of the version that was drawn."""
+    drawn, ended = record.decided.drawn, record.outcome
+    if drawn is not None and ended is not None and ended.model == drawn.model:
+        drawn.rollout.trial.scored(drawn.part, score)
+
+
+def _answered(record: Record, outcome: Outcome, model: str) -> bool:
+    """Whether the version answered, if only what a cascade then was unsure of."""
+    if record.escalated:
+        return all(failure.model != model for failure in record.failures)
+    return outcome.model == model
+
+
+def _failed(record: Record, outcome: Outcome, model: str) -> bool:
+    """Whether the version failed the request; a deadline that passed is lateness instead.
+
+    What it refused as invalid is its fault only where another version took it.
+    """
+    codes = [failure.code for failure in record.failures if failure.model == model]
+    if outcome.status != "ok" and outcome.model == model:
+        codes.append(outcome.status)
+    excused = {_CANCELLED, DeadlineUnreachable.code}
+    if outcome.status != "ok":
+        excused.add(InvalidRequest.code)
+    return any(code not in excused for code in codes)

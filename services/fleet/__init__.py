@@ -1,0 +1,1 @@
+"""The models of a catalog: their state, their speed, their size."""

@@ -1,0 +1,159 @@
+"""How fast each model was on this host, kept between starts.
+
+One small JSON file below the cache folder (``$TURNOUT_CACHE``, else ``~/.cache/turnout``), read
+once when a fleet starts. ``turnout models profile`` measures and writes it; while serving, an
+entry that no longer fits what is observed is written anew (``services/fleet/profile_drift.py``). An
+entry counts only for the same host, driver, versions, artefact and runner options.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from routing.latency import ModelLatency
+from runners.engines import host
+from services.artifacts.store import resolve
+from turnout.catalog import Model
+from turnout.errors import ArtifactInvalid
+
+_FILE = "profiles.json"
+_PACKAGES: Mapping[str, tuple[str, ...]] = {
+    "onnx": ("onnxruntime",),
+    "tensorrt": ("onnxruntime", "tensorrt"),
+    "torch": ("torch",),
+    "onnx-genai": ("onnxruntime", "onnxruntime-genai"),
+    "deepspeed": ("torch", "transformers", "deepspeed"),
+}
+"""Distributions whose version decides an engine's speed; engines that run elsewhere have none."""
+
+
+Describe: TypeAlias = "Callable[[tuple[str, ...]], Mapping[str, str | int]]"
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a latency model begins with.
+
+    Attributes:
+        key: of host, versions, artefact and runner.
+        base_ms, per_unit_ms, per_token_ms: see ``turnout.catalog.Profile``.
+        source: ``measured`` by the command, or ``served``.
+        when: date.
+        curve: what was measured, for a person; empty when served.
+    """
+
+    key: str
+    base_ms: float
+    per_unit_ms: float
+    per_token_ms: float
+    source: str
+    when: str
+    curve: Mapping[str, Any] = field(default_factory=dict)
+
+    def latency(self) -> ModelLatency:
+        """A fresh latency model that begins here."""
+        return ModelLatency(self.base_ms / 1e3, self.per_unit_ms / 1e3, self.per_token_ms / 1e3)
+
+
+class Profiles:
+    """The profiles of this host's models.
+
+    Args:
+        path: the file.
+        found: what it holds, by model.
+    """
+
+    def __init__(self, path: Path, found: Mapping[str, Profile]) -> None:
+        self._path = path
+        self._found = dict(found)
+        self._hosts: dict[tuple[str, ...], Mapping[str, str | int]] = {}
+
+    @classmethod
+    def read(cls, path: Path | None = None) -> Profiles:
+        """Read the file; one that is missing or damaged holds nothing."""
+        path = path or default_path()
+        return cls(path, _read(path))
+
+    def of(self, name: str, model: Model) -> Profile | None:
+        """The profile of a model as it stands now; None when there is none that counts."""
+        found = self._found.get(name)
+        return found if found is not None and found.key == key_of(model, self._host) else None
+
+    def prior(self, name: str, model: Model) -> ModelLatency | None:
+        """What a fleet begins with; None where the catalog's guess must do."""
+        found = self.of(name, model)
+        return None if found is None else found.latency()
+
+    def keep(self, name: str, profile: Profile) -> None:
+        """Write one profile; other processes may write theirs beside it.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        from filelock import FileLock
+
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._path.with_suffix(".lock")):
+            found = _read(self._path) | {name: profile}
+            fresh = self._path.with_name(f".{self._path.name}-{os.getpid()}")
+            fresh.write_text(json.dumps({k: asdict(v) for k, v in found.items()}, indent=1))
+            fresh.replace(self._path)
+        self._found[name] = profile
+
+    def _host(self, packages: tuple[str, ...]) -> Mapping[str, str | int]:
+        """Looked up once an engine: versions are read from disk."""
+        if packages not in self._hosts:
+            self._hosts[packages] = host.described(packages)
+        return self._hosts[packages]
+
+
+def default_path() -> Path:
+    """``profiles.json`` below the cache folder."""
+    if given := os.environ.get("TURNOUT_CACHE"):
+        return Path(given) / _FILE
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "turnout" / _FILE
+
+
+def key_of(model: Model, describe: Describe = host.described) -> str | None:
+    """What a profile of this model depends on, as a hash; None where it has no files here."""
+    packages = _PACKAGES.get(model.runner.engine)
+    if packages is None or model.artifact is None:
+        return None
+    try:
+        version = resolve(model.artifact).name
+    except ArtifactInvalid:
+        return None
+    shaping = [describe(packages), version, model.runner.model_dump(mode="json")]
+    return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def made(
+    model: Model,
+    base_ms: float,
+    per_unit_ms: float,
+    per_token_ms: float,
+    source: str,
+    curve: Mapping[str, Any] | None = None,
+) -> Profile | None:
+    """A profile of today; None for a model that can have none."""
+    key = key_of(model)
+    if key is None:
+        return None
+    today = datetime.now(UTC).date().isoformat()
+    return Profile(key, base_ms, per_unit_ms, per_token_ms, source, today, curve or {})
+
+
+def _read(path: Path) -> dict[str, Profile]:
+    try:
+        entries = json.loads(path.read_text("utf-8"))
+        return {name: Profile(**entry) for name, entry in entries.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}

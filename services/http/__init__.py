@@ -1,0 +1,1 @@
+"""HTTP messages on ASGI, free of any protocol."""

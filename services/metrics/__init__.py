@@ -1,0 +1,1 @@
+"""Prometheus metrics: what is counted, and how workers add up."""

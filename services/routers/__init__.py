@@ -1,0 +1,1 @@
+"""Trained routers beside the requests: read, reloaded, tried as canaries."""

@@ -1,0 +1,283 @@
+"""The trained routers of routes whose requests are rows of numbers or pictures.
+
+``TURNOUT_FEATURE_ROUTERS`` names a folder for each such route. A router that appears there, or
+replaces another, takes over between two requests; one that cannot be read, or was trained on other
+features than the route's requests have, is refused and the old one stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from routing.decision.request_view import Judged
+from routing.features.picture import NAMES
+from routing.features.rows import has_features, rows_of
+from routing.quality.feature_artifact import FILES, load_feature_router
+from routing.quality.feature_quality import MAX_ROWS, FeatureQuality
+from routing.quality.row_look import Look, row_look
+from services.routers.prompt_routers import Stamp, stamp_of
+from turnout.catalog import Catalog, Route, known_as
+from turnout.errors import ArtifactInvalid, ConfigError
+from turnout.types import Request, Task, Tensors
+
+if TYPE_CHECKING:
+    import numpy as np
+
+logger = logging.getLogger("turnout.routers")
+
+Array: TypeAlias = "np.ndarray[Any, Any]"
+PART = "features"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A router as one route uses it; replaced whole, since files are read on a thread.
+
+    Attributes:
+        quality: the router.
+        look: what it says of one row.
+        columns: of each candidate by name, the head; absent without one.
+        given: what is said, by latency class, without looking at the request: where that can't
+            change the choice.
+        digest: of its card, which holds the hash of its weights.
+        by_prior: candidates without a head.
+    """
+
+    quality: FeatureQuality
+    look: Look
+    columns: dict[str, int]
+    given: dict[str, Judged]
+    digest: str
+    by_prior: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class RouteRouter:
+    """The router of one route.
+
+    Attributes:
+        folder: where it is.
+        route: whose requests it judges.
+        catalog: the route's.
+        loaded: the router; None before the first that can be read.
+        stamp: times and sizes of the files that were last tried.
+        problem: why the last try was refused; None when it was not.
+    """
+
+    folder: Path
+    route: Route
+    catalog: Catalog
+    loaded: Loaded | None = None
+    stamp: Stamp | None = None
+    problem: str | None = None
+
+
+class FeatureRouters:
+    """``routing.decision.request_view.TensorQuality`` over the routers of a catalog's routes.
+
+    Args:
+        catalog: the catalog.
+        folders: a router's folder by the name of its route.
+
+    Raises:
+        ConfigError: a name is no route whose requests have features.
+        ArtifactInvalid: a router cannot be read.
+    """
+
+    def __init__(self, catalog: Catalog, folders: Mapping[str, Path]) -> None:
+        self._folders = folders
+        self._lock = threading.Lock()  # files are read on a thread, catalogs adopted beside it
+        self.parts: dict[str, RouteRouter] = {}
+        self.adopt(catalog)
+        if wrong := [part.problem for part in self.parts.values() if part.problem]:
+            raise ArtifactInvalid("\n".join(wrong))
+
+    def adopt(self, catalog: Catalog) -> None:
+        """Judge the requests of this catalog's routes from now on.
+
+        Raises:
+            ConfigError: a name is no route whose requests have features. Nothing has changed.
+        """
+        if problems := self.problems(catalog):
+            raise ConfigError("\n".join(problems))
+        parts = {
+            name: RouteRouter(folder, catalog.routes[name], catalog)
+            for name, folder in self._folders.items()
+        }
+        with self._lock:
+            for name, part in parts.items():
+                old = self.parts.get(name)
+                if old is None or old.loaded is None:
+                    continue
+                # What was refused is tried again: it may fit the route as it is now.
+                part.stamp = old.stamp if old.problem is None else None
+                part.loaded = _over(part, old.loaded.quality, old.loaded.digest)
+            self.parts = parts
+        self.reload()
+        self._by_target: dict[tuple[str, Task], RouteRouter] = {}
+        for name, part in self.parts.items():
+            task = part.route.task
+            self._by_target[name, task] = part
+            if catalog.route_for(task) == name:
+                self._by_target["auto", task] = part
+
+    def problems(self, catalog: Catalog) -> list[str]:
+        """The names that are no routes of this catalog, or routes without features."""
+        able = ", ".join(name for name, r in catalog.routes.items() if has_features(r.task))
+        routes = catalog.routes
+        return [
+            f"TURNOUT_FEATURE_ROUTERS: {name!r} is no route of rows or pictures; there are "
+            f"{able or 'none'}"
+            for name in self._folders
+            if name not in routes or not has_features(routes[name].task)
+        ]
+
+    def judge(self, request: Request, models: Sequence[str]) -> Judged | None:
+        """See ``TensorQuality.judge``."""
+        part = self._by_target.get((request.target, request.task))
+        known = None if part is None else part.loaded
+        if part is None or known is None:
+            return None
+        given = known.given.get(request.latency_class)
+        if given is not None and request.limits.min_quality is None:
+            return given
+        rows = rows_of(request.task, cast("Tensors", request.inputs), MAX_ROWS)
+        if rows.shape[1] != len(known.quality.names):
+            return None
+        found = known.look(rows[0]) if len(rows) == 1 else known.quality.of_request(rows)
+        quality = {name: found[column] for name, column in known.columns.items()}
+        judged = _with_priors(part, quality)
+        return Judged(judged, {}, known.digest, PART, by_prior=known.by_prior)
+
+    def gains(
+        self, route: str, request: Request, pair: tuple[str, str], confidence: Array
+    ) -> Array | None:
+        """What a second answer to each row is expected to add to the first one, which is there.
+
+        Args:
+            route: the route that decided.
+            request: the request.
+            pair: who answered, and who would answer again.
+            confidence: shape (n,), of the first in each row's answer.
+
+        Returns:
+            shape (n,); NaN for rows unlike those of the training. None where nothing was learned.
+        """
+        part = self.parts.get(route)
+        quality = None if part is None or part.loaded is None else part.loaded.quality
+        if quality is None:
+            return None
+        first, better = (known_as(name, quality.models) for name in pair)
+        if first is None or better is None or first not in quality.after:
+            return None
+        rows = rows_of(request.task, cast("Tensors", request.inputs), len(confidence))
+        if rows.shape[1] != len(quality.names):
+            return None
+        return quality.gain_after(first, better, rows, confidence)
+
+    def changed(self) -> bool:
+        """Whether a folder holds other files than those last tried."""
+        return any(stamp_of(part.folder, FILES) != part.stamp for part in self.parts.values())
+
+    def reload(self) -> None:
+        """Try what has changed; a router that cannot be read is refused and the old one stays."""
+        for name, part in self.parts.items():
+            stamp = stamp_of(part.folder, FILES)
+            if stamp == part.stamp and stamp is not None:
+                continue
+            try:
+                quality = _load(name, part)
+            except ArtifactInvalid as error:
+                stays = "" if part.loaded is None else ", the old one stays"
+                logger.error("router of route %r refused%s: %s", name, stays, error)
+                with self._lock:
+                    part.stamp, part.problem = stamp, str(error)
+                continue
+            card = (part.folder / FILES[0]).read_bytes()
+            digest = hashlib.sha256(card).hexdigest()[:12]
+            loaded = _over(part, quality, digest)
+            # Only now: a catalog adopted meanwhile has parts of its own, which try these files too.
+            with self._lock:
+                part.stamp, part.loaded, part.problem = stamp, loaded, None
+            logger.info("router of route %r is %s from %s", name, digest, part.folder)
+
+    def state(self) -> dict[str, Any]:
+        """Every router: where it is, what is wrong with it, and which classes need no look."""
+        return {
+            name: {
+                "folder": str(part.folder),
+                "digest": part.loaded and part.loaded.digest,
+                "problem": part.problem,
+                "settled_classes": list(part.loaded.given) if part.loaded else [],
+            }
+            for name, part in self.parts.items()
+        }
+
+
+def _load(name: str, part: RouteRouter) -> FeatureQuality:
+    """Read a router and hold it against its route.
+
+    Raises:
+        ArtifactInvalid: it cannot be read, or does not fit the route.
+    """
+    quality = load_feature_router(part.folder)
+    if not any(known_as(model, quality.models) for model in part.route.candidates):
+        raise ArtifactInvalid(
+            f"router {part.folder}: has no head for a candidate of route {name!r}; it has "
+            f"{', '.join(quality.models)}"
+        )
+    wanted = len(NAMES)
+    if part.route.task is not Task.IMAGE:
+        signature = part.catalog.signature_of(name)
+        wanted = signature.inputs[0].shape[-1] if signature else -1
+    if wanted not in (-1, len(quality.names)):
+        raise ArtifactInvalid(
+            f"router {part.folder}: was trained on {len(quality.names)} features; requests of "
+            f"route {name!r} have {wanted}"
+        )
+    return quality
+
+
+def _over(part: RouteRouter, quality: FeatureQuality, digest: str) -> Loaded:
+    """A router as a route uses it: for which classes a request need not be looked at."""
+    catalog, route = part.catalog, part.route
+    columns = {
+        model: quality.models.index(head)
+        for model in route.candidates
+        if (head := known_as(model, quality.models)) is not None
+    }
+    usual = {name: float(quality.base_rate[column]) for name, column in columns.items()}
+    unknown = tuple(model for model in route.candidates if model not in columns)
+    said = Judged(_with_priors(part, usual), {}, digest, PART, by_content=False, by_prior=unknown)
+    given = {name: said for name in catalog.classes if _is_settled(part, quality, name)}
+    return Loaded(quality, row_look(quality), columns, given, digest, unknown)
+
+
+def _is_settled(part: RouteRouter, quality: FeatureQuality, latency_class: str) -> bool:
+    route, models = part.route, part.catalog.models
+    if len(route.candidates) < 2 or quality.constant:
+        return True
+    policy = route.policy_for(latency_class)
+    if policy in ("fastest", "cascade") and not route.steered:
+        return True
+    if policy != "cheapest" or route.steered or route.min_quality > 0:
+        return False
+    cost = {name: models[name].cost.usd_per_request for name in route.candidates}
+    order = sorted(route.candidates, key=lambda name: cost[name])
+    heads = [head for name in order if (head := known_as(name, quality.models)) is not None]
+    with_heads = len(heads) == len(order)
+    return with_heads and quality.settled(heads, route.target_for(latency_class))
+
+
+def _with_priors(part: RouteRouter, known: dict[str, float]) -> dict[str, float]:
+    models = part.catalog.models
+    return {
+        name: known[name] if name in known else models[name].quality.prior
+        for name in part.route.candidates
+    }

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from runners.batching.threads import Workers
+
+LIMIT_S = 20.0
+
+
+def test_results_and_errors_come_back() -> None:
+    workers = Workers(2)
+    assert [f.result(LIMIT_S) for f in [workers.submit(pow, i, 2) for i in range(20)]] == [
+        i * i for i in range(20)
+    ]
+    with pytest.raises(ZeroDivisionError):
+        workers.submit(lambda: 1 // 0).result(LIMIT_S)
+    workers.shutdown()
+    with pytest.raises(RuntimeError):
+        workers.submit(pow, 2, 2)
+
+
+def test_never_more_threads_than_asked_for() -> None:
+    workers = Workers(2)
+    both, gate = threading.Barrier(2), threading.Event()
+
+    def wait() -> None:
+        both.wait(LIMIT_S)
+        gate.wait(LIMIT_S)
+
+    first = [workers.submit(wait) for _ in range(2)]
+    third = workers.submit(pow, 2, 3)
+    assert not third.done()
+    gate.set()
+    assert third.result(LIMIT_S) == 8
+    assert all(future.result(LIMIT_S) is None for future in first)
+    workers.shutdown()
+
+
+def test_a_thread_that_is_written_off_is_replaced_and_ends_when_it_comes_back() -> None:
+    workers = Workers(1)
+    began, gate = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        began.set()
+        gate.wait(LIMIT_S)
+
+    hung = workers.submit(hang)
+    waiting = workers.submit(pow, 3, 2)
+    assert began.wait(LIMIT_S)
+    assert workers.abandon(hung)
+    assert not workers.abandon(hung)
+    assert waiting.result(LIMIT_S) == 9
+    assert workers.lost == 1
+    gate.set()
+    hung.result(LIMIT_S)
+    until_s = time.monotonic() + LIMIT_S
+    while workers.lost and time.monotonic() < until_s:
+        threading.Event().wait(0.001)
+    assert workers.lost == 0
+    workers.shutdown()
