@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.provenance import save
-from routing.rollout.canary import Part, Trial
+from routing.rollout.canary import CanaryTest, Part
 from turnout.catalog import Rollback
 
 SHARE = 0.05
@@ -88,7 +88,7 @@ def run(case: Case, requests: int, seed: int) -> tuple[int | None, int | None]:
     rng = np.random.default_rng(seed)
     draws, fails = rng.random(requests), rng.random(requests)
     took_s = 0.01 * rng.lognormal(0.0, 0.4, requests)
-    trial, rule = Trial(Rollback()), Rule()
+    trial, rule = CanaryTest(Rollback()), Rule()
     asked, by_test, by_rule = 0, None, None
     for index in range(requests):
         canary = bool(draws[index] < SHARE)

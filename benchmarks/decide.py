@@ -20,10 +20,10 @@ import orjson
 from prometheus_client import CollectorRegistry
 
 from benchmarks.provenance import save
-from routing.decision.request_view import Judge
+from routing.decision.request_view import RequestAnalyzer
 from runners.backends.local_tensors import RunTimes
-from runners.protocol import Active, Load, Ran, Ticket
-from services.dataplane.data_plane import Plane
+from runners.protocol import ActiveEngine, BackendLoad, TensorResult, Ticket
+from services.dataplane.data_plane import DataPlane
 from services.dataplane.decision_log import DecisionLog
 from services.fleet.fleet import Fleet
 from services.metrics.metrics import Metrics
@@ -40,11 +40,11 @@ _BODY = orjson.dumps(
 class Idle:
     """A backend that has nothing to do."""
 
-    active = Active("none", "cpu", "cpu")
+    active = ActiveEngine("none", "cpu", "cpu")
 
-    def load_now(self) -> Load:
+    def load_now(self) -> BackendLoad:
         """No load."""
-        return Load()
+        return BackendLoad()
 
     async def start(self) -> None:
         """Nothing to load."""
@@ -52,10 +52,10 @@ class Idle:
     async def stop(self) -> None:
         """Nothing to free."""
 
-    async def infer(self, tensors: Tensors, ticket: Ticket) -> Ran:
+    async def infer(self, tensors: Tensors, ticket: Ticket) -> TensorResult:
         """Give the input back."""
         del ticket
-        return Ran(tensors, 0.0, 1e-4, 1)
+        return TensorResult(tensors, 0.0, 1e-4, 1)
 
     async def generate(self, generation: Generation, ticket: Ticket) -> AsyncIterator[Piece]:
         """Write nothing."""
@@ -63,7 +63,7 @@ class Idle:
         yield Piece("", finish_reason="stop")
 
 
-def plane_of(catalog: Catalog, clock: Callable[[], float] = time.monotonic) -> Plane:
+def plane_of(catalog: Catalog, clock: Callable[[], float] = time.monotonic) -> DataPlane:
     """A plane whose models are all idle and up."""
 
     def make(name: str, model: Model, latency: RunTimes) -> Idle:
@@ -74,7 +74,7 @@ def plane_of(catalog: Catalog, clock: Callable[[], float] = time.monotonic) -> P
     for member in fleet.members.values():
         member.ready.set()
     metrics = Metrics(CollectorRegistry())
-    return Plane(catalog, fleet, Judge(catalog), metrics, DecisionLog(), clock)
+    return DataPlane(catalog, fleet, RequestAnalyzer(catalog), metrics, DecisionLog(), clock)
 
 
 def microseconds(work: Callable[[int], object], rounds: int = _ROUNDS) -> dict[str, float]:

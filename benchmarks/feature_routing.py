@@ -27,7 +27,7 @@ from benchmarks.cascade import logits_of
 from benchmarks.decide import microseconds, plane_of
 from benchmarks.images import labelled
 from benchmarks.provenance import save
-from routing.decision.request_view import Judge
+from routing.decision.request_view import RequestAnalyzer
 from routing.evaluation.calibration import reliability
 from routing.evaluation.pair import oracle_win_rate, pair_curve, quality_at
 from routing.features.picture import NAMES, picture_features
@@ -40,7 +40,7 @@ from runners.recipes.fraud.features import DELAY_DAYS, WARM_UP_DAYS
 from runners.recipes.fraud.table import Table, read
 from runners.tasks.tabular import FEATURES
 from services.artifacts.store import resolve
-from services.routers.tensor_routers import FeatureRouters
+from services.routers.tensor_routers import TensorRouters
 from turnout.catalog import load
 from turnout.types import Request, Task
 
@@ -256,9 +256,9 @@ def decisions(router: FeatureQuality, row: np.ndarray) -> dict[str, Any]:
             ("a decision with a look", catalog, 1.0),
             ("a decision with a look, 1,000 a second", catalog, 0.001),
         ):
-            learned = None if fleet is None else FeatureRouters(fleet, {"fraud": Path(folder)})
+            learned = None if fleet is None else TensorRouters(fleet, {"fraud": Path(folder)})
             plane = plane_of(fleet or catalog)
-            plane.adopt(plane.catalog, Judge(plane.catalog, tensors=learned))
+            plane.adopt(plane.catalog, RequestAnalyzer(plane.catalog, tensors=learned))
 
             def decide(index: int, plane: Any = plane, step_s: float = step_s) -> object:
                 now_s = 1000.0 + index * step_s

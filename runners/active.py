@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Active:
+class ActiveEngine:
     """What really runs, as opposed to what was asked for.
 
     Attributes:

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from runners.active import Active
+from runners.active import ActiveEngine
 from turnout.errors import InvalidRequest
 from turnout.types import Generation, Piece, Tensors
 
@@ -23,7 +23,7 @@ from turnout.types import Generation, Piece, Tensors
 class Runner(Protocol):
     """One loaded model."""
 
-    def load(self) -> Active:
+    def load(self) -> ActiveEngine:
         """Load the model and say what really runs.
 
         Raises:
@@ -105,7 +105,7 @@ class Ticket:
 
 
 @dataclass(slots=True)
-class Load:
+class BackendLoad:
     """A backend's present load: what the latency prediction needs.
 
     Attributes:
@@ -120,7 +120,7 @@ class Load:
 
 
 @dataclass(slots=True)
-class Ran:
+class TensorResult:
     """Tensors that came back, and how.
 
     Attributes:
@@ -140,11 +140,11 @@ class Backend(Protocol):
     """What both kinds of backend offer."""
 
     @property
-    def active(self) -> Active | None:
+    def active(self) -> ActiveEngine | None:
         """What runs; None before ``start`` has finished."""
         ...
 
-    def load_now(self) -> Load:
+    def load_now(self) -> BackendLoad:
         """The present load."""
         ...
 
@@ -164,7 +164,7 @@ class Backend(Protocol):
 class TensorBackend(Backend, Protocol):
     """Answers tensors with tensors."""
 
-    async def infer(self, tensors: Tensors, ticket: Ticket) -> Ran:
+    async def infer(self, tensors: Tensors, ticket: Ticket) -> TensorResult:
         """Run public inputs (see ``turnout.types.SIGNATURES``) and return public outputs.
 
         Raises:

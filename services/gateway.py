@@ -13,7 +13,7 @@ import bentoml
 from services.models import make_service, what_is_served
 from services.process.preflight import what_to_serve
 from services.process.startup import GATEWAY, lead_workers, starts_workers
-from services.service import Endpoint, TurnoutService, listening
+from services.service import ServiceInstance, TurnoutService, listening
 from turnout.catalog import Catalog
 from turnout.catalog.shares import share_of_worker
 
@@ -36,7 +36,7 @@ def make_gateway(catalog: Catalog) -> TurnoutService:
     tasks = dict.fromkeys(model.task for model in models)
     here = [model for model in models if model.placement == "inline"]
     apis, declared = what_is_served(tasks, here, more)
-    inner = type("Gateway", (Endpoint, *apis), body | declared)
+    inner = type("Gateway", (ServiceInstance, *apis), body | declared)
     decorate = bentoml.service(
         name=GATEWAY,
         service_class=TurnoutService,

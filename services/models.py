@@ -15,7 +15,7 @@ import bentoml
 from services.bento.environment import service_name
 from services.process.preflight import what_to_serve
 from services.process.startup import starts_workers
-from services.service import Endpoint, TurnoutService, listening
+from services.service import ServiceInstance, TurnoutService, listening
 from turnout.catalog import Catalog, Model, Route
 from turnout.types import Task
 
@@ -75,7 +75,7 @@ def make_service(catalog: Catalog, name: str) -> TurnoutService:
     model = catalog.models[name]
     body: dict[str, Any] = {"catalog": narrowed(catalog, name), "__module__": __name__}
     apis, declared = what_is_served([model.task], [model])
-    inner = type(service_name(name).replace("-", "_"), (Endpoint, *apis), body | declared)
+    inner = type(service_name(name).replace("-", "_"), (ServiceInstance, *apis), body | declared)
     inner.__doc__ = f"{name}: {model.task.value} on {model.runner.engine}."
     decorate = bentoml.service(
         name=service_name(name),

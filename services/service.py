@@ -1,7 +1,7 @@
 """What the gateway and every model service share: one plane behind BentoML and behind ASGI.
 
 A ``TurnoutService`` answers the hot paths itself and leaves the rest to BentoML; the object
-BentoML makes of it (an ``Endpoint``) owns the plane and its life.
+BentoML makes of it (an ``ServiceInstance``) owns the plane and its life.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from services.process.startup import beside_a_gateway, settle_down
 from turnout.settings import from_environment
 
 if TYPE_CHECKING:
-    from services.batch_api.service import Bulk
-    from services.dataplane.data_plane import Plane
-    from services.rollouts.store import Book
+    from services.batch_api.service import BatchService
+    from services.dataplane.data_plane import DataPlane
+    from services.rollouts.store import AliasStore
     from turnout.catalog import Catalog
 
 # What serves is imported where it is made: ``bentoml serve`` imports this module in a process that
@@ -42,8 +42,8 @@ _COLLECT = (20_000, 20, 50)
 class TurnoutService(Service[Any]):
     """A BentoML service whose hot paths are answered before BentoML's middleware."""
 
-    plane: Plane | None = None
-    bulk: Bulk | None = None
+    plane: DataPlane | None = None
+    bulk: BatchService | None = None
 
     def __call__(self) -> Any:
         """Make the instance and remember its plane."""
@@ -57,17 +57,17 @@ class TurnoutService(Service[Any]):
         from services.bento.form_validation import check_forms
         from services.bento.log_filter import keep_out
         from services.server.access_log import AccessLog
-        from services.server.app import FrontDoor
+        from services.server.app import GatewayApp
 
         keep_out()
         check_forms(self)
         count_apart()
         where = from_environment().access_log
         log = AccessLog(where) if where else None
-        return FrontDoor(lambda: self.plane, super().to_asgi(is_main), log, bulk=lambda: self.bulk)
+        return GatewayApp(lambda: self.plane, super().to_asgi(is_main), log, bulk=lambda: self.bulk)
 
 
-class Endpoint:
+class ServiceInstance:
     """The life of one plane inside a BentoML service.
 
     Attributes:
@@ -90,16 +90,16 @@ class Endpoint:
             settings = replace(settings, decision_log=None, feature_routers={})
         metrics = Metrics(counts_requests=self.serves_bulk or not beside_a_gateway())
         self.plane = compose(self.catalog, settings, metrics)
-        self.bulk: Bulk | None = None
+        self.bulk: BatchService | None = None
         if self.serves_bulk:
-            from services.batch_api.service import Bulk
+            from services.batch_api.service import BatchService
 
-            self.bulk = Bulk(self.plane, settings.database_url)
+            self.bulk = BatchService(self.plane, settings.database_url)
             if self.catalog.gateway.workers > 1:
-                from services.dataplane.admin import Operations
+                from services.dataplane.admin import AdminOperations
                 from services.process.peers import Peers, meeting_place
 
-                answers = {**self.plane.answers_to_peers(), **Operations(self.plane).answers()}
+                answers = {**self.plane.answers_to_peers(), **AdminOperations(self.plane).answers()}
                 self.plane.peers = Peers(meeting_place("gateway"), answers)
         self.watch = ProfileWatch(
             self.plane.fleet, Profiles.read(), self.plane.metrics, self.plane.clock
@@ -168,11 +168,11 @@ class Endpoint:
             logger.exception("what is done every %g s failed; trying again", _TICK_S)
 
 
-def _book() -> Book:
+def _book() -> AliasStore:
     """The aliases' book; imported here, as only a catalog with versions pays for SQLAlchemy."""
-    from services.rollouts.database_store import DatabaseBook
+    from services.rollouts.database_store import DatabaseAliasStore
 
-    return DatabaseBook(from_environment().database_url)
+    return DatabaseAliasStore(from_environment().database_url)
 
 
 def listening(environment: Mapping[str, str] | None = None) -> Any:

@@ -69,7 +69,7 @@ class Steer:
         return told.quality - strong - self.usd_price * told.cost_usd
 
 
-class Control:
+class BudgetController:
     """The controllers of one route.
 
     Args:

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from routing.decision.budget_control import Control, Steer
+from routing.decision.budget_control import BudgetController, Steer
 from routing.decision.constraints import keeps_limits
-from routing.decision.decision_cache import Recent
+from routing.decision.decision_cache import DecisionCache
 from routing.decision.exploration import Draws, Exploration, explore
 from routing.decision.policy import Choice
-from routing.decision.request_view import Judge, View
+from routing.decision.request_view import RequestAnalyzer, View
 from routing.decision.router import ModelState, Question, Router, decision_of
 from routing.decision.sessions import Sessions
 from routing.latency import ModelLatency
-from routing.rollout.traffic_split import Drawn, Rollout, swapped
+from routing.rollout.traffic_split import Rollout, VersionDraw, swapped
 from turnout.catalog import Catalog, Route
 from turnout.types import Decision, Request, Task
 
@@ -44,7 +44,7 @@ class Decided:
     steer: Steer | None = None
     exploration: Exploration | None = None
     route: Route | None = None
-    drawn: Drawn | None = None
+    drawn: VersionDraw | None = None
 
 
 class Decider:
@@ -63,7 +63,7 @@ class Decider:
         self,
         catalog: Catalog,
         latencies: Mapping[str, ModelLatency],
-        judge: Judge,
+        judge: RequestAnalyzer,
         seed: bytes = b"",
         rollouts: Mapping[str, Rollout] | None = None,
         former: Decider | None = None,
@@ -73,13 +73,13 @@ class Decider:
         self._rollouts = rollouts or {}
         self._infeasible = {name: c.infeasible for name, c in catalog.classes.items()}
         self._router = Router(catalog, latencies)
-        self._recent = Recent()
+        self._recent = DecisionCache()
         self._sessions = Sessions() if former is None else former._sessions
         self._draws = Draws(seed)
         self._strength = {name: model.quality.prior for name, model in catalog.models.items()}
-        self.controls: dict[str, Control] = {
+        self.controls: dict[str, BudgetController] = {
             name: self._inherited(name, former)
-            or Control(route, self._strength, workers=catalog.gateway.workers)
+            or BudgetController(route, self._strength, workers=catalog.gateway.workers)
             for name, route in catalog.routes.items()
             if route.steered
         }
@@ -142,7 +142,7 @@ class Decider:
         if control is not None:
             control.cost_was(expected_usd, actual_usd)
 
-    def _inherited(self, name: str, former: Decider | None) -> Control | None:
+    def _inherited(self, name: str, former: Decider | None) -> BudgetController | None:
         """The controller of a route that is as it was."""
         if former is None or former._routes.get(name) != self._routes[name]:
             return None
@@ -171,12 +171,12 @@ class Decider:
         draw = rollout.draw(request.session or request.id)
         if draw >= rollout.share:
             cold = state[decision.model].busy.load_in_s > 0
-            decided.drawn = Drawn(rollout, "production", draw, cold=cold)
+            decided.drawn = VersionDraw(rollout, "production", draw, cold=cold)
             decided.decision = swapped(decision, decided.drawn, None)
             return decided
         busy = state_of(rollout.canary)
         cold = busy.busy.load_in_s > 0
-        decided.drawn = drawn = Drawn(rollout, "canary", draw, cold=cold)
+        decided.drawn = drawn = VersionDraw(rollout, "canary", draw, cold=cold)
         view = decided.view
         learned = view.router is not None  # of the name that both versions share
         told = view.quality[decision.model] if learned else self._strength[rollout.canary]
@@ -198,7 +198,7 @@ class Decider:
         request: Request,
         view: View,
         state: Mapping[str, ModelState],
-        control: Control | None,
+        control: BudgetController | None,
         steer: Steer | None,
     ) -> Decision:
         """The policy's own choice; a moment's memory where requests look alike."""
@@ -268,7 +268,7 @@ def _instead(decision: Decision, choice: Choice, propensity: float = 1.0) -> Dec
     )
 
 
-def _tell(control: Control, decision: Decision, steer: Steer, now_s: float) -> None:
+def _tell(control: BudgetController, decision: Decision, steer: Steer, now_s: float) -> None:
     chosen = next(c for c in decision.candidates if c.model == decision.model)
     feasible = [c for c in decision.candidates if c.feasible]
     control.chose(decision.latency_class, chosen, feasible, steer, now_s)

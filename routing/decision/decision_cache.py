@@ -16,7 +16,7 @@ _KEEP_S = 0.05
 _MOST = 256
 
 
-class Recent:
+class DecisionCache:
     """Remembers decisions for ``_KEEP_S``. Time is an argument."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ _EXPECTED_OUTPUT_TOKENS = 96.0
 
 
 @dataclass(slots=True)
-class Judged:
+class QualityEstimate:
     """What a trained router says of a request.
 
     Attributes:
@@ -42,7 +42,7 @@ class Judged:
 class PromptQuality(Protocol):
     """Calibrated quality of models for a prompt."""
 
-    def judge(self, prompt: str, models: Sequence[str], *, fast: bool, key: str) -> Judged:
+    def judge(self, prompt: str, models: Sequence[str], *, fast: bool, key: str) -> QualityEstimate:
         """Judge a prompt.
 
         Args:
@@ -57,7 +57,7 @@ class PromptQuality(Protocol):
 class TensorQuality(Protocol):
     """Calibrated quality of models for rows of numbers and pictures."""
 
-    def judge(self, request: Request, models: Sequence[str]) -> Judged | None:
+    def judge(self, request: Request, models: Sequence[str]) -> QualityEstimate | None:
         """Judge a request for these candidates; None where nothing was learned for it."""
         ...
 
@@ -81,7 +81,7 @@ class View:
     by_prior: tuple[str, ...] = ()
 
 
-class Judge:
+class RequestAnalyzer:
     """Looks at requests.
 
     Args:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from routing.decision.budget_control import Control, Steer
+from routing.decision.budget_control import BudgetController, Steer
 from routing.decision.constraints import Bounds, why_not
 from routing.decision.router import cost_usd, settle
 from routing.replay.cascade import Second, cascade_of, mixed, second
@@ -103,7 +103,7 @@ class _Replayer:
     def __init__(self, change: Change) -> None:
         self._change = change
         self._routes: dict[tuple[object, ...], Route] = {}
-        self._controls: dict[str, Control] = {}
+        self._controls: dict[str, BudgetController] = {}
 
     def decide(self, row: Row) -> Again:
         if row.policy is None:
@@ -217,7 +217,7 @@ class _Replayer:
         if control is None:
             strength = _strength(candidates, self._change.catalog)
             named = route.model_copy(update={"candidates": tuple(strength)})
-            control = self._controls[row.route] = Control(named, strength)
+            control = self._controls[row.route] = BudgetController(named, strength)
         return control.steer(row.latency_class, row.at_s)
 
 

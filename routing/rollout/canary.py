@@ -22,7 +22,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from routing.rollout.sequential import Worse
+from routing.rollout.sequential import SequentialTest
 from turnout.catalog import Rollback
 
 Part = Literal["production", "canary"]
@@ -55,8 +55,8 @@ class _Test:
     """One loss: both directions, and both means."""
 
     def __init__(self, margin: float, alpha: float, wrongly_sound: float) -> None:
-        self.worse = Worse(margin, alpha)
-        self.no_worse = Worse(-margin, wrongly_sound)
+        self.worse = SequentialTest(margin, alpha)
+        self.no_worse = SequentialTest(-margin, wrongly_sound)
         self.margin = margin
         self.seen: dict[Part, _Sum] = {"production": _Sum(), "canary": _Sum()}
 
@@ -85,7 +85,7 @@ class _Usual:
             self.p95_s = sorted(self.took)[math.ceil(0.95 * len(self.took)) - 1]
 
 
-class Trial:
+class CanaryTest:
     """The evidence on one canary.
 
     Args:

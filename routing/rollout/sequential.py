@@ -22,7 +22,7 @@ from collections import deque
 _WAITING = 200
 
 
-class Worse:
+class SequentialTest:
     """Evidence that a new thing's losses are larger than the old one's.
 
     Args:

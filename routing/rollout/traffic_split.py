@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import Literal
 
 from routing.decision.exploration import Draws
-from routing.rollout.canary import Part, Trial
+from routing.rollout.canary import CanaryTest, Part
 from turnout.catalog import Canary, Catalog, model_name
 from turnout.types import Candidate, Decision
 
@@ -40,7 +40,7 @@ class Rollout:
     share: float
     targets: frozenset[str]
     draws: Draws
-    trial: Trial
+    trial: CanaryTest
 
     def draw(self, key: str) -> float:
         """The number of a session or request, in [0, 1)."""
@@ -48,7 +48,7 @@ class Rollout:
 
 
 @dataclass(slots=True)
-class Drawn:
+class VersionDraw:
     """What a rollout had to do with a decision.
 
     Attributes:
@@ -92,7 +92,7 @@ class Drawn:
         return 1.0 - share if model == self.rollout.production else 1.0
 
 
-def rollouts_of(catalog: Catalog, trials: Mapping[str, Trial]) -> dict[str, Rollout]:
+def rollouts_of(catalog: Catalog, trials: Mapping[str, CanaryTest]) -> dict[str, Rollout]:
     """The canaries of a catalog that have a trial, by the model of their production version."""
     found: dict[str, Rollout] = {}
     for name, known in catalog.versioned.items():
@@ -104,7 +104,7 @@ def rollouts_of(catalog: Catalog, trials: Mapping[str, Trial]) -> dict[str, Roll
 
 
 def _rollout(
-    name: str, production: str, canary: Canary, routes: Iterable[str], trial: Trial
+    name: str, production: str, canary: Canary, routes: Iterable[str], trial: CanaryTest
 ) -> Rollout:
     return Rollout(
         name,
@@ -117,7 +117,7 @@ def _rollout(
     )
 
 
-def swapped(decision: Decision, drawn: Drawn, canary: Candidate | None) -> Decision:
+def swapped(decision: Decision, drawn: VersionDraw, canary: Candidate | None) -> Decision:
     """The decision with the version that was drawn; a canary's first fallback is production.
 
     Args:

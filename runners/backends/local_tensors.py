@@ -18,11 +18,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from runners.batching.batch_runner import Batches, Result
+from runners.batching.batch_runner import BatchRunner, Result
 from runners.batching.queue import Waiting, WorkQueue
-from runners.batching.run_time_median import TypicalRun
-from runners.batching.threads import Workers
-from runners.protocol import Active, Load, Ran, TensorRunner, Ticket
+from runners.batching.run_time_median import RunTimeMedian
+from runners.batching.threads import WorkerThreads
+from runners.protocol import ActiveEngine, BackendLoad, TensorResult, TensorRunner, Ticket
 from runners.tasks import TensorTask
 from runners.tasks.load_check import check_fit
 from turnout.errors import (
@@ -56,7 +56,7 @@ class RunTimes(Protocol):
 class _Work:
     tensors: Tensors
     rows: int
-    answer: asyncio.Future[Ran]
+    answer: asyncio.Future[TensorResult]
 
 
 class LocalTensors:
@@ -89,7 +89,7 @@ class LocalTensors:
         max_queue: int = 1024,
         heavy_prepare: bool = False,
         nice: int = 0,
-        workers: Workers | None = None,
+        workers: WorkerThreads | None = None,
         max_run_s: float = float("inf"),
         max_load_s: float = float("inf"),
         finite: bool = True,
@@ -103,16 +103,16 @@ class LocalTensors:
         self._heavy_prepare = heavy_prepare
         self._clock = clock
         self._queue: WorkQueue[_Work] = WorkQueue(max_queue)
-        self._workers = workers or Workers(1, f"model-{name}", nice)
+        self._workers = workers or WorkerThreads(1, f"model-{name}", nice)
         self._own_workers = workers is None
         self._max_run_s = max_run_s
         self._max_load_s = max_load_s
         self._finite = finite
-        self._batches: Batches | None = None
+        self._batches: BatchRunner | None = None
         self._hung = hung
         self._given_up: str | None = None
         self._may_block = False
-        self._active: Active | None = None
+        self._active: ActiveEngine | None = None
         self._runner: TensorRunner | None = None
         self._task: TensorTask | None = None
         self._running = 0
@@ -120,19 +120,19 @@ class LocalTensors:
         self._accepted = 0
         self._drain_due = False
         self._ran_s = float("-inf")
-        self._typical = TypicalRun()
+        self._typical = RunTimeMedian()
         self._stopping = False
         self._idle = asyncio.Event()
         self._idle.set()
 
     @property
-    def active(self) -> Active | None:
+    def active(self) -> ActiveEngine | None:
         """What runs; None before ``start`` has finished."""
         return self._active
 
-    def load_now(self) -> Load:
+    def load_now(self) -> BackendLoad:
         """The present load."""
-        return Load(len(self._queue), self._running, self._queue.rows)
+        return BackendLoad(len(self._queue), self._running, self._queue.rows)
 
     async def start(self) -> None:
         """Load the model on a thread.
@@ -157,7 +157,9 @@ class LocalTensors:
             if watch is not None:
                 watch.cancel()
         self._runner, self._task, self._active = runner, task, active
-        self._batches = Batches(self._name, runner, task, finite=self._finite, clock=self._clock)
+        self._batches = BatchRunner(
+            self._name, runner, task, finite=self._finite, clock=self._clock
+        )
         self._may_block = getattr(runner, "may_block", False)
 
     async def stop(self) -> None:
@@ -172,7 +174,7 @@ class LocalTensors:
         if self._own_workers:
             self._workers.shutdown(wait=False)
 
-    async def infer(self, tensors: Tensors, ticket: Ticket) -> Ran:
+    async def infer(self, tensors: Tensors, ticket: Ticket) -> TensorResult:
         """Run public inputs and return public outputs; see ``TensorBackend.infer``."""
         task = self._task
         if task is None:
@@ -238,7 +240,7 @@ class LocalTensors:
         typical_s = self._typical.run_s(rows)
         return (self._times.run_s(rows) if typical_s is None else typical_s) < _ON_LOOP_S
 
-    def _run_at_once(self, prepared: Tensors, rows: int, ticket: Ticket) -> Ran:
+    def _run_at_once(self, prepared: Tensors, rows: int, ticket: Ticket) -> TensorResult:
         """Run one request here and now; what arrives just after it shares the next run."""
         start_s = self._clock()
         if ticket.deadline_s < start_s:
@@ -249,9 +251,9 @@ class LocalTensors:
         self._ran_s = self._clock()
         run_s = self._ran_s - start_s
         self._observe(rows, run_s)
-        return Ran(result, 0.0, run_s, rows)
+        return TensorResult(result, 0.0, run_s, rows)
 
-    async def _wait_turn(self, prepared: Tensors, rows: int, ticket: Ticket) -> Ran:
+    async def _wait_turn(self, prepared: Tensors, rows: int, ticket: Ticket) -> TensorResult:
         loop = asyncio.get_running_loop()
         work = _Work(prepared, rows, loop.create_future())
         waiting = Waiting(work, rows, ticket.priority, ticket.deadline_s, self._clock())
@@ -267,7 +269,7 @@ class LocalTensors:
         self._times.observe_run(rows, run_s)
         self._typical.observe_run(rows, run_s)
 
-    def _load(self) -> tuple[TensorRunner, TensorTask, Active]:
+    def _load(self) -> tuple[TensorRunner, TensorTask, ActiveEngine]:
         runner, task = self._make()
         active = runner.load()
         check_fit(self._name, runner, task)
@@ -354,7 +356,7 @@ class LocalTensors:
         requests = [waiting.item.tensors for waiting in batch]
         return self._loaded().run(requests, [waiting.rows for waiting in batch])
 
-    def _loaded(self) -> Batches:
+    def _loaded(self) -> BatchRunner:
         if self._batches is None:
             raise LoadFailed(self._name, "is not loaded")
         return self._batches
@@ -379,7 +381,7 @@ class LocalTensors:
                     answer.set_exception(result)
             elif not answer.done():
                 queue_s = max(start_s - waiting.arrived_s, 0.0)
-                answer.set_result(Ran(result, queue_s, run_s, rows))
+                answer.set_result(TensorResult(result, queue_s, run_s, rows))
         if not failed:
             self._observe(rows, run_s)
         if len(self._queue):

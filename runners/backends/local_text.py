@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 
 from runners.generation.scheduler import Event, GenerationLoop, Job
-from runners.protocol import Active, Load, TextRunner, Ticket
+from runners.protocol import ActiveEngine, BackendLoad, TextRunner, Ticket
 from turnout.errors import Draining, LoadFailed, TurnoutError
 from turnout.types import Generation, Piece
 
@@ -45,20 +45,20 @@ class LocalText:
         self._reserved = reserved
         self._clock = clock
         self._broke = broke
-        self._active: Active | None = None
+        self._active: ActiveEngine | None = None
         self._loop: GenerationLoop | None = None
         self._answers: dict[Job, asyncio.Queue[Piece | TurnoutError]] = {}
         self._thread: threading.Thread | None = None
         self._stopping = False
 
     @property
-    def active(self) -> Active | None:
+    def active(self) -> ActiveEngine | None:
         """What runs; None before ``start`` has finished."""
         return self._active
 
-    def load_now(self) -> Load:
+    def load_now(self) -> BackendLoad:
         """The present load."""
-        return Load() if self._loop is None else self._loop.load_now()
+        return BackendLoad() if self._loop is None else self._loop.load_now()
 
     async def start(self) -> None:
         """Load the model on the engine's thread, which then serves it.
@@ -67,7 +67,7 @@ class LocalText:
             LoadFailed: with what is wrong and what to do.
         """
         loop = asyncio.get_running_loop()
-        loaded: asyncio.Future[Active] = loop.create_future()
+        loaded: asyncio.Future[ActiveEngine] = loop.create_future()
         self._thread = threading.Thread(
             target=self._serve, args=(loop, loaded), name=f"model-{self._name}", daemon=True
         )
@@ -107,7 +107,7 @@ class LocalText:
     def _serve(
         self,
         loop: asyncio.AbstractEventLoop,
-        loaded: asyncio.Future[Active],
+        loaded: asyncio.Future[ActiveEngine],
     ) -> None:
         """Load, then turn the generation loop until stopped and drained."""
         try:
@@ -154,8 +154,8 @@ class LocalText:
 
 
 def _settle(
-    loaded: asyncio.Future[Active],
-    active: Active | None,
+    loaded: asyncio.Future[ActiveEngine],
+    active: ActiveEngine | None,
     error: TurnoutError | None,
 ) -> None:
     if loaded.done():

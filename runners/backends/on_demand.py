@@ -8,7 +8,14 @@ from typing import cast
 
 from runners.pool.pool import Pool
 from runners.pool.slot import Slot
-from runners.protocol import Active, Load, Ran, TensorBackend, TextBackend, Ticket
+from runners.protocol import (
+    ActiveEngine,
+    BackendLoad,
+    TensorBackend,
+    TensorResult,
+    TextBackend,
+    Ticket,
+)
 from turnout.types import Generation, Piece, Tensors
 
 
@@ -25,15 +32,15 @@ class _OnDemand:
         self.slot = slot
 
     @property
-    def active(self) -> Active | None:
+    def active(self) -> ActiveEngine | None:
         """What runs; None while it is not loaded."""
         inner = self.slot.inner
         return None if inner is None else inner.active
 
-    def load_now(self) -> Load:
+    def load_now(self) -> BackendLoad:
         """The present load."""
         inner = self.slot.inner
-        return Load() if inner is None else inner.load_now()
+        return BackendLoad() if inner is None else inner.load_now()
 
     async def start(self) -> None:
         """Load it now, whether asked for or not; see ``Backend.start``."""
@@ -70,7 +77,7 @@ class _OnDemand:
 class OnDemandTensors(_OnDemand):
     """A ``TensorBackend`` that is loaded when it is asked for."""
 
-    async def infer(self, tensors: Tensors, ticket: Ticket) -> Ran:
+    async def infer(self, tensors: Tensors, ticket: Ticket) -> TensorResult:
         """See ``TensorBackend.infer``; a load within the deadline is part of it."""
         inner = cast("TensorBackend", await self._acquire(ticket))
         try:

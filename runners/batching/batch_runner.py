@@ -18,7 +18,7 @@ from turnout.types import Tensors
 Result: TypeAlias = "Tensors | TurnoutError"
 
 
-class Batches:
+class BatchRunner:
     """Runs requests of one loaded model together.
 
     Args:

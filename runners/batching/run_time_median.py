@@ -10,7 +10,7 @@ from __future__ import annotations
 _STEP = 1.1
 
 
-class TypicalRun:
+class RunTimeMedian:
     """Median seconds of a run, by the number of rows to the nearest power of two.
 
     A median is tracked by a step up after a longer run and a step down after a shorter one.

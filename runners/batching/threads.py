@@ -21,7 +21,7 @@ class _Job:
     call: Callable[[], Any]
 
 
-class Workers(Executor):
+class WorkerThreads(Executor):
     """An executor whose threads can be written off.
 
     Its threads are daemons: one that hangs in an engine does not keep the process from ending,

@@ -14,7 +14,7 @@ import numpy as np
 from runners.engines.load_cost import Loading
 from runners.generation.kv_cache_rows import CacheRows
 from runners.generation.slot_runner import SlotRunner
-from runners.protocol import Active
+from runners.protocol import ActiveEngine
 from turnout.errors import LoadFailed, RunFailed
 from turnout.types import Message, Task, Tensors, TensorSpec, signature
 
@@ -71,7 +71,7 @@ class _Pace:
     def may_block(self) -> bool:
         return self._options.fail == "hang"
 
-    def load(self) -> Active:
+    def load(self) -> ActiveEngine:
         if self._options.fail == "load":
             raise LoadFailed(self._name, "the catalog says fail: load")
         return Loading("fake").done("fake", "fake")
@@ -111,7 +111,7 @@ class FakeTensors:
         self._loaded = False
         self.may_block = pace.may_block
 
-    def load(self) -> Active:
+    def load(self) -> ActiveEngine:
         """See ``Runner.load``."""
         active = self._pace.load()
         self._loaded = True

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runners.active import Active
+from runners.active import ActiveEngine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,9 +43,9 @@ class Loading:
         *,
         precision: str = "float32",
         reason: str | None = None,
-    ) -> Active:
+    ) -> ActiveEngine:
         """What runs now, with what the load took. Memory counts loads that ran beside it too."""
-        return Active(
+        return ActiveEngine(
             engine=self._engine,
             requested=requested,
             provider=provider,

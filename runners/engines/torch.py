@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from runners.protocol import Active
+    from runners.protocol import ActiveEngine
     from turnout.catalog import Model
     from turnout.types import Tensors
 
@@ -70,7 +70,7 @@ class TorchRunner:
             strict=options.strict,
         )
 
-    def load(self) -> Active:
+    def load(self) -> ActiveEngine:
         """Read the program; see ``Runner.load``."""
         loading = Loading("torch")
         sleep_when_idle()

@@ -9,7 +9,7 @@ import numpy as np
 
 from runners.generation.kv_cache_rows import Rows
 from runners.generation.tokenizer import Tokenizer
-from runners.protocol import Active
+from runners.protocol import ActiveEngine
 
 
 class Decoder(Protocol):
@@ -26,7 +26,7 @@ class Decoder(Protocol):
         ...
 
     @property
-    def active(self) -> Active:
+    def active(self) -> ActiveEngine:
         """What really runs."""
         ...
 

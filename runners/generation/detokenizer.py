@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 
-class Detokeniser:
+class Detokenizer:
     """Writes the text of a growing list of tokens.
 
     A character may take several tokens, and a token's text may depend on the one before it

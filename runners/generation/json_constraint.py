@@ -24,7 +24,7 @@ _SPACE = r"\x20|\n[ ]{0,16}"
 white space writes it until its tokens are used up."""
 
 
-class Constraint:
+class JsonConstraint:
     """The tokens that may come next in one answer.
 
     Args:

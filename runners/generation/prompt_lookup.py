@@ -14,7 +14,7 @@ _ENDS = (3, 2)
 _MISSES, _PAUSE = 3, 16
 
 
-class Lookup:
+class PromptLookup:
     """Proposes the next tokens of one sequence.
 
     Args:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from runners.generation.waiting import Place, WaitingList
-from runners.protocol import Load, TextRunner, Ticket
+from runners.protocol import BackendLoad, TextRunner, Ticket
 from turnout.errors import (
     DeadlineUnreachable,
     InvalidRequest,
@@ -125,10 +125,10 @@ class GenerationLoop:
                 self._shared.cancelled.append(job)
                 self._shared.lock.notify()
 
-    def load_now(self) -> Load:
+    def load_now(self) -> BackendLoad:
         """The present load."""
         waiting = len(self._shared.waiting)
-        return Load(queued=waiting, running=len(self._running), queued_rows=waiting)
+        return BackendLoad(queued=waiting, running=len(self._running), queued_rows=waiting)
 
     @property
     def idle(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from runners.generation.detokenizer import Detokeniser
+from runners.generation.detokenizer import Detokenizer
 from runners.generation.stop_strings import StopStrings
 from runners.generation.tokenizer import Tokenizer
 from turnout.errors import InvalidRequest
@@ -34,7 +34,7 @@ class Answer:
         cached_tokens: int = 0,
     ) -> None:
         self._ends = tokenizer.ends
-        self._text = Detokeniser(tokenizer.decode)
+        self._text = Detokenizer(tokenizer.decode)
         self._stop = StopStrings(generation.stop)
         self._limit = min(generation.max_tokens, room)
         self._prompt_tokens = prompt_tokens

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from runners.generation.decoder import Decoder
-from runners.generation.json_constraint import Constraint
-from runners.generation.prompt_lookup import Lookup
+from runners.generation.json_constraint import JsonConstraint
+from runners.generation.prompt_lookup import PromptLookup
 from runners.generation.sampling import Sampler, token_chance
 from runners.generation.sequence_output import Answer, check, check_context
 from runners.generation.tokenizer import Tokenizer
-from runners.protocol import Active, Step
+from runners.protocol import ActiveEngine, Step
 from turnout.errors import InvalidRequest, RunFailed
 from turnout.types import Generation, Piece, TokenChance
 
@@ -36,9 +36,9 @@ class _Sequence:
     generation: Generation
     answer: Answer
     sampler: Sampler
-    constraint: Constraint | None
+    constraint: JsonConstraint | None
     length: int
-    lookup: Lookup | None
+    lookup: PromptLookup | None
     last: int = 0
 
 
@@ -73,7 +73,7 @@ class SlotRunner:
         self._read_last = False
         self._next_number = 0
 
-    def load(self) -> Active:
+    def load(self) -> ActiveEngine:
         """Open the decoder; see ``Runner.load``."""
         self._decoder = self._open(self.max_sequences + 1)
         return self._decoder.active
@@ -94,7 +94,7 @@ class SlotRunner:
         prompt = tokenizer.encode(generation.messages)
         room = check_context(prompt, decoder.context_tokens)
         form = generation.json
-        constraint = Constraint(tokenizer.vocabulary(), form) if form is not None else None
+        constraint = JsonConstraint(tokenizer.vocabulary(), form) if form is not None else None
         if len(self._slots) >= self.max_sequences:
             raise RunFailed(self._name, f"all {self.max_sequences} slots are taken")
         held = decoder.rows.begin(len(self._slots), prompt)
@@ -108,7 +108,7 @@ class SlotRunner:
                 Sampler(generation.temperature, generation.top_p, generation.seed),
                 constraint,
                 held,
-                Lookup(prompt, self._draft_tokens) if self._draft_tokens else None,
+                PromptLookup(prompt, self._draft_tokens) if self._draft_tokens else None,
             )
         )
         return self._next_number

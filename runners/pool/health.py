@@ -10,7 +10,7 @@ from runners.pool.leaks import Leaks
 from runners.pool.memory import Memory
 from runners.pool.roster import Roster
 from runners.pool.slot import CPU, Slot, State
-from runners.protocol import Active, TensorBackend, TextBackend
+from runners.protocol import ActiveEngine, TensorBackend, TextBackend
 
 logger = logging.getLogger("turnout.pool")
 
@@ -37,7 +37,7 @@ class Health:
         memory: Memory,
         budget_bytes: int | None,
         clock: Callable[[], float],
-        went: Callable[[str, Active], None],
+        went: Callable[[str, ActiveEngine], None],
     ) -> None:
         self._roster = roster
         self._memory = memory

@@ -18,7 +18,7 @@ from runners.pool.memory import Memory
 from runners.pool.overdue import Overdue
 from runners.pool.roster import Roster
 from runners.pool.slot import CPU, Slot, State
-from runners.protocol import Active, TensorBackend, TextBackend
+from runners.protocol import ActiveEngine, TensorBackend, TextBackend
 from turnout.errors import LoadFailed, OverMemoryBudget, RunnerError, TurnoutError
 
 logger = logging.getLogger("turnout.pool")
@@ -55,8 +55,8 @@ class Residency:
         clock: Callable[[], float],
         urgency: Mapping[int, float],
         patience: float,
-        came_up: Callable[[str, Active], None],
-        went: Callable[[str, Active], None],
+        came_up: Callable[[str, ActiveEngine], None],
+        went: Callable[[str, ActiveEngine], None],
     ) -> None:
         self._roster = roster
         self._budget = budget

@@ -22,7 +22,7 @@ from runners.pool.memory import Memory, ProcessMemory
 from runners.pool.roster import Roster
 from runners.pool.slot import CPU, Slot, State
 from runners.pool.warm_windows import any_holds
-from runners.protocol import Active, TensorBackend, TextBackend
+from runners.protocol import ActiveEngine, TensorBackend, TextBackend
 from turnout.errors import DeadlineUnreachable, LoadFailed, OverMemoryBudget, TurnoutError
 
 logger = logging.getLogger("turnout.pool")
@@ -60,8 +60,8 @@ class Pool:
         memory: Memory | None = None,
         clock: Callable[[], float] = time.monotonic,
         minute: Callable[[], int] = lambda: _minute_of_day(datetime.now(UTC)),
-        came_up: Callable[[str, Active], None] = lambda name, active: None,
-        went: Callable[[str, Active], None] = lambda name, active: None,
+        came_up: Callable[[str, ActiveEngine], None] = lambda name, active: None,
+        went: Callable[[str, ActiveEngine], None] = lambda name, active: None,
     ) -> None:
         self.clock = clock
         self._minute = minute

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runners.tasks.hashed_ngrams import Grams
+from runners.tasks.hashed_ngrams import HashedNgrams
 from runners.tasks.outputs import table
 from runners.tasks.settings import Settings
 from runners.tasks.text import SENTENCE, TextReader, joined, texts_of
@@ -30,7 +30,7 @@ class ClassifyTextTask:
     def load(cls, folder: Path) -> ClassifyTextTask:
         """Read ``task.json``."""
         settings = Settings(folder)
-        return cls(Grams(settings.number("buckets")), settings.words("labels"))
+        return cls(HashedNgrams(settings.number("buckets")), settings.words("labels"))
 
     def prepare(self, tensors: Tensors) -> Tensors:
         """See ``TensorTask.prepare``."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runners.tasks.hashed_ngrams import Grams
+from runners.tasks.hashed_ngrams import HashedNgrams
 from runners.tasks.outputs import table
 from runners.tasks.settings import FILE, Settings
 from runners.tasks.text import SENTENCE, TextReader, WordPieces, joined, texts_of
@@ -32,7 +32,9 @@ class EmbedTask:
         """Read ``task.json`` (hashed text), else ``tokenizer.json``."""
         if (folder / FILE).is_file():
             settings = Settings(folder)
-            return cls(Grams(settings.number("buckets")), {"width": settings.number("width")})
+            return cls(
+                HashedNgrams(settings.number("buckets")), {"width": settings.number("width")}
+            )
         from tokenizers import Tokenizer
 
         try:

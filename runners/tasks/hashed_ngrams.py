@@ -24,7 +24,7 @@ _WORD = re.compile(r"\w+")
 Row: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
 
-class Grams:
+class HashedNgrams:
     """``grams``: hashes of words, pairs of words and trigrams; 0 is padding.
 
     Args:

@@ -11,9 +11,9 @@ from services.batch_api import batches, files
 from services.batch_api.expiry import expires_after_s
 from services.batch_api.query import Query
 from services.batch_api.schema import batch_json, page_json, refusal
-from services.batch_api.service import Bulk
+from services.batch_api.service import BatchService
 from services.database.tables import now_s
-from services.http.messages import Http, Reply, json_object, json_reply
+from services.http.messages import HttpRequest, Reply, json_object, json_reply
 from turnout.errors import InvalidRequest
 
 _WINDOW = re.compile(r"^([1-9]\d{0,4})([mhd])$")
@@ -23,12 +23,12 @@ _SHOWN, _MOST_SHOWN = 20, 100
 
 
 class BatchRoutes:
-    """Handlers over one ``Bulk``."""
+    """Handlers over one ``BatchService``."""
 
-    def __init__(self, bulk: Bulk) -> None:
+    def __init__(self, bulk: BatchService) -> None:
         self._bulk = bulk
 
-    async def create(self, http: Http) -> Reply:
+    async def create(self, http: HttpRequest) -> Reply:
         """``POST /v1/batches``."""
         database = await self._bulk.database()
         body = json_object(http)
@@ -62,14 +62,14 @@ class BatchRoutes:
         self._bulk.wake()
         return json_reply(batch_json(batch, None))
 
-    async def get(self, http: Http, name: str) -> Reply:
+    async def get(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v1/batches/{id}``."""
         del http
         database = await self._bulk.database()
         shown = await database.read(lambda c: _show(c, name))
         return _unknown(name) if shown is None else json_reply(shown)
 
-    async def page(self, http: Http) -> Reply:
+    async def page(self, http: HttpRequest) -> Reply:
         """``GET /v1/batches``, the newest first."""
         query = Query(http)
         limit, after = query.limit(_SHOWN, _MOST_SHOWN), query.text("after")
@@ -86,7 +86,7 @@ class BatchRoutes:
 
         return json_reply(page_json(*await database.read(work)))
 
-    async def cancel(self, http: Http, name: str) -> Reply:
+    async def cancel(self, http: HttpRequest, name: str) -> Reply:
         """``POST /v1/batches/{id}/cancel``."""
         del http
         database = await self._bulk.database()

@@ -13,7 +13,7 @@ from turnout.errors import DataError, InvalidRequest
 _TIMEOUT_S = 600.0
 
 
-class Api:
+class BatchClient:
     """The bulk API of one gateway.
 
     Args:

@@ -20,7 +20,7 @@ _REFUSED_SHRINK = 0.5
 _REFUSED_EVERY_S = 0.5
 
 
-class Window:
+class ConcurrencyWindow:
     """A bound on rows that run at once, which adapts.
 
     Args:

@@ -9,11 +9,11 @@ from services.batch_api.expiry import expires_after_s
 from services.batch_api.files import File
 from services.batch_api.query import Query
 from services.batch_api.schema import file_json, page_json, refusal
-from services.batch_api.service import Bulk
+from services.batch_api.service import BatchService
 from services.batch_api.upload import Form
 from services.database.connection import Database
 from services.database.tables import now_s
-from services.http.messages import Http, Reply, json_reply
+from services.http.messages import HttpRequest, Reply, json_reply
 from turnout.errors import InvalidRequest
 
 _PURPOSE = "batch"
@@ -21,12 +21,12 @@ _MOST_FILES = 10_000
 
 
 class FileRoutes:
-    """Handlers over one ``Bulk``."""
+    """Handlers over one ``BatchService``."""
 
-    def __init__(self, bulk: Bulk) -> None:
+    def __init__(self, bulk: BatchService) -> None:
         self._bulk = bulk
 
-    async def upload(self, http: Http) -> Reply:
+    async def upload(self, http: HttpRequest) -> Reply:
         """``POST /v1/files``, whose body arrives in ``http.pieces``."""
         database = await self._bulk.database()
         file_id = await database.write(lambda c: files.begin(c, now_s()))
@@ -57,7 +57,7 @@ class FileRoutes:
         file = await database.write(lambda c: files.end(c, file_id, name, _PURPOSE, kept_s))
         return json_reply(file_json(file))
 
-    async def page(self, http: Http) -> Reply:
+    async def page(self, http: HttpRequest) -> Reply:
         """``GET /v1/files``."""
         query = Query(http)
         limit = query.limit(_MOST_FILES, _MOST_FILES)
@@ -70,14 +70,14 @@ class FileRoutes:
         shown = [file_json(file) for file in found[:limit]]
         return json_reply(page_json(shown, len(found) > limit))
 
-    async def get(self, http: Http, name: str) -> Reply:
+    async def get(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v1/files/{id}``."""
         del http
         database = await self._bulk.database()
         file = await database.read(lambda c: files.find(c, name))
         return _unknown(name) if file is None else json_reply(file_json(file))
 
-    async def content(self, http: Http, name: str) -> Reply:
+    async def content(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v1/files/{id}/content``, streamed."""
         del http
         database = await self._bulk.database()
@@ -90,7 +90,7 @@ class FileRoutes:
         ]
         return Reply(200, headers, _content(database, file))
 
-    async def delete(self, http: Http, name: str) -> Reply:
+    async def delete(self, http: HttpRequest, name: str) -> Reply:
         """``DELETE /v1/files/{id}``."""
         del http
         database = await self._bulk.database()

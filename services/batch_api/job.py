@@ -12,7 +12,7 @@ from typing import Protocol
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.batch_api import jsonl as lines
-from services.batch_api.concurrency import Window
+from services.batch_api.concurrency import ConcurrencyWindow
 from services.batch_api.jsonl import Answered
 from services.batch_api.leases import Portion, Results, hopeless, suspect
 from services.batch_api.targets import Endpoints
@@ -61,7 +61,7 @@ class Job:
     endpoint: str
     ledger: Ledger
     endpoints: Endpoints
-    window: Window
+    window: ConcurrencyWindow
     sleep: Sleep = asyncio.sleep
 
     async def run(self) -> int:

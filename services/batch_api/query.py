@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs
 
-from services.http.messages import Http
+from services.http.messages import HttpRequest
 from turnout.errors import InvalidRequest
 
 
 class Query:
     """Reads ``?after=&limit=&...`` of a request."""
 
-    def __init__(self, http: Http) -> None:
+    def __init__(self, http: HttpRequest) -> None:
         self._values = parse_qs(http.query.decode("latin-1"))
 
     def text(self, name: str) -> str | None:

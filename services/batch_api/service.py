@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from services.batch_api.targets import Endpoints
     from services.batch_api.worker import Worker
     from services.database.connection import Database
-    from services.dataplane.data_plane import Plane
+    from services.dataplane.data_plane import DataPlane
 
 logger = logging.getLogger("turnout.bulk")
 
 
-class Bulk:
+class BatchService:
     """Files, batches and a worker over one database.
 
     Args:
@@ -29,7 +29,7 @@ class Bulk:
         database_url: see ``Database``.
     """
 
-    def __init__(self, plane: Plane, database_url: str) -> None:
+    def __init__(self, plane: DataPlane, database_url: str) -> None:
         self._plane = plane
         self._url = database_url
         self._opening: asyncio.Task[None] | None = None
@@ -92,11 +92,11 @@ class Bulk:
             return
         from services.batch_api.targets import PlaneEndpoints
         from services.batch_api.worker import Worker
-        from services.metrics.batches import Meter
+        from services.metrics.batches import BatchMetrics
 
         self._database = database
         self._endpoints = endpoints = PlaneEndpoints(self._plane)
-        self._worker = Worker(database, endpoints, Meter())
+        self._worker = Worker(database, endpoints, BatchMetrics())
         self._worker.start()
 
 

@@ -14,11 +14,11 @@ from typing import Any, Protocol
 import orjson
 
 from services.batch_api.jsonl import Answered
-from services.dataplane.data_plane import Plane
-from services.http.messages import JSON, Http, Reply
+from services.dataplane.data_plane import DataPlane
+from services.http.messages import JSON, HttpRequest, Reply
 from services.protocols import errors
-from services.protocols.open_inference import OpenInference
-from services.protocols.openai import OpenAI
+from services.protocols.open_inference import OpenInferenceProtocol
+from services.protocols.openai import OpenAIProtocol
 from turnout.catalog import Catalog
 from turnout.errors import InvalidRequest, PayloadTooLarge, UnknownModel
 from turnout.types import Task
@@ -65,10 +65,10 @@ class Endpoints(Protocol):
 class PlaneEndpoints:
     """``Endpoints`` over one plane."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
-        self._openai = OpenAI(plane)
-        self._oip = OpenInference(plane)
+        self._openai = OpenAIProtocol(plane)
+        self._oip = OpenInferenceProtocol(plane)
         self._header = _least_urgent(plane.catalog).encode()
 
     @property
@@ -99,7 +99,7 @@ class PlaneEndpoints:
         content = orjson.dumps(body)
         if len(content) > self._catalog.gateway.max_body:
             raise PayloadTooLarge(self._catalog.gateway.max_body)
-        http = Http("POST", url, headers, content)
+        http = HttpRequest("POST", url, headers, content)
         return _answered(await self._handler(url)(http))
 
     def refusal(self, url: str, error: Exception) -> Answered:
@@ -107,7 +107,7 @@ class PlaneEndpoints:
         shape = errors.open_inference if _INFER.match(url) else errors.openai
         return _answered(shape(error))
 
-    def _handler(self, url: str) -> Callable[[Http], Any]:
+    def _handler(self, url: str) -> Callable[[HttpRequest], Any]:
         if url == _CHAT:
             return self._openai.chat
         if url == _EMBED:

@@ -21,13 +21,13 @@ from services.batch_api import batches, files, leases
 from services.batch_api import finalize as endings
 from services.batch_api import validation as intake
 from services.batch_api.batches import Batch
-from services.batch_api.concurrency import Window
+from services.batch_api.concurrency import ConcurrencyWindow
 from services.batch_api.job import Job, Sleep
 from services.batch_api.leases import Portion, Results
 from services.batch_api.targets import Endpoints
 from services.database.connection import Database
 from services.database.tables import now_s
-from services.metrics.batches import Meter
+from services.metrics.batches import BatchMetrics
 from turnout.errors import InvalidRequest
 
 logger = logging.getLogger("turnout.bulk")
@@ -58,7 +58,7 @@ class Worker:
         self,
         database: Database,
         endpoints: Endpoints,
-        meter: Meter,
+        meter: BatchMetrics,
         *,
         clock: Callable[[], float] = now_s,
         lease_s: float = LEASE_S,
@@ -79,7 +79,7 @@ class Worker:
         self._idle: set[str] = set()
         self._validating: asyncio.Task[None] | None = None
         self._measured_s = float("-inf")
-        self._windows: dict[str, Window] = {}
+        self._windows: dict[str, ConcurrencyWindow] = {}
         self._held: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._loops: list[asyncio.Task[None]] = []
 
@@ -220,7 +220,7 @@ class Worker:
         except InvalidRequest as error:
             logger.debug("batch %s is for another gateway: %s", batch.id, error)
             return
-        window = Window(most, time.monotonic)
+        window = ConcurrencyWindow(most, time.monotonic)
         job = Job(batch.id, batch.endpoint, self, self._endpoints, window, self._sleep)
         self._windows[batch.id] = window
         self._jobs[batch.id] = task = asyncio.ensure_future(job.run())

@@ -12,7 +12,7 @@ from bentoml.exceptions import BentoMLException
 from services.http.messages import Headers
 from services.protocols import routing_options as options
 from services.protocols.errors import status_of
-from services.protocols.native import Native
+from services.protocols.native import NativeProtocol
 from services.protocols.open_inference import check
 from services.protocols.openai_schema import chat_body
 from services.protocols.response_headers import decision_headers
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import bentoml
 
-    from services.dataplane.data_plane import Answer, Plane
+    from services.dataplane.data_plane import Answer, DataPlane
 
 _Said = tuple[str | None, float | None]
 """Latency class and deadline in milliseconds, as given in the body."""
@@ -41,7 +41,7 @@ class _Failed(BentoMLException):
 
 
 async def chat(
-    plane: Plane, ctx: bentoml.Context, body: dict[str, Any], said: _Said
+    plane: DataPlane, ctx: bentoml.Context, body: dict[str, Any], said: _Said
 ) -> dict[str, Any]:
     """See ``ChatApi.chat``."""
     now_s = plane.clock()
@@ -68,7 +68,7 @@ async def chat(
 
 
 async def classify(
-    plane: Plane, ctx: bentoml.Context, images: Sequence[Path], model: str, said: _Said
+    plane: DataPlane, ctx: bentoml.Context, images: Sequence[Path], model: str, said: _Said
 ) -> dict[str, Any]:
     """See ``ImageApi.classify``."""
     tensor = np.array([path.read_bytes() for path in images], dtype=object)
@@ -82,7 +82,7 @@ async def classify(
 
 
 async def score(
-    plane: Plane, ctx: bentoml.Context, features: object, model: str, said: _Said
+    plane: DataPlane, ctx: bentoml.Context, features: object, model: str, said: _Said
 ) -> dict[str, Any]:
     """See ``TabularApi.score``."""
     try:
@@ -95,7 +95,12 @@ async def score(
 
 
 async def read_text(
-    plane: Plane, ctx: bentoml.Context, task: Task, texts: Sequence[str], model: str, said: _Said
+    plane: DataPlane,
+    ctx: bentoml.Context,
+    task: Task,
+    texts: Sequence[str],
+    model: str,
+    said: _Said,
 ) -> dict[str, Any]:
     """See ``EmbedApi.embed`` and ``ClassifyTextApi.classify_text``."""
     tensor = np.array([text.encode() for text in texts], dtype=object)
@@ -104,7 +109,7 @@ async def read_text(
 
 
 async def read_numbers(
-    plane: Plane,
+    plane: DataPlane,
     ctx: bentoml.Context,
     task: Task,
     given: tuple[str, object, type, int],
@@ -117,24 +122,24 @@ async def read_numbers(
     return _plain(answer.tensors)
 
 
-def route(plane: Plane, ctx: bentoml.Context, body: dict[str, Any]) -> dict[str, Any]:
+def route(plane: DataPlane, ctx: bentoml.Context, body: dict[str, Any]) -> dict[str, Any]:
     """See ``RouteApi.route``."""
     try:
-        return Native(plane).decide(body, _headers(ctx))
+        return NativeProtocol(plane).decide(body, _headers(ctx))
     except TurnoutError as error:
         raise _Failed(error) from None
 
 
 async def pipeline(
-    plane: Plane, ctx: bentoml.Context, name: str, body: dict[str, Any]
+    plane: DataPlane, ctx: bentoml.Context, name: str, body: dict[str, Any]
 ) -> dict[str, Any]:
     """See ``PipelineApi.pipeline``."""
-    from services.protocols.pipelines import Endpoints, native_json
+    from services.protocols.pipelines import PipelineProtocol, native_json
 
     try:
         if name not in plane.catalog.pipelines:
             raise UnknownRoute(name, tuple(plane.catalog.pipelines))
-        composed = await Endpoints(plane).answer(name, body, _headers(ctx))
+        composed = await PipelineProtocol(plane).answer(name, body, _headers(ctx))
     except TurnoutError as error:
         raise _Failed(error) from None
     return native_json(name, composed)
@@ -157,7 +162,7 @@ def _plain(tensors: Tensors) -> dict[str, Any]:
 
 
 async def _infer(
-    plane: Plane,
+    plane: DataPlane,
     ctx: bentoml.Context,
     task: Task,
     model: str,
@@ -179,7 +184,7 @@ async def _infer(
 
 def _options(
     ctx: bentoml.Context, latency_class: str | None, deadline_ms: float | None
-) -> options.Options:
+) -> options.RoutingOptions:
     said = {"latency_class": latency_class, "deadline_ms": deadline_ms}
     return options.read(_headers(ctx), {k: v for k, v in said.items() if v is not None})
 

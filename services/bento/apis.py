@@ -16,13 +16,13 @@ import numpy as np
 from turnout.types import Task
 
 if TYPE_CHECKING:
-    from services.dataplane.data_plane import Plane
+    from services.dataplane.data_plane import DataPlane
 
 
 class ChatApi:
     """``chat``: a conversation in, an answer out."""
 
-    plane: "Plane"
+    plane: "DataPlane"
 
     @bentoml.api
     async def chat(
@@ -50,7 +50,7 @@ class ChatApi:
 class ImageApi:
     """``classify``: encoded images in, ImageNet classes out."""
 
-    plane: "Plane"
+    plane: "DataPlane"
 
     @bentoml.api
     async def classify(
@@ -70,7 +70,7 @@ class ImageApi:
 class TabularApi:
     """``score``: rows of features in, probabilities out."""
 
-    plane: "Plane"
+    plane: "DataPlane"
 
     @bentoml.api
     async def score(
@@ -90,7 +90,7 @@ class TabularApi:
 class EmbedApi:
     """``embed``: sentences in, vectors out."""
 
-    plane: "Plane"
+    plane: "DataPlane"
 
     @bentoml.api
     async def embed(
@@ -111,7 +111,7 @@ class EmbedApi:
 class ClassifyTextApi:
     """``classify_text``: texts in, labels out."""
 
-    plane: "Plane"
+    plane: "DataPlane"
 
     @bentoml.api
     async def classify_text(
@@ -132,7 +132,7 @@ class ClassifyTextApi:
 class RankApi:
     """``rank``: rows of features in, scores to sort by out."""
 
-    plane: "Plane"
+    plane: "DataPlane"
 
     @bentoml.api
     async def rank(
@@ -154,7 +154,7 @@ class RankApi:
 class RecommendApi:
     """``recommend``: users in, items out."""
 
-    plane: "Plane"
+    plane: "DataPlane"
 
     @bentoml.api
     async def recommend(
@@ -176,7 +176,7 @@ class RecommendApi:
 class RetrieveApi:
     """``retrieve``: vectors in, nearest items out."""
 
-    plane: "Plane"
+    plane: "DataPlane"
 
     @bentoml.api
     async def retrieve(
@@ -198,7 +198,7 @@ class RetrieveApi:
 class LookupApi:
     """``lookup``: items in, what is known of them out."""
 
-    plane: "Plane"
+    plane: "DataPlane"
 
     @bentoml.api
     async def lookup(
@@ -220,7 +220,7 @@ class LookupApi:
 class RouteApi:
     """``route``: which model would answer, and why, without running it."""
 
-    plane: "Plane"
+    plane: "DataPlane"
 
     @bentoml.api
     async def route(
@@ -250,7 +250,7 @@ class RouteApi:
 class PipelineApi:
     """``pipeline``: several routes behind one name."""
 
-    plane: "Plane"
+    plane: "DataPlane"
 
     @bentoml.api
     async def pipeline(

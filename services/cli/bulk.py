@@ -15,7 +15,7 @@ from turnout.errors import DataError
 from turnout.settings import from_environment
 
 if TYPE_CHECKING:
-    from services.batch_api.client import Api
+    from services.batch_api.client import BatchClient
 
 app = typer.Typer(help="Files of requests, run at bulk priority.", no_args_is_help=True)
 
@@ -149,13 +149,13 @@ def run(
     command.fail(bad, failed)
 
 
-def _api(url: str) -> Api:
-    from services.batch_api.client import Api
+def _api(url: str) -> BatchClient:
+    from services.batch_api.client import BatchClient
 
-    return Api(url)
+    return BatchClient(url)
 
 
-def _follow(api: Api, batch_id: str) -> None:
+def _follow(api: BatchClient, batch_id: str) -> None:
     console = Console(stderr=True, highlight=False)
     told = ""
     while True:

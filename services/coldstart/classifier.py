@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from runners.active import Active
+    from runners.active import ActiveEngine
     from runners.engines.onnx.session import OnnxRunner
     from runners.tasks.image import ImageTask
     from services.coldstart.phases import Phases
@@ -36,7 +36,7 @@ class Classifier:
 
     def __init__(self, name: str, folder: Path, threads: int, phases: Phases) -> None:
         self.name = name
-        self.active: Active | None = None
+        self.active: ActiveEngine | None = None
         self.graph_saved = False
         self._folder = folder
         self._threads = threads

@@ -9,19 +9,19 @@ from typing import Any
 from routing.decision.decider import Decider
 from routing.decision.router import cost_usd
 from routing.latency import Spread
-from services.dataplane.cascade import Opened
+from services.dataplane.cascade import OpenedStream
 from services.dataplane.decision_log import DecisionLog
-from services.dataplane.decision_record import Record, told_of
-from services.dataplane.trial_outcomes import account, account_score
+from services.dataplane.decision_record import DecisionRecord, prediction_of
+from services.dataplane.trial_outcomes import record_trial_outcome, record_trial_score
 from services.fleet.fleet import Fleet
 from services.metrics.metrics import Metrics
-from services.routers.prompt_routers import Routers
+from services.routers.prompt_routers import PromptRouters
 from turnout.catalog import Catalog
 from turnout.errors import TurnoutError
 from turnout.types import Outcome, Piece, Prediction, Request
 
 
-class Ledger:
+class Accounting:
     """Accounts for every decided request, once.
 
     Args:
@@ -42,7 +42,7 @@ class Ledger:
         metrics: Metrics,
         log: DecisionLog,
         clock: Callable[[], float],
-        routers: Routers | None = None,
+        routers: PromptRouters | None = None,
     ) -> None:
         self._routers = routers
         self._models = catalog.models
@@ -52,7 +52,9 @@ class Ledger:
         self._log = log
         self._clock = clock
 
-    def failed(self, record: Record, name: str, error: BaseException, request: Request) -> None:
+    def failed(
+        self, record: DecisionRecord, name: str, error: BaseException, request: Request
+    ) -> None:
         """A request ended without an answer."""
         code = "cancelled" if isinstance(error, asyncio.CancelledError) else "internal"
         if isinstance(error, TurnoutError):
@@ -60,18 +62,18 @@ class Ledger:
         total_s = self._clock() - request.arrived_s
         self._end(record, Outcome(name, code, 0.0, 0.0, total_s, total_s), None, None)
 
-    def answered(self, record: Record, outcome: Outcome, request: Request) -> None:
+    def answered(self, record: DecisionRecord, outcome: Outcome, request: Request) -> None:
         """Tensors were answered."""
-        told = told_of(record.decision, outcome.model)
+        told = prediction_of(record.decision, outcome.model)
         self._end(record, outcome, request, told)
         if told is not None and outcome.model == record.decision.model:
             self._learn(outcome.model, told, outcome.total_s)
 
     def written(
         self,
-        record: Record,
+        record: DecisionRecord,
         request: Request,
-        opened: Opened,
+        opened: OpenedStream,
         status: str,
         last: Piece,
         first_s: float,
@@ -83,7 +85,7 @@ class Ledger:
             name, status, 0.0, total_s - first_s, total_s, first_s, 1,
             last.prompt_tokens, last.completion_tokens, last.cached_tokens,
         )  # fmt: skip
-        told = told_of(record.decision, name)
+        told = prediction_of(record.decision, name)
         self._end(record, outcome, request, told)
         if status == "ok":
             self._fleet.succeeded(name)
@@ -110,7 +112,7 @@ class Ledger:
         self._decider.scored(decision, model, score)
         if self._routers is not None:
             self._routers.canary.scored(record.decided.view.part, score)
-        account_score(record, score)
+        record_trial_score(record, score)
         return True
 
     def _learn(self, name: str, told: Prediction, actual_s: float) -> None:
@@ -135,7 +137,7 @@ class Ledger:
 
     def _end(
         self,
-        record: Record,
+        record: DecisionRecord,
         outcome: Outcome,
         request: Request | None,
         told: Prediction | None,
@@ -150,10 +152,10 @@ class Ledger:
         if self._routers is not None and record.decided.view.part is not None:
             self._routers.canary.ended(record.decided.view.part, outcome.status, held)
         if record.decided.drawn is not None:
-            account(record, outcome, self._metrics)
+            record_trial_outcome(record, outcome, self._metrics)
         self._log.end(record, outcome)
 
-    def _cost(self, record: Record, outcome: Outcome, told: Prediction) -> float:
+    def _cost(self, record: DecisionRecord, outcome: Outcome, told: Prediction) -> float:
         """What the answer cost; a generation by the tokens that were read and written."""
         usd = told.cost_usd
         if outcome.output_tokens:
@@ -163,6 +165,6 @@ class Ledger:
             self._decider.cost_was(record.decision, told.cost_usd, usd)
         escalation = record.escalation
         if escalation is not None and escalation.done:
-            first = told_of(record.decision, record.decision.model)
+            first = prediction_of(record.decision, record.decision.model)
             usd = usd * escalation.rows / escalation.of + (first.cost_usd if first else 0.0)
         return usd

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from services.dataplane.catalog_reload import reload_catalog
-from services.dataplane.data_plane import Plane
+from services.dataplane.data_plane import DataPlane
 from services.process.peers import Answers
 from turnout.errors import CapacityError, InvalidRequest, TurnoutError
 from turnout.settings import from_environment
@@ -18,7 +18,7 @@ _PATIENCE_S = 300.0
 _AGAIN_S = 5.0
 
 
-class Operations:
+class AdminOperations:
     """An operator's hand on one plane.
 
     Args:
@@ -26,7 +26,7 @@ class Operations:
         patience_s: how long another worker may take to do what it is told.
     """
 
-    def __init__(self, plane: Plane, patience_s: float = _PATIENCE_S) -> None:
+    def __init__(self, plane: DataPlane, patience_s: float = _PATIENCE_S) -> None:
         self._plane = plane
         self._patience_s = patience_s
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import cast
 
-from runners.protocol import Ran, TensorBackend, TextBackend, Ticket
-from services.dataplane.decision_record import Failure, Record
+from runners.protocol import TensorBackend, TensorResult, TextBackend, Ticket
+from services.dataplane.decision_record import DecisionRecord, Failure
 from services.fleet.fleet import Fleet
 from services.fleet.member import Member
 from turnout.catalog import Catalog
@@ -30,7 +30,7 @@ class Attempts:
         self._fleet = fleet
         self._clock = clock
 
-    async def infer(self, name: str, request: Request, tensors: Tensors) -> Ran:
+    async def infer(self, name: str, request: Request, tensors: Tensors) -> TensorResult:
         """Run tensors on one model.
 
         Raises:
@@ -59,7 +59,7 @@ class Attempts:
             async for piece in pieces:
                 yield piece
 
-    def failed(self, record: Record, name: str, error: TurnoutError) -> None:
+    def failed(self, record: DecisionRecord, name: str, error: TurnoutError) -> None:
         """An attempt failed: noted, and the model's breaker hears of what was its fault."""
         after_s = self._clock() - record.arrived_s
         record.failures = (*record.failures, Failure(name, error.code, str(error), after_s))

@@ -11,15 +11,15 @@ import numpy as np
 
 from routing.decision.confidence import of_rows, of_text
 from routing.decision.decider import Decider
-from runners.protocol import Ran
+from runners.protocol import TensorResult
 from services.dataplane.attempts import Attempts
-from services.dataplane.decision_record import Escalation, Record, told_of
+from services.dataplane.decision_record import DecisionRecord, Escalation, prediction_of
 from turnout.catalog import Catalog, Route
 from turnout.errors import CapacityError, InvalidRequest, LoadFailed, RunnerError, TurnoutError
 from turnout.types import Candidate, Generation, Piece, Request, Tensors
 
 if TYPE_CHECKING:
-    from services.routers.tensor_routers import FeatureRouters
+    from services.routers.tensor_routers import TensorRouters
 
 _STREAM_TOKENS = 24
 _SHOWN_ROWS = 64
@@ -27,7 +27,7 @@ _ON_LOOP_ROWS = 256
 
 
 @dataclass(slots=True)
-class Opened:
+class OpenedStream:
     """A generation whose first pieces are there.
 
     Attributes:
@@ -60,7 +60,7 @@ class Cascade:
         decider: Decider,
         attempts: Attempts,
         clock: Callable[[], float],
-        learned: FeatureRouters | None = None,
+        learned: TensorRouters | None = None,
     ) -> None:
         self._learned = learned
         self._routes = catalog.routes
@@ -69,8 +69,8 @@ class Cascade:
         self._clock = clock
 
     async def escalate(
-        self, record: Record, request: Request, tensors: Tensors, ran: Ran
-    ) -> tuple[str, Ran] | None:
+        self, record: DecisionRecord, request: Request, tensors: Tensors, ran: TensorResult
+    ) -> tuple[str, TensorResult] | None:
         """Answer the unsure rows again, on the best fallback; None when the answer stands."""
         found = self._better(record)
         if found is None:
@@ -94,13 +94,13 @@ class Cascade:
         for key, value in again.tensors.items():
             merged[key][rows] = value
         self._went_on(record, told, better)
-        return better.model, Ran(
+        return better.model, TensorResult(
             merged, ran.queue_s + again.queue_s, ran.run_s + again.run_s, ran.batch
         )
 
     def _unsure(
         self,
-        record: Record,
+        record: DecisionRecord,
         request: Request,
         better: Candidate,
         threshold: float,
@@ -126,7 +126,7 @@ class Cascade:
         )
 
     def _gains(
-        self, record: Record, request: Request, better: Candidate, confidence: np.ndarray
+        self, record: DecisionRecord, request: Request, better: Candidate, confidence: np.ndarray
     ) -> tuple[float, np.ndarray | None]:
         """The gain a row must bring to go on, and what each is expected to; None: not learned."""
         decision = record.decision
@@ -139,13 +139,15 @@ class Cascade:
         pair = (decision.model, better.model)
         return needed, self._learned.gains(decision.route, request, pair, confidence)
 
-    def watched(self, record: Record, request: Request) -> Request:
+    def watched(self, record: DecisionRecord, request: Request) -> Request:
         """The request with the log-probabilities that judging its answer needs."""
         if self._better(record) is None:
             return request
         return replace(request, inputs=replace(cast("Generation", request.inputs), logprobs=True))
 
-    async def rewrite(self, record: Record, request: Request, opened: Opened) -> Opened:
+    async def rewrite(
+        self, record: DecisionRecord, request: Request, opened: OpenedStream
+    ) -> OpenedStream:
         """Read the judged part of a generated answer; begin again on the best fallback if unsure.
 
         Nothing has been sent yet. A streamed answer is judged by its first tokens, another by all
@@ -183,9 +185,9 @@ class Cascade:
             return opened
         await opened.rest.aclose()
         self._went_on(record, told, better)
-        return Opened(better.model, [piece], pieces, self._clock() - request.arrived_s)
+        return OpenedStream(better.model, [piece], pieces, self._clock() - request.arrived_s)
 
-    def _better(self, record: Record) -> tuple[Candidate, float] | None:
+    def _better(self, record: DecisionRecord) -> tuple[Candidate, float] | None:
         """The model unsure rows go to, and the confidence under which they do."""
         decision = record.decision
         route: Route | None = self._routes.get(decision.route)
@@ -206,7 +208,7 @@ class Cascade:
         return better, threshold
 
     def _stands(
-        self, record: Record, told: Escalation, better: Candidate, request: Request
+        self, record: DecisionRecord, told: Escalation, better: Candidate, request: Request
     ) -> bool:
         """Whether the first answer stays.
 
@@ -219,7 +221,10 @@ class Cascade:
         if self._clock() + better.prediction.p50_s > request.deadline_s:
             record.escalation = replace(told, why="no time left for a second answer")
             return True
-        limit, first = record.limits.max_cost_usd, told_of(record.decision, record.decision.model)
+        limit, first = (
+            record.limits.max_cost_usd,
+            prediction_of(record.decision, record.decision.model),
+        )
         both_usd = better.prediction.cost_usd * told.rows / told.of
         both_usd += 0.0 if first is None else first.cost_usd
         if limit is not None and both_usd > limit:
@@ -229,19 +234,19 @@ class Cascade:
         return False
 
     def _failed(
-        self, record: Record, told: Escalation, better: Candidate, error: TurnoutError
+        self, record: DecisionRecord, told: Escalation, better: Candidate, error: TurnoutError
     ) -> None:
         self._attempts.failed(record, better.model, error)
         record.escalation = replace(told, why=str(error))
 
-    def _went_on(self, record: Record, told: Escalation, better: Candidate) -> None:
+    def _went_on(self, record: DecisionRecord, told: Escalation, better: Candidate) -> None:
         share = told.rows / told.of
         usd = better.prediction.cost_usd * share
         self._decider.escalated(record.decision, told.rows, told.of, usd)
         record.escalation = replace(told, done=True)
 
 
-async def _read(opened: Opened, tokens: int | None) -> list[float]:
+async def _read(opened: OpenedStream, tokens: int | None) -> list[float]:
     """Read on until so many tokens (all of them when None) are there; their log-probabilities."""
     logprobs = [chance.logprob for piece in opened.read for chance in piece.logprobs]
     while tokens is None or len(logprobs) < tokens:

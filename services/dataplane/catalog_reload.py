@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from routing.decision.request_view import Judge
+from routing.decision.request_view import RequestAnalyzer
 from services.artifacts.measured_quality import with_measured_quality
-from services.dataplane.data_plane import Plane
+from services.dataplane.data_plane import DataPlane
 from services.routers.prompt_routers import routers_for
 from turnout.catalog import Catalog, load
 from turnout.catalog.shares import share_of_worker
@@ -33,7 +33,7 @@ class Changes:
         return asdict(self)
 
 
-def reload_catalog(plane: Plane, file: Path) -> Changes:
+def reload_catalog(plane: DataPlane, file: Path) -> Changes:
     """Serve what a catalog file says now.
 
     Raises:
@@ -53,7 +53,7 @@ def reload_catalog(plane: Plane, file: Path) -> Changes:
     else:
         plane.routers.adopt(catalog)
     plane.fleet.adopt(catalog)
-    plane.adopt(catalog, Judge(catalog, plane.routers, learned))
+    plane.adopt(catalog, RequestAnalyzer(catalog, plane.routers, learned))
     return changes
 
 

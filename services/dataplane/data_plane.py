@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from routing.decision.constraints import never_in_time
 from routing.decision.decider import Decider
-from routing.decision.request_view import Judge
-from services.dataplane.accounting import Ledger
+from routing.decision.request_view import RequestAnalyzer
+from services.dataplane.accounting import Accounting
 from services.dataplane.attempts import Attempts
-from services.dataplane.cascade import Cascade, Opened
+from services.dataplane.cascade import Cascade, OpenedStream
 from services.dataplane.decision_log import DecisionLog
-from services.dataplane.decision_record import Record, record_of
-from services.dataplane.shadow_router import Shadow
+from services.dataplane.decision_record import DecisionRecord, record_of
+from services.dataplane.shadow_router import ShadowRouter
 from services.fleet.fleet import Fleet
 from services.metrics.metrics import Metrics
-from services.rollouts.controller import Rollouts
-from services.routers.prompt_routers import Routers
+from services.rollouts.controller import RolloutController
+from services.routers.prompt_routers import PromptRouters
 from services.routers.prompts import LearnedPrompts
 from turnout.catalog import Catalog
 from turnout.errors import (
@@ -42,7 +42,7 @@ from turnout.types import Decision, Outcome, Piece, Request, Tensors
 
 if TYPE_CHECKING:
     from services.process.peers import Answers, Peers
-    from services.routers.tensor_routers import FeatureRouters
+    from services.routers.tensor_routers import TensorRouters
 
 
 @dataclass(slots=True)
@@ -72,17 +72,17 @@ class Stream:
 
 
 @dataclass(slots=True)
-class Terms:
+class Snapshot:
     """What decides, runs and accounts for a request by the catalog it began with, to its end."""
 
     catalog: Catalog
     decider: Decider
     attempts: Attempts
-    ledger: Ledger
+    ledger: Accounting
     cascade: Cascade
 
 
-class Plane:
+class DataPlane:
     """The data plane over one fleet.
 
     Args:
@@ -101,13 +101,13 @@ class Plane:
         self,
         catalog: Catalog,
         fleet: Fleet,
-        judge: Judge,
+        judge: RequestAnalyzer,
         metrics: Metrics,
         log: DecisionLog,
         clock: Callable[[], float] = time.monotonic,
         seed: bytes | None = None,
-        routers: Routers | None = None,
-        learned: FeatureRouters | None = None,
+        routers: PromptRouters | None = None,
+        learned: TensorRouters | None = None,
     ) -> None:
         self.fleet = fleet
         self.metrics = metrics
@@ -116,19 +116,19 @@ class Plane:
         self._seed = seed or os.urandom(16)
         self.routers = routers
         self.feature_routers = learned
-        self._shadow = Shadow(self._shadow_router, self._shadowed)
+        self._shadow = ShadowRouter(self._shadow_router, self._shadowed)
         self.draining = False
         self.peers: Peers | None = None
         self._id_prefix = f"req-{os.urandom(6).hex()}"
         self._id_count = itertools.count()
         self.adopted: list[Callable[[], None]] = []
         self.decider = Decider(catalog, fleet.latencies, judge, self._seed)
-        self.rollouts = Rollouts(
+        self.rollouts = RolloutController(
             catalog, self._realias, metrics.versions.taken_back, fleet.bring_in
         )
         self.adopt(catalog, judge)
 
-    def adopt(self, catalog: Catalog, judge: Judge) -> None:
+    def adopt(self, catalog: Catalog, judge: RequestAnalyzer) -> None:
         """Decide over this catalog from now on; requests under way end as they began.
 
         What was learned of each model's latency stays, and so do stickiness, the knobs of routes
@@ -153,11 +153,11 @@ class Plane:
             self.decider,
         )
         attempts = Attempts(catalog, self.fleet, self.clock)
-        ledger = Ledger(
+        ledger = Accounting(
             catalog, self.fleet, self.decider, self.metrics, self.log, self.clock, self.routers
         )
         cascade = Cascade(catalog, self.decider, attempts, self.clock, self.feature_routers)
-        self._terms = Terms(catalog, self.decider, attempts, ledger, cascade)
+        self._terms = Snapshot(catalog, self.decider, attempts, ledger, cascade)
         for told in self.adopted:
             told()
 
@@ -165,7 +165,7 @@ class Plane:
         """An id for a request: unique over processes and restarts."""
         return f"{self._id_prefix}{next(self._id_count):08x}"
 
-    def decide(self, request: Request) -> Record:
+    def decide(self, request: Request) -> DecisionRecord:
         """Decide, without running.
 
         Raises:
@@ -175,7 +175,7 @@ class Plane:
         return self._record(self._terms, request, trial=True)
 
     @contextmanager
-    def under_way(self, models: Collection[str]) -> Iterator[Terms]:
+    def under_way(self, models: Collection[str]) -> Iterator[Snapshot]:
         """What all parts of one request go by, whatever is reloaded before its end.
 
         Args:
@@ -188,7 +188,7 @@ class Plane:
         with self.fleet.promised(models):
             yield self._terms
 
-    async def infer(self, request: Request, under_way: Terms | None = None) -> Answer:
+    async def infer(self, request: Request, under_way: Snapshot | None = None) -> Answer:
         """Answer tensors with tensors.
 
         Args:
@@ -228,7 +228,7 @@ class Plane:
             return Answer(decision, name, _public(ran.tensors), record.escalated)
         self._give_up(terms, record, problem, request)
 
-    async def generate(self, request: Request, under_way: Terms | None = None) -> Stream:
+    async def generate(self, request: Request, under_way: Snapshot | None = None) -> Stream:
         """Begin a generated answer; returns once its first piece is there.
 
         A candidate that fails before its first piece is replaced by the next; after that its
@@ -307,12 +307,14 @@ class Plane:
     def _shadow_router(self) -> LearnedPrompts | None:
         return None if self.routers is None else self.routers.shadow
 
-    def _shadowed(self, record: Record, found: dict[str, Any]) -> None:
+    def _shadowed(self, record: DecisionRecord, found: dict[str, Any]) -> None:
         """The shadow router has decided, on its own thread."""
         self.log.shadowed(record, found)
         self.metrics.shadowed(record.decision.route, agrees=found["agrees"])
 
-    def _decide(self, request: Request, under_way: Terms | None) -> tuple[Terms, Record]:
+    def _decide(
+        self, request: Request, under_way: Snapshot | None
+    ) -> tuple[Snapshot, DecisionRecord]:
         terms = under_way or self._terms
         try:
             if under_way is None:
@@ -328,7 +330,7 @@ class Plane:
         if self.draining:
             raise Draining("the gateway is shutting down; retry", retry_after_s=1.0)
 
-    def _record(self, terms: Terms, request: Request, *, trial: bool) -> Record:
+    def _record(self, terms: Snapshot, request: Request, *, trial: bool) -> DecisionRecord:
         decided = terms.decider.decide(request, self.fleet.state, trial=trial)
         latency_class = terms.catalog.classes[request.latency_class]
         record = record_of(decided, request, latency_class, self.log)
@@ -336,7 +338,11 @@ class Plane:
         return record
 
     def _give_up(
-        self, terms: Terms, record: Record, problem: TurnoutError | None, request: Request
+        self,
+        terms: Snapshot,
+        record: DecisionRecord,
+        problem: TurnoutError | None,
+        request: Request,
     ) -> NoReturn:
         name = record.decision.model
         if problem is None:
@@ -348,15 +354,15 @@ class Plane:
 
     async def _open(
         self, name: str, pieces: AsyncGenerator[Piece, None], request: Request
-    ) -> Opened:
+    ) -> OpenedStream:
         """Wait for the first piece."""
         first = await anext(pieces, None)
         if first is None:
             raise LoadFailed(name, "ended without an answer")
-        return Opened(name, [first], pieces, self.clock() - request.arrived_s)
+        return OpenedStream(name, [first], pieces, self.clock() - request.arrived_s)
 
     async def _follow(
-        self, terms: Terms, record: Record, request: Request, opened: Opened
+        self, terms: Snapshot, record: DecisionRecord, request: Request, opened: OpenedStream
     ) -> AsyncGenerator[Piece, None]:
         """Pass the pieces on and account for the answer when it ends, however it ends."""
         first_s = self.clock() - request.arrived_s
@@ -378,7 +384,7 @@ class Plane:
             terms.ledger.written(record, request, opened, status, last, first_s)
 
 
-def _tries(record: Record, name: str) -> bool:
+def _tries(record: DecisionRecord, name: str) -> bool:
     """Whether this is a canary: what it refuses, production may well take."""
     drawn = record.decided.drawn
     return drawn is not None and drawn.served and name == drawn.model

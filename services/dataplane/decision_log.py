@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from services.dataplane.decision_record import Record
+from services.dataplane.decision_record import DecisionRecord
 from turnout.types import Outcome
 
 logger = logging.getLogger("turnout.decisions")
@@ -48,7 +48,7 @@ class DecisionLog:
     ) -> None:
         self.prompts = prompts
         self.features = features
-        self._records: OrderedDict[str, Record] = OrderedDict()
+        self._records: OrderedDict[str, DecisionRecord] = OrderedDict()
         self._keep = keep
         self._path = path
         self._pending: deque[bytes] = deque()
@@ -59,19 +59,19 @@ class DecisionLog:
             self._writer = threading.Thread(target=self._write, name="decision-log", daemon=True)
             self._writer.start()
 
-    def add(self, record: Record) -> None:
+    def add(self, record: DecisionRecord) -> None:
         """Remember a decision."""
         self._records[record.decision.id] = record
         if len(self._records) > self._keep:
             self._records.popitem(last=False)
 
-    def end(self, record: Record, outcome: Outcome) -> None:
+    def end(self, record: DecisionRecord, outcome: Outcome) -> None:
         """Attach what happened and write the line."""
         record.outcome = outcome
         if self._path is not None:
             self._write_line(record)
 
-    def feedback(self, decision_id: str, said: dict[str, Any]) -> Record | None:
+    def feedback(self, decision_id: str, said: dict[str, Any]) -> DecisionRecord | None:
         """Attach feedback, the newest if there is much; None where no such decision is known."""
         record = self._records.get(decision_id)
         if record is None:
@@ -80,27 +80,27 @@ class DecisionLog:
         self._append(record, "feedback", said)
         return record
 
-    def shadowed(self, record: Record, found: dict[str, Any]) -> None:
+    def shadowed(self, record: DecisionRecord, found: dict[str, Any]) -> None:
         """Attach what the shadow router would have decided."""
         record.shadow = found
         if record.outcome is not None:
             self._append(record, "shadow", found)
 
-    def _append(self, record: Record, key: str, value: dict[str, Any]) -> None:
+    def _append(self, record: DecisionRecord, key: str, value: dict[str, Any]) -> None:
         """Write what came after the record's own line."""
         if self._path is not None:
             at = datetime.now(UTC).isoformat()
             self._write_line({"decision_id": record.decision.id, key: value, "at": at})
 
-    def _write_line(self, item: Record | dict[str, Any]) -> None:
+    def _write_line(self, item: DecisionRecord | dict[str, Any]) -> None:
         """Hand a line to the writer; what can't be one is left out."""
         try:
-            line = _line(item) if isinstance(item, Record) else item
+            line = _line(item) if isinstance(item, DecisionRecord) else item
             self._pending.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
         except Exception:
             logger.exception("a line of the decision log could not be made")
 
-    def get(self, decision_id: str) -> Record | None:
+    def get(self, decision_id: str) -> DecisionRecord | None:
         """The decision with this id, while it is remembered."""
         return self._records.get(decision_id)
 
@@ -127,7 +127,7 @@ class DecisionLog:
                     return
 
 
-def _line(record: Record) -> dict[str, Any]:
+def _line(record: DecisionRecord) -> dict[str, Any]:
     """A record's own line; feedback is on others."""
     found = record.as_json()
     del found["feedback"]

@@ -52,7 +52,7 @@ class Escalation:
 
 
 @dataclass(slots=True)
-class Record:
+class DecisionRecord:
     """A decision, what it was decided on, and what came of it.
 
     Attributes:
@@ -257,14 +257,14 @@ class Kept(Protocol):
 
 def record_of(
     decided: Decided, request: Request, latency_class: LatencyClass, kept: Kept
-) -> Record:
+) -> DecisionRecord:
     """The record of a decision that was just made."""
     prompt = row = None
     if kept.prompts and isinstance(request.inputs, Generation):
         prompt = request.inputs.messages[-1].content
     if kept.features and not isinstance(request.inputs, Generation):
         row = _one_row(request.task, request.inputs)
-    return Record(
+    return DecisionRecord(
         decided,
         datetime.now(UTC),
         request.target,
@@ -332,7 +332,7 @@ def outcome_json(outcome: Outcome, cost_usd: float) -> dict[str, Any]:
     }
 
 
-def told_of(decision: Decision, model: str) -> Prediction | None:
+def prediction_of(decision: Decision, model: str) -> Prediction | None:
     """What was predicted of a model; None where it was no candidate."""
     for candidate in decision.candidates:
         if candidate.model == model:

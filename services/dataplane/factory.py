@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from routing.decision.request_view import Judge
+from routing.decision.request_view import RequestAnalyzer
 from runners.backends.local_tensors import LocalTensors, RunTimes
 from runners.backends.local_text import LocalText
-from runners.batching.threads import Workers
+from runners.batching.threads import WorkerThreads
 from runners.engines import make as make_runner
 from runners.pool import Pool
 from runners.pool.eviction import ORDERS
@@ -27,7 +27,7 @@ from runners.tasks.pass_through import PassThrough
 from services.artifacts.measured_quality import with_measured_quality
 from services.artifacts.store import resolve, verify
 from services.bento.environment import service_name
-from services.dataplane.data_plane import Plane
+from services.dataplane.data_plane import DataPlane
 from services.dataplane.decision_log import DecisionLog
 from services.fleet.fleet import Fleet, urgency_of
 from services.fleet.memory_estimate import footprint
@@ -41,7 +41,7 @@ from turnout.settings import Settings
 from turnout.types import Task
 
 if TYPE_CHECKING:
-    from services.routers.tensor_routers import FeatureRouters
+    from services.routers.tensor_routers import TensorRouters
 
 Classes: TypeAlias = Mapping[int, str]
 _LOAD_LIMIT_S = 300.0
@@ -49,7 +49,7 @@ _NICE_A_RANK = 5
 _WORKERS_A_CORE = 2
 
 
-def compose(catalog: Catalog, settings: Settings, metrics: Metrics | None = None) -> Plane:
+def compose(catalog: Catalog, settings: Settings, metrics: Metrics | None = None) -> DataPlane:
     """Build the plane of a catalog; nothing is loaded until ``fleet.start``."""
     catalog = with_measured_quality(catalog)
     metrics = metrics or Metrics()
@@ -62,7 +62,7 @@ def compose(catalog: Catalog, settings: Settings, metrics: Metrics | None = None
         came_up=metrics.came_up,
         went=metrics.went,
     )
-    here = Here(pool)
+    here = LocalResources(pool)
 
     def make(name: str, model: Model, latency: RunTimes) -> TensorBackend | TextBackend:
         nice = _NICE_A_RANK * rank_of(catalog, name)
@@ -83,21 +83,21 @@ def compose(catalog: Catalog, settings: Settings, metrics: Metrics | None = None
     log = DecisionLog(
         settings.decision_log, prompts=settings.log_prompts, features=settings.log_features
     )
-    judge = Judge(catalog, routers, learned)
-    return Plane(catalog, fleet, judge, metrics, log, routers=routers, learned=learned)
+    judge = RequestAnalyzer(catalog, routers, learned)
+    return DataPlane(catalog, fleet, judge, metrics, log, routers=routers, learned=learned)
 
 
-def _learned(catalog: Catalog, settings: Settings) -> FeatureRouters | None:
+def _learned(catalog: Catalog, settings: Settings) -> TensorRouters | None:
     if not settings.feature_routers:
         return None
     # Imported here: a gateway without such routers does not pay for them at start.
-    from services.routers.tensor_routers import FeatureRouters
+    from services.routers.tensor_routers import TensorRouters
 
-    return FeatureRouters(catalog, settings.feature_routers)
+    return TensorRouters(catalog, settings.feature_routers)
 
 
 @dataclass(frozen=True, slots=True)
-class Here:
+class LocalResources:
     """What the models of this process share.
 
     Attributes:
@@ -108,13 +108,13 @@ class Here:
 
     pool: Pool
     verified: set[Path] = field(default_factory=set)
-    _workers: dict[int, Workers] = field(default_factory=dict)
+    _workers: dict[int, WorkerThreads] = field(default_factory=dict)
 
-    def workers(self, nice: int) -> Workers:
+    def workers(self, nice: int) -> WorkerThreads:
         """The threads that models of one urgency run on; a few more than there are cores."""
         if nice not in self._workers:
             count = _WORKERS_A_CORE * (os.cpu_count() or 1)
-            self._workers[nice] = Workers(count, f"model-nice-{nice}", nice)
+            self._workers[nice] = WorkerThreads(count, f"model-nice-{nice}", nice)
         return self._workers[nice]
 
 
@@ -124,7 +124,7 @@ def make_backend(
     latency: RunTimes,
     addresses: Mapping[str, str],
     classes: Classes,
-    here: Here,
+    here: LocalResources,
     nice: int = 0,
 ) -> TensorBackend | TextBackend:
     """The backend of one model, not yet loaded.
@@ -193,7 +193,7 @@ def _process(
     return _remote(name, model, options, classes, turnout=True)
 
 
-def _local_text(name: str, model: Model, here: Here) -> LocalText:
+def _local_text(name: str, model: Model, here: LocalResources) -> LocalText:
     def make() -> TextRunner:
         runner = make_runner(name, model, _folder(name, model, here.verified))
         if not hasattr(runner, "step"):
@@ -204,7 +204,7 @@ def _local_text(name: str, model: Model, here: Here) -> LocalText:
 
 
 def _local_tensors(
-    name: str, model: Model, latency: RunTimes, here: Here, nice: int
+    name: str, model: Model, latency: RunTimes, here: LocalResources, nice: int
 ) -> LocalTensors:
     def make() -> tuple[TensorRunner, TensorTask]:
         folder = _folder(name, model, here.verified)

@@ -11,7 +11,7 @@ from typing import Any
 
 from routing.decision.constraints import why_not
 from routing.decision.router import bounds_of, settle
-from services.dataplane.decision_record import Record
+from services.dataplane.decision_record import DecisionRecord
 from services.routers.prompts import LearnedPrompts
 from turnout.errors import TurnoutError
 from turnout.types import Candidate, Generation, Request
@@ -20,10 +20,10 @@ logger = logging.getLogger("turnout.shadow")
 
 _WAITING = 256
 
-Told = Callable[[Record, dict[str, Any]], None]
+Told = Callable[[DecisionRecord, dict[str, Any]], None]
 
 
-class Shadow:
+class ShadowRouter:
     """Decides again what the serving router has decided, on a thread of its own.
 
     Args:
@@ -34,11 +34,11 @@ class Shadow:
     def __init__(self, router: Callable[[], LearnedPrompts | None], told: Told) -> None:
         self._router = router
         self._told = told
-        self._queue: queue.Queue[tuple[Record, str, bool] | None] = queue.Queue(_WAITING)
+        self._queue: queue.Queue[tuple[DecisionRecord, str, bool] | None] = queue.Queue(_WAITING)
         self._thread: threading.Thread | None = None
         self.dropped = 0
 
-    def offer(self, record: Record, request: Request) -> None:
+    def offer(self, record: DecisionRecord, request: Request) -> None:
         """Have a decision made again; dropped when too many wait.
 
         A session's model is history, not this router's doing: such decisions are left out.
@@ -75,7 +75,9 @@ class Shadow:
                 logger.exception("the shadow router failed on %s", record.decision.id)
 
 
-def again(record: Record, router: LearnedPrompts, prompt: str, *, fast: bool) -> dict[str, Any]:
+def again(
+    record: DecisionRecord, router: LearnedPrompts, prompt: str, *, fast: bool
+) -> dict[str, Any]:
     """What this router would have decided; everything but the quality as it was."""
     decision, route, drawn = record.decision, record.decided.route, record.decided.drawn
     canary = None if drawn is None else drawn.rollout.canary

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.dataplane.decision_record import Record
+from services.dataplane.decision_record import DecisionRecord
 from services.metrics.metrics import Metrics
 from turnout.errors import DeadlineUnreachable, InvalidRequest
 from turnout.types import Outcome
@@ -10,7 +10,7 @@ from turnout.types import Outcome
 _CANCELLED = "cancelled"
 
 
-def account(record: Record, outcome: Outcome, metrics: Metrics) -> None:
+def record_trial_outcome(record: DecisionRecord, outcome: Outcome, metrics: Metrics) -> None:
     """Tell the trial what came of a request that took part in it.
 
     What says nothing of the version is left out: a caller that left in time, a request that was
@@ -34,21 +34,21 @@ def account(record: Record, outcome: Outcome, metrics: Metrics) -> None:
     metrics.tried(drawn.rollout.name, drawn.model, drawn.part, failed=failed, late=bool(late))
 
 
-def account_score(record: Record, score: float) -> None:
+def record_trial_score(record: DecisionRecord, score: float) -> None:
     """Feedback on an answer of the version that was drawn."""
     drawn, ended = record.decided.drawn, record.outcome
     if drawn is not None and ended is not None and ended.model == drawn.model:
         drawn.rollout.trial.scored(drawn.part, score)
 
 
-def _answered(record: Record, outcome: Outcome, model: str) -> bool:
+def _answered(record: DecisionRecord, outcome: Outcome, model: str) -> bool:
     """Whether the version answered, if only what a cascade then was unsure of."""
     if record.escalated:
         return all(failure.model != model for failure in record.failures)
     return outcome.model == model
 
 
-def _failed(record: Record, outcome: Outcome, model: str) -> bool:
+def _failed(record: DecisionRecord, outcome: Outcome, model: str) -> bool:
     """Whether the version failed the request; a deadline that passed is lateness instead.
 
     What it refused as invalid is its fault only where another version took it.

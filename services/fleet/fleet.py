@@ -18,7 +18,7 @@ from runners.backends.local_tensors import RunTimes
 from runners.health.slowdown import Pace, Paced
 from runners.pool import Footprint, OnDemandTensors, OnDemandText, Pool, Slot
 from runners.pool.warm_windows import Window
-from runners.protocol import Active, TensorBackend, TextBackend
+from runners.protocol import ActiveEngine, TensorBackend, TextBackend
 from services.fleet.member import Member, lanes_of, latency_of
 from turnout.catalog import Catalog, Model
 from turnout.errors import LoadFailed, RunnerError, TurnoutError
@@ -66,7 +66,7 @@ class Fleet:
         weigh: Weigh = by_catalog,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        came_up: Callable[[str, Active], None] = lambda name, active: None,
+        came_up: Callable[[str, ActiveEngine], None] = lambda name, active: None,
         prior: Callable[[str, Model], ModelLatency | None] = lambda name, model: None,
     ) -> None:
         self._catalog = catalog

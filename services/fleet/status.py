@@ -7,7 +7,7 @@ from typing import Any
 from runners.pool import Slot
 from services.fleet.fleet import Fleet
 from services.fleet.member import Member
-from services.rollouts.controller import Rollouts
+from services.rollouts.controller import RolloutController
 from turnout.catalog import split
 
 
@@ -37,7 +37,7 @@ def status(fleet: Fleet, name: str) -> dict[str, Any]:
     return found
 
 
-def version_status(rollouts: Rollouts, model: str) -> dict[str, Any]:
+def version_status(rollouts: RolloutController, model: str) -> dict[str, Any]:
     """What a version is to its model: its alias and share, and how its trial stands."""
     name, version = split(model)
     known = rollouts.state(name)

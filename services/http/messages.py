@@ -1,7 +1,7 @@
 """The little of HTTP that every protocol adapter needs, straight on ASGI.
 
-No framework: this is the hot path. A handler takes an ``Http`` and returns a ``Reply``; reading
-the body within its limit, noticing that the client has gone, and sending are here.
+No framework: this is the hot path. A handler takes an ``HttpRequest`` and returns a ``Reply``;
+reading the body within its limit, noticing that the client has gone, and sending are here.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ClientGone(Exception):
 
 
 @dataclass(slots=True)
-class Http:
+class HttpRequest:
     """A request: ``headers`` has lower-case names, ``body`` is complete.
 
     ``pieces`` is the body as it arrives, for the routes that stream; ``body`` is empty then.
@@ -59,7 +59,7 @@ class Reply:
     body: bytes | AsyncIterator[bytes] = b""
 
 
-Handler = Callable[[Http], Coroutine[Any, Any, Reply]]
+Handler = Callable[[HttpRequest], Coroutine[Any, Any, Reply]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Route:
         handler: answers it.
         watch: stop the work when the client goes.
         on_error: this protocol's own shape of an error.
-        streams: the handler reads the body itself, from ``Http.pieces``, and sets its limit.
+        streams: the handler reads the body itself, from ``HttpRequest.pieces``, and sets its limit.
         short: class of a request that names none, where answering takes well under a millisecond:
             the door counts these. None elsewhere.
         operator: only an operator may ask for it.
@@ -89,7 +89,7 @@ def json_reply(value: object, status: int = 200, headers: Headers | None = None)
     return Reply(status, [JSON, *(headers or [])], orjson.dumps(value))
 
 
-def json_object(http: Http) -> dict[str, Any]:
+def json_object(http: HttpRequest) -> dict[str, Any]:
     """The body as a JSON object.
 
     Raises:

@@ -12,7 +12,7 @@ _STATUSES = (
 )  # fmt: skip
 
 
-class Meter:
+class BatchMetrics:
     """Every metric of the bulk path of one process.
 
     The gauges describe the database, which replicas share: aggregate them by ``max``, not ``sum``.

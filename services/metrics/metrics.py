@@ -12,9 +12,9 @@ from collections.abc import Mapping
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
-from routing.rollout.canary import Part, Trial
+from routing.rollout.canary import CanaryTest, Part
 from runners.pool import Pool
-from runners.protocol import Active, Load
+from runners.protocol import ActiveEngine, BackendLoad
 from services.metrics.buckets import SECONDS
 from services.metrics.pool import PoolMetrics
 from services.metrics.tally import Ended, Tally
@@ -232,7 +232,7 @@ class Metrics:
         if pending:
             self._tally.add(pending)
 
-    def loaded(self, model: str, load: Load) -> None:
+    def loaded(self, model: str, load: BackendLoad) -> None:
         """Set a model's load gauges."""
         self.queue_depth.labels(model).set(load.queued)
         self.running.labels(model).set(load.running)
@@ -259,7 +259,7 @@ class Metrics:
         """Count a request of a trial by the version that was drawn for it."""
         self.versions.tried(name, model, part, failed=failed, late=late)
 
-    def rolled_out(self, catalog: Catalog, trials: Mapping[str, tuple[Canary, Trial]]) -> None:
+    def rolled_out(self, catalog: Catalog, trials: Mapping[str, tuple[Canary, CanaryTest]]) -> None:
         """Show each version's share, and how the trials stand."""
         self.versions.measure(catalog, trials)
 
@@ -267,7 +267,7 @@ class Metrics:
         """Show what is loaded, and what of the budget it takes."""
         self._pool.measure(pool)
 
-    def came_up(self, model: str, active: Active) -> None:
+    def came_up(self, model: str, active: ActiveEngine) -> None:
         """Say that a model serves, and what really runs."""
         self.up.labels(model, active.engine, active.provider, active.precision).set(1)
         self.fallback.labels(model, active.requested, active.provider).set(
@@ -276,6 +276,6 @@ class Metrics:
         if active.load_s > 0:  # what runs elsewhere was loaded there
             self._pool.loaded(model, active.load_s)
 
-    def went(self, model: str, active: Active) -> None:
+    def went(self, model: str, active: ActiveEngine) -> None:
         """Say that a model is no longer loaded."""
         self.up.labels(model, active.engine, active.provider, active.precision).set(0)

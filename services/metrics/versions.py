@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from routing.rollout.canary import Part, Trial
+from routing.rollout.canary import CanaryTest, Part
 from services.metrics.buckets import SECONDS
 from turnout.catalog import Canary, Catalog, split
 
@@ -62,7 +62,7 @@ class VersionMetrics:
         ended = "failed" if failed else "late" if late else "ok"
         self._tried.labels(name, split(model)[1], part, ended).inc()
 
-    def measure(self, catalog: Catalog, trials: Mapping[str, tuple[Canary, Trial]]) -> None:
+    def measure(self, catalog: Catalog, trials: Mapping[str, tuple[Canary, CanaryTest]]) -> None:
         """Bring shares and verdicts up to date."""
         for name, known in catalog.versioned.items():
             canary = known.canary

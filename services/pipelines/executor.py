@@ -7,17 +7,17 @@ import os
 
 import numpy as np
 
-from services.dataplane.data_plane import Plane, Terms
+from services.dataplane.data_plane import DataPlane, Snapshot
 from services.pipelines.deadline_split import seconds_after, share_s
 from services.pipelines.stage import Expected, Passed, expected, generation, run, taken, text_of
-from services.pipelines.types import Asked, Composed
+from services.pipelines.types import PipelineRequest, PipelineResult
 from turnout.catalog.pipeline import Reference
 from turnout.catalog.plan import Plan
 from turnout.errors import DeadlineUnreachable, InvalidRequest, TurnoutError, UnknownClass
 from turnout.types import Limits, Request, Task, Tensors
 
 
-class Course:
+class PipelineExecutor:
     """One request on its way through a pipeline.
 
     Args:
@@ -32,7 +32,9 @@ class Course:
         InvalidRequest: a parameter is missing or leads to no route.
     """
 
-    def __init__(self, plane: Plane, terms: Terms, name: str, made: Plan, asked: Asked) -> None:
+    def __init__(
+        self, plane: DataPlane, terms: Snapshot, name: str, made: Plan, asked: PipelineRequest
+    ) -> None:
         self._plane = plane
         self._terms = terms
         self._name = name
@@ -60,7 +62,7 @@ class Course:
             for stage in self._order
         }
 
-    async def answer(self) -> Composed:
+    async def answer(self) -> PipelineResult:
         """Run every stage as soon as what it reads is there."""
         left_s = None if self._waits else self._deadline_s - self._plane.clock()
         try:
@@ -73,7 +75,7 @@ class Course:
             raise _first(errors) from None
         ms = (self._plane.clock() - self._asked.arrived_s) * 1e3
         passed = tuple(self._passed[stage] for stage in self._order)
-        return Composed(self._id, self._trace_id, self._answered(), passed, ms)
+        return PipelineResult(self._id, self._trace_id, self._answered(), passed, ms)
 
     async def _stage(self, name: str) -> None:
         for needed in self._needs[name]:

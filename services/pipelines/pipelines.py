@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
-from services.dataplane.data_plane import Plane
-from services.pipelines.executor import Course
-from services.pipelines.types import Asked, Composed
+from services.dataplane.data_plane import DataPlane
+from services.pipelines.executor import PipelineExecutor
+from services.pipelines.types import PipelineRequest, PipelineResult
 from services.protocols.open_inference import check
 from turnout.catalog import Catalog
 from turnout.catalog.pipeline import Pipeline
@@ -22,7 +22,7 @@ class Pipelines:
         plane: runs each stage.
     """
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: DataPlane) -> None:
         self.plane = plane
         self.plans = {
             name: plan(plane.catalog, entry) for name, entry in plane.catalog.pipelines.items()
@@ -32,7 +32,7 @@ class Pipelines:
             for name, made in self.plans.items()
         }
 
-    async def run(self, name: str, asked: Asked) -> Composed:
+    async def run(self, name: str, asked: PipelineRequest) -> PipelineResult:
         """Answer a request.
 
         Raises:
@@ -47,9 +47,13 @@ class Pipelines:
         if made.one_row and len(one) != 1:
             raise InvalidRequest(f"pipeline {name!r} answers one row a request, got {len(one)}")
         with self.plane.under_way(self._models[name]) as terms:
-            return await self._answer(Course(self.plane, terms, name, made, asked), name, asked)
+            return await self._answer(
+                PipelineExecutor(self.plane, terms, name, made, asked), name, asked
+            )
 
-    async def _answer(self, work: Course, name: str, asked: Asked) -> Composed:
+    async def _answer(
+        self, work: PipelineExecutor, name: str, asked: PipelineRequest
+    ) -> PipelineResult:
         status = "internal"
         try:
             composed = await work.answer()

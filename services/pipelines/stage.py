@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 
 from routing.latency import Demand
-from services.dataplane.data_plane import Answer, Plane, Stream, Terms
+from services.dataplane.data_plane import Answer, DataPlane, Snapshot, Stream
 from turnout.catalog.pipeline import Reference, Stage
 from turnout.errors import InvalidRequest
 from turnout.types import Generation, Message, Request, Task, Tensors
@@ -57,7 +57,9 @@ class Expected:
         return self.first_s + self.writing_s
 
 
-def expected(plane: Plane, models: Sequence[str], task: Task, rows: int, stage: Stage) -> Expected:
+def expected(
+    plane: DataPlane, models: Sequence[str], task: Task, rows: int, stage: Stage
+) -> Expected:
     """What a stage's candidates would take for so many rows under the present load."""
     found: list[Expected] = []
     for name in models:
@@ -103,11 +105,13 @@ def generation(stage: Stage, given: Tensors, done: Mapping[str, Tensors]) -> Gen
     return Generation((Message("user", stage.asked(texts)),), max_tokens=stage.max_tokens)
 
 
-async def run(plane: Plane, request: Request, terms: Terms) -> tuple[Answer | Stream, Tensors]:
+async def run(
+    plane: DataPlane, request: Request, terms: Snapshot
+) -> tuple[Answer | Stream, Tensors]:
     """Run a stage's request to its end.
 
     Raises:
-        TurnoutError: see ``Plane.infer`` and ``Plane.generate``.
+        TurnoutError: see ``DataPlane.infer`` and ``DataPlane.generate``.
     """
     if request.task is not Task.CHAT:
         answer = await plane.infer(request, terms)

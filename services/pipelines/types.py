@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.pipelines.stage import Passed
-from services.protocols.routing_options import Options
+from services.protocols.routing_options import RoutingOptions
 from turnout.types import Tensors
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PipelineRequest:
     """A request to a pipeline.
 
     Attributes:
@@ -24,13 +24,13 @@ class Asked:
 
     tensors: Tensors
     parameters: Mapping[str, str]
-    options: Options
+    options: RoutingOptions
     limit: int | None
     arrived_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class Composed:
+class PipelineResult:
     """A pipeline's answer, and the decision behind each of its stages."""
 
     id: str

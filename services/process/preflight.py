@@ -51,6 +51,6 @@ def check_routers(catalog: Catalog, settings: Settings) -> None:
         if asks_router(catalog):
             load_router(settings.router)
     if settings.feature_routers:
-        from services.routers.tensor_routers import FeatureRouters
+        from services.routers.tensor_routers import TensorRouters
 
-        FeatureRouters(catalog, settings.feature_routers)
+        TensorRouters(catalog, settings.feature_routers)

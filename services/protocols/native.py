@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from services.dataplane.data_plane import Plane
+from services.dataplane.data_plane import DataPlane
 from services.dataplane.decision_record import decision_json
-from services.http.messages import Http, Reply, json_object, json_reply
+from services.http.messages import HttpRequest, Reply, json_object, json_reply
 from services.protocols import routing_options as options
-from services.protocols.open_inference import OpenInference, check
+from services.protocols.open_inference import OpenInferenceProtocol, check
 from services.protocols.openai_schema import chat_body
 from turnout.errors import InvalidRequest, UnknownRoute
 from turnout.types import Generation, Signature, Task, Tensors, TensorSpec
@@ -28,14 +28,14 @@ _KEYS = frozenset(
 _ROUTING = ("latency_class", "deadline_ms", "max_cost_usd", "min_quality", "session")
 
 
-class Native:
+class NativeProtocol:
     """Adapter over one plane."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
-        self._tasks = OpenInference(plane)
+        self._tasks = OpenInferenceProtocol(plane)
 
-    async def route(self, http: Http) -> Reply:
+    async def route(self, http: HttpRequest) -> Reply:
         """``POST /v1/route``: the decision for a request, without running it."""
         return json_reply(self.decide(json_object(http), http.headers))
 
@@ -68,7 +68,7 @@ class Native:
         )
         return decision_json(self._plane.decide(request).decision)
 
-    async def decision(self, http: Http, name: str) -> Reply:
+    async def decision(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v1/decisions/{id}``: the whole trace of a past decision."""
         del http
         record = self._plane.log.get(name)
@@ -82,7 +82,7 @@ class Native:
             return _not_known(name)
         return json_reply({"decision_id": name, "stages": stages})
 
-    async def no_pipeline(self, http: Http, name: str) -> Reply:
+    async def no_pipeline(self, http: HttpRequest, name: str) -> Reply:
         """Any other path under ``/v1/pipelines/``.
 
         Raises:
@@ -91,7 +91,7 @@ class Native:
         del http
         raise UnknownRoute(name, tuple(self._plane.catalog.pipelines))
 
-    async def feedback(self, http: Http) -> Reply:
+    async def feedback(self, http: HttpRequest) -> Reply:
         """``POST /v1/feedback``: ``{"decision_id", "score": 0..1, "comment"}``."""
         body = json_object(http)
         name, score, comment = (body.get(key) for key in ("decision_id", "score", "comment"))
@@ -117,12 +117,12 @@ class Native:
             return None
         return next((each for each in await self._plane.peers.ask(question, value) if each), None)
 
-    async def routers(self, http: Http) -> Reply:
+    async def routers(self, http: HttpRequest) -> Reply:
         """``GET /v1/router``: the trained routers, the canary's share and the evidence on it."""
         del http
         return json_reply(self._state(self._plane.routers.state() if self._plane.routers else {}))
 
-    async def reload(self, http: Http) -> Reply:
+    async def reload(self, http: HttpRequest) -> Reply:
         """``POST /v1/router/reload``: load what has changed in the routers' folders, now.
 
         Answers 409 when a router was refused; the old one stays.

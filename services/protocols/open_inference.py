@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from runners.open_inference import InferRequest, decode_request, encode_response, header_length_of
-from services.dataplane.data_plane import Plane
+from services.dataplane.data_plane import DataPlane
 from services.fleet.status import status, version_status
-from services.http.messages import Http, Reply, json_reply
+from services.http.messages import HttpRequest, Reply, json_reply
 from services.protocols import routing_options as options
 from services.protocols.response_headers import decision_headers
 from turnout.catalog import split
@@ -26,10 +26,10 @@ ONLY = "1"
 ROUTING_KEYS = ("latency_class", "deadline_ms", "max_cost_usd", "min_quality", "session")
 
 
-class OpenInference:
+class OpenInferenceProtocol:
     """Adapter over one plane."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: DataPlane) -> None:
         self._plane = self.plane = plane
         self._signatures: dict[str, Signature] = {}
 
@@ -58,7 +58,7 @@ class OpenInference:
             self._signatures[name] = known
         return known
 
-    async def server(self, http: Http) -> Reply:
+    async def server(self, http: HttpRequest) -> Reply:
         """``GET /v2``."""
         del http
         extensions = ["binary_tensor_data", "model_repository"]
@@ -66,18 +66,18 @@ class OpenInference:
             {"name": "turnout", "version": version("turnout"), "extensions": extensions}
         )
 
-    async def live(self, http: Http) -> Reply:
+    async def live(self, http: HttpRequest) -> Reply:
         """``GET /v2/health/live``."""
         del http
         return json_reply({"live": True})
 
-    async def ready(self, http: Http) -> Reply:
+    async def ready(self, http: HttpRequest) -> Reply:
         """``GET /v2/health/ready``: the most urgent models are warm."""
         del http
         ready = self._plane.fleet.urgent_ready() and not self._plane.draining
         return json_reply({"ready": ready}, 200 if ready else 503)
 
-    async def model_ready(self, http: Http, name: str) -> Reply:
+    async def model_ready(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v2/models/{name}/ready``: a route is ready when one of its models is."""
         del http
         self.task_of(name)
@@ -85,7 +85,7 @@ class OpenInference:
         ready = any(self._plane.fleet.serves(model) for model in models)
         return json_reply({"name": split(name)[0], "ready": ready}, 200 if ready else 503)
 
-    async def metadata(self, http: Http, name: str) -> Reply:
+    async def metadata(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v2/models/{name}``: tensors, and what really runs."""
         del http
         signature = self.signature_of(name)
@@ -100,7 +100,7 @@ class OpenInference:
             }
         )
 
-    async def infer(self, http: Http, name: str) -> Reply:
+    async def infer(self, http: HttpRequest, name: str) -> Reply:
         """``POST /v2/models/{name}/infer``."""
         plane = self._plane
         now_s = plane.clock()
@@ -128,7 +128,12 @@ class OpenInference:
         )
 
     async def _chat(
-        self, infer: InferRequest, name: str, tensors: Tensors, said: options.Options, now_s: float
+        self,
+        infer: InferRequest,
+        name: str,
+        tensors: Tensors,
+        said: options.RoutingOptions,
+        now_s: float,
     ) -> Reply:
         prompts = tensors["prompt"]
         if len(prompts) != 1:

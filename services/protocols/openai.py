@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from services.dataplane.data_plane import Plane, Stream
-from services.http.messages import Http, Reply, json_object, json_reply
+from services.dataplane.data_plane import DataPlane, Stream
+from services.http.messages import HttpRequest, Reply, json_object, json_reply
 from services.protocols import errors
 from services.protocols import routing_options as options
 from services.protocols.openai_schema import ChatBody, chat_body, embeddings_body
@@ -29,19 +29,19 @@ _SSE = [
 ]
 
 
-class OpenAI:
+class OpenAIProtocol:
     """Adapter over one plane."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
         self._since = int(datetime.now(UTC).timestamp())
 
-    async def models(self, http: Http) -> Reply:
+    async def models(self, http: HttpRequest) -> Reply:
         """``GET /v1/models``: ``auto``, every route, every model."""
         del http
         return json_reply({"object": "list", "data": [self._model(name) for name in self._names()]})
 
-    async def model(self, http: Http, name: str) -> Reply:
+    async def model(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v1/models/{name}``."""
         del http
         if name not in self._names() and self._plane.catalog.model_called(name) is None:
@@ -52,7 +52,7 @@ class OpenAI:
         catalog = self._plane.catalog
         return ("auto", *catalog.routes, *catalog.pipelines, *catalog.versioned, *catalog.models)
 
-    async def chat(self, http: Http) -> Reply:
+    async def chat(self, http: HttpRequest) -> Reply:
         """``POST /v1/chat/completions``."""
         now_s = self._plane.clock()
         body = chat_body(json_object(http))
@@ -72,7 +72,7 @@ class OpenAI:
         pieces = [piece async for piece in stream.pieces]
         return json_reply(_completion(stream, pieces, body), 200, headers)
 
-    async def embeddings(self, http: Http) -> Reply:
+    async def embeddings(self, http: HttpRequest) -> Reply:
         """``POST /v1/embeddings``."""
         now_s = self._plane.clock()
         body = embeddings_body(json_object(http))

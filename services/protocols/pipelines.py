@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from runners.open_inference import decode_request, encode_response, header_length_of
-from services.dataplane.data_plane import Plane
-from services.http.messages import Headers, Http, Reply, Route, json_object, json_reply
+from services.dataplane.data_plane import DataPlane
+from services.http.messages import Headers, HttpRequest, Reply, Route, json_object, json_reply
 from services.pipelines.pipelines import Pipelines
-from services.pipelines.types import Asked, Composed
+from services.pipelines.types import PipelineRequest, PipelineResult
 from services.protocols import errors
 from services.protocols import routing_options as options
 from services.protocols.native import read_tensors
@@ -28,10 +28,10 @@ _KEYS = frozenset({"inputs", "parameters", "limit", *ROUTING_KEYS})
 _MOST_ROWS = 1000
 
 
-class Endpoints:
+class PipelineProtocol:
     """Adapter over the pipelines of one plane."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
         self._pipelines = Pipelines(plane)
 
@@ -50,14 +50,14 @@ class Endpoints:
                 found["POST", f"{path}/infer"] = Route(infer, shape, watch=True)
         return found
 
-    async def native(self, http: Http, name: str) -> Reply:
+    async def native(self, http: HttpRequest, name: str) -> Reply:
         """``POST /v1/pipelines/NAME``."""
         composed = await self.answer(name, json_object(http), http.headers)
         return json_reply(native_json(name, composed), 200, _headers(composed))
 
     async def answer(
         self, name: str, body: dict[str, Any], headers: dict[bytes, bytes]
-    ) -> Composed:
+    ) -> PipelineResult:
         """Answer a native body.
 
         Raises:
@@ -76,7 +76,7 @@ class Endpoints:
         if not isinstance(inputs, dict):
             names = ", ".join(spec.name for spec in specs)
             raise InvalidRequest(f"inputs must be an object with {names}", param="inputs")
-        asked = Asked(
+        asked = PipelineRequest(
             read_tensors(specs, inputs),
             _words(body.get("parameters")),
             options.read(headers, said),
@@ -85,7 +85,7 @@ class Endpoints:
         )
         return await self._pipelines.run(name, asked)
 
-    async def infer(self, http: Http, name: str) -> Reply:
+    async def infer(self, http: HttpRequest, name: str) -> Reply:
         """``POST /v2/models/NAME/infer``."""
         now_s = self._plane.clock()
         infer = decode_request(http.body, header_length_of(http.headers.get(_LENGTH)))
@@ -96,7 +96,9 @@ class Endpoints:
         limit = _limit(given.pop("limit", None))
         for key in [key for key in given if key.startswith("binary_data")]:
             del given[key]
-        asked = Asked(infer.tensors, _words(given), options.read(http.headers, said), limit, now_s)
+        asked = PipelineRequest(
+            infer.tensors, _words(given), options.read(http.headers, said), limit, now_s
+        )
         composed = await self._pipelines.run(name, asked)
         headers, body = encode_response(
             name,
@@ -109,7 +111,7 @@ class Endpoints:
         written = [(key.lower().encode(), value.encode()) for key, value in headers.items()]
         return Reply(200, [*written, *_headers(composed)], body)
 
-    async def metadata(self, http: Http, name: str) -> Reply:
+    async def metadata(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v2/models/NAME``: tensors, stages and parameters."""
         del http
         made = self._pipelines.plans[name]
@@ -129,7 +131,7 @@ class Endpoints:
             }
         )
 
-    async def ready(self, http: Http, name: str) -> Reply:
+    async def ready(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v2/models/NAME/ready``: every stage has a route with a model that serves."""
         del http
         made = self._pipelines.plans[name]
@@ -146,7 +148,7 @@ class Endpoints:
         )
 
 
-def native_json(name: str, composed: Composed) -> dict[str, Any]:
+def native_json(name: str, composed: PipelineResult) -> dict[str, Any]:
     """An answer as a shop reads it: one object a row, then how it came about."""
     columns = {key: _plain(tensor) for key, tensor in composed.tensors.items()}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=False)]
@@ -169,7 +171,7 @@ def native_json(name: str, composed: Composed) -> dict[str, Any]:
     }
 
 
-def _headers(composed: Composed) -> Headers:
+def _headers(composed: PipelineResult) -> Headers:
     stages = ", ".join(f"{one.stage}={one.model}" for one in composed.stages)
     return [
         (b"x-turnout-decision", composed.id.encode()),

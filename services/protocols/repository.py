@@ -8,45 +8,45 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.dataplane.admin import Operations
-from services.dataplane.data_plane import Plane
+from services.dataplane.admin import AdminOperations
+from services.dataplane.data_plane import DataPlane
 from services.fleet.status import status
-from services.http.messages import Http, Reply, json_object, json_reply
+from services.http.messages import HttpRequest, Reply, json_object, json_reply
 from turnout.catalog import split
 from turnout.errors import InvalidRequest
 
 
-class Repository:
+class RepositoryProtocol:
     """Adapter over one plane."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
-        self._operations = Operations(plane)
+        self._operations = AdminOperations(plane)
 
-    async def index(self, http: Http) -> Reply:
+    async def index(self, http: HttpRequest) -> Reply:
         """``POST /v2/repository/index``: every model with its state; ``ready: true`` filters."""
         only_ready = bool(http.body) and json_object(http).get("ready") is True
         rows = [self._row(name) for name in self._plane.catalog.models]
         return json_reply([row for row in rows if not only_ready or row["state"] == "READY"])
 
-    async def load(self, http: Http, name: str) -> Reply:
+    async def load(self, http: HttpRequest, name: str) -> Reply:
         """``POST /v2/repository/models/{name}/load``: waits until it is loaded."""
         del http
         return json_reply(await self._operations.do("load", name))
 
-    async def unload(self, http: Http, name: str) -> Reply:
+    async def unload(self, http: HttpRequest, name: str) -> Reply:
         """``POST /v2/repository/models/{name}/unload``: what is accepted is finished first."""
         del http
         return json_reply(await self._operations.do("unload", name))
 
-    async def pin(self, http: Http, name: str) -> Reply:
+    async def pin(self, http: HttpRequest, name: str) -> Reply:
         """``POST /v2/repository/models/{name}/pin``: ``{"pinned": false}`` unpins it."""
         pinned = json_object(http).get("pinned", True) if http.body else True
         if not isinstance(pinned, bool):
             raise InvalidRequest("pinned must be true or false", param="pinned")
         return json_reply(await self._operations.do("pin", [name, pinned]))
 
-    async def reload(self, http: Http) -> Reply:
+    async def reload(self, http: HttpRequest) -> Reply:
         """``POST /v1/catalog/reload``: serve what the catalog's file says now."""
         del http
         return json_reply(await self._operations.do("reload", None))

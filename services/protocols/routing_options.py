@@ -20,7 +20,7 @@ from turnout.errors import InvalidRequest, UnknownClass
 from turnout.types import SIGNATURES, Generation, Limits, Request, Signature, Task, Tensors
 
 if TYPE_CHECKING:
-    from services.dataplane.data_plane import Plane
+    from services.dataplane.data_plane import DataPlane
 
 _HEADERS = {
     "latency_class": b"x-latency-class",
@@ -35,7 +35,7 @@ _MAX_DEADLINE_MS = 24 * 3600 * 1e3
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class RoutingOptions:
     """What the caller said; None where it said nothing. ``trace_id`` is W3C Trace Context's.
 
     ``own_deadline`` says that ``deadline_ms`` is a caller's, not what a gateway has left of one.
@@ -50,10 +50,10 @@ class Options:
     own_deadline: bool = False
 
 
-_NOTHING = Options()
+_NOTHING = RoutingOptions()
 
 
-def read(headers: Mapping[bytes, bytes], said: object = None) -> Options:
+def read(headers: Mapping[bytes, bytes], said: object = None) -> RoutingOptions:
     """Read the options of a request.
 
     Args:
@@ -80,12 +80,12 @@ def read(headers: Mapping[bytes, bytes], said: object = None) -> Options:
             found[key] = headers[header].decode("latin-1")
     trace_id = _trace_id(headers.get(b"traceparent"))
     if not found:
-        return _NOTHING if trace_id is None else Options(trace_id=trace_id)
+        return _NOTHING if trace_id is None else RoutingOptions(trace_id=trace_id)
     name = found.get("latency_class")
     if name is not None and not isinstance(name, str):
         raise InvalidRequest("latency_class must be a string", param="latency_class")
     deadline_ms = _number(found, "deadline_ms", 0.0, _MAX_DEADLINE_MS, above=True)
-    return Options(
+    return RoutingOptions(
         name or None,
         deadline_ms,
         _number(found, "max_cost_usd", 0.0, math.inf),
@@ -97,11 +97,11 @@ def read(headers: Mapping[bytes, bytes], said: object = None) -> Options:
 
 
 def request(
-    plane: Plane,
+    plane: DataPlane,
     target: str,
     task: Task,
     inputs: Tensors | Generation,
-    options: Options,
+    options: RoutingOptions,
     now_s: float,
     *,
     streamed: bool = False,

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from services.dataplane.data_plane import Plane
-from services.http.messages import Http, Reply, json_reply
+from services.dataplane.data_plane import DataPlane
+from services.http.messages import HttpRequest, Reply, json_reply
 from turnout.catalog import Catalog, Model, model_name, split
 from turnout.errors import UnknownModel
 from turnout.types import TensorSpec
@@ -19,13 +19,13 @@ _TYPES = {"BYTES": "TYPE_STRING"}
 _NS = 1e9
 
 
-class Triton:
+class TritonProtocol:
     """Adapter over one plane."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
 
-    async def config(self, http: Http, name: str) -> Reply:
+    async def config(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v2/models/{name}/config``: a route has the configuration its candidates share."""
         del http
         catalog = self._plane.catalog
@@ -49,7 +49,7 @@ class Triton:
             }
         )
 
-    async def stats(self, http: Http, name: str | None = None) -> Reply:
+    async def stats(self, http: HttpRequest, name: str | None = None) -> Reply:
         """``GET /v2/models/{name}/stats``, or of all models without a name: since the start.
 
         A batch is not counted here, so ``execution_count`` is that of requests.

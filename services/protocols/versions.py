@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from services.dataplane.data_plane import Plane
-from services.http.messages import Http, Reply, json_object, json_reply
+from services.dataplane.data_plane import DataPlane
+from services.http.messages import HttpRequest, Reply, json_object, json_reply
 from services.rollouts.aliases import Step, promoting, rolling_back, trying
 from turnout.errors import InvalidRequest
 
 _BY = "by an operator"
 
 
-class Versions:
+class VersionsProtocol:
     """Adapter over one plane."""
 
     VERBS: ClassVar = frozenset({"canary", "promote", "rollback"})
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
 
-    async def canary(self, http: Http, name: str) -> Reply:
+    async def canary(self, http: HttpRequest, name: str) -> Reply:
         """``POST /v2/repository/models/{name}/canary``: ``{"version", "share"}``.
 
         The version is loaded first; one that cannot be is not put on trial.
@@ -34,12 +34,12 @@ class Versions:
         step = trying(version, None if share is None else float(share), _BY)
         return await self._move(name, step)
 
-    async def promote(self, http: Http, name: str) -> Reply:
+    async def promote(self, http: HttpRequest, name: str) -> Reply:
         """``POST /v2/repository/models/{name}/promote``: ``{"version"}``, by default the canary."""
         version = _version(_body(http, {"version"}))
         return await self._move(name, promoting(version, _BY))
 
-    async def rollback(self, http: Http, name: str) -> Reply:
+    async def rollback(self, http: HttpRequest, name: str) -> Reply:
         """``POST /v2/repository/models/{name}/rollback``: the canary, else the last promotion.
 
         ``{"production": true}`` undoes the promotion although a canary was taken back since.
@@ -57,7 +57,7 @@ class Versions:
         return json_reply(await self._plane.rollouts.change(name, step, fleet.make_ready))
 
 
-def _body(http: Http, keys: set[str]) -> dict[str, Any]:
+def _body(http: HttpRequest, keys: set[str]) -> dict[str, Any]:
     body = json_object(http) if http.body else {}
     unknown = [str(key) for key in body if key not in keys]
     if unknown:

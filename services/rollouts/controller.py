@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from routing.rollout.canary import Trial
+from routing.rollout.canary import CanaryTest
 from routing.rollout.traffic_split import Rollout, rollouts_of
 from services.rollouts.aliases import (
     Aliases,
@@ -20,7 +20,7 @@ from services.rollouts.aliases import (
     promoting_sound,
     taking_back,
 )
-from services.rollouts.store import Book, MemoryBook, Rows, now_iso
+from services.rollouts.store import AliasStore, MemoryAliasStore, Rows, now_iso
 from turnout.catalog import Canary, Catalog, Versioned, model_name, realiased, split
 from turnout.errors import CapacityError, ConfigError, InvalidRequest, TurnoutError
 
@@ -50,10 +50,10 @@ class _Running:
     basis: str
     number: int
     canary: Canary
-    trial: Trial
+    trial: CanaryTest
 
 
-class Rollouts:
+class RolloutController:
     """The aliases and trials of one process.
 
     Args:
@@ -73,8 +73,8 @@ class Rollouts:
         self._came_in = came_in
         self._taken_back = taken_back
         self._changed = changed
-        self._make: Callable[[], Book] | None = None
-        self._book: Book | None = MemoryBook()
+        self._make: Callable[[], AliasStore] | None = None
+        self._book: AliasStore | None = MemoryAliasStore()
         self._written = catalog
         self._rows: dict[str, tuple[str, Aliases]] = {}
         self._running: dict[str, _Running] = {}
@@ -148,7 +148,7 @@ class Rollouts:
         }
 
     @property
-    def trials(self) -> Mapping[str, tuple[Canary, Trial]]:
+    def trials(self) -> Mapping[str, tuple[Canary, CanaryTest]]:
         """The canaries on trial, by model."""
         return {name: (one.canary, one.trial) for name, one in self._running.items()}
 
@@ -156,7 +156,7 @@ class Rollouts:
 
     async def open(
         self,
-        make: Callable[[], Book],
+        make: Callable[[], AliasStore],
         patience_s: float = _PATIENCE_S,
         limit_s: float = _LIMIT_S,
     ) -> None:
@@ -286,9 +286,9 @@ class Rollouts:
                 "before you try again"
             ) from error
 
-    async def _opened(self) -> Book:
+    async def _opened(self) -> AliasStore:
         if self._book is None:
-            make = self._make or MemoryBook
+            make = self._make or MemoryAliasStore
             self._book = await asyncio.to_thread(make)
         return self._book
 
@@ -346,7 +346,7 @@ class Rollouts:
             if old is not None and (old.basis, old.number) == (basis, aliases.trials):
                 running[name] = replace(old, canary=aliases.canary)
             else:
-                trial = Trial(aliases.canary.rollback, self._written.gateway.workers)
+                trial = CanaryTest(aliases.canary.rollback, self._written.gateway.workers)
                 running[name] = _Running(basis, aliases.trials, aliases.canary, trial)
         self._running = running
 

@@ -23,7 +23,7 @@ T = TypeVar("T")
 _LOCK = 0x7475726F  # any number no other program uses
 
 
-class DatabaseBook:
+class DatabaseAliasStore:
     """``Book`` in a table that every worker, and every replica, shares.
 
     Args:

@@ -17,7 +17,7 @@ Rows: TypeAlias = "Mapping[str, tuple[str, Aliases]]"
 """Basis and aliases by model."""
 
 
-class Book(Protocol):
+class AliasStore(Protocol):
     """The aliases of every versioned model."""
 
     async def begin(self, written: Rows) -> Rows:
@@ -50,27 +50,27 @@ class Book(Protocol):
         ...
 
 
-class MemoryBook:
+class MemoryAliasStore:
     """A book that ends with the process."""
 
     def __init__(self) -> None:
         self._rows: dict[str, tuple[str, Aliases]] = {}
 
     async def begin(self, written: Rows) -> Rows:
-        """See ``Book.begin``."""
+        """See ``AliasStore.begin``."""
         for name, (basis, aliases) in written.items():
             if name not in self._rows or self._rows[name][0] != basis:
                 self._rows[name] = basis, aliases
         return await self.read()
 
     async def read(self) -> Rows:
-        """See ``Book.read``."""
+        """See ``AliasStore.read``."""
         return dict(self._rows)
 
     async def change(
         self, name: str, basis: str, now: Aliases, step: Callable[[Aliases], Aliases]
     ) -> Aliases:
-        """See ``Book.change``."""
+        """See ``AliasStore.change``."""
         kept = self._rows.get(name)
         old = now if kept is None or kept[0] != basis else kept[1]
         new = step(old)
@@ -78,7 +78,7 @@ class MemoryBook:
         return new
 
     async def close(self) -> None:
-        """See ``Book.close``."""
+        """See ``AliasStore.close``."""
 
 
 def now_iso() -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from routing.rollout.sequential import Worse
+from routing.rollout.sequential import SequentialTest
 
 logger = logging.getLogger("turnout.routers")
 
 _NOT_ITS_FAULT = frozenset({"cancelled", "invalid_request"})
 
 
-class Canary:
+class RouterCanary:
     """Compares the canary's requests with the serving router's.
 
     Three losses, each with its own test: the request failed; its answer missed the deadline; its
@@ -20,7 +20,11 @@ class Canary:
     """
 
     def __init__(self) -> None:
-        self._tests = {"failed": Worse(), "late": Worse(), "unhappy": Worse()}
+        self._tests = {
+            "failed": SequentialTest(),
+            "late": SequentialTest(),
+            "unhappy": SequentialTest(),
+        }
         self.stopped: str | None = None
 
     def ended(self, part: str | None, status: str, held: bool) -> None:

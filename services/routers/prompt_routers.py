@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from routing.decision.exploration import Draws
-from routing.decision.request_view import Judged
+from routing.decision.request_view import QualityEstimate
 from routing.quality import DEFAULT_ROUTER
-from services.routers.canary import Canary
+from services.routers.canary import RouterCanary
 from services.routers.prompts import LearnedPrompts, learned_prompts
 from turnout.catalog import Catalog
 from turnout.errors import ArtifactInvalid
@@ -51,7 +51,7 @@ class Part:
     problem: str | None = None
 
 
-class Routers:
+class PromptRouters:
     """``routing.decision.request_view.PromptQuality`` over the routers of a gateway.
 
     Args:
@@ -80,7 +80,7 @@ class Routers:
         self._lock = threading.Lock()  # files are read on a thread, catalogs adopted beside it
         self._draws = Draws(seed)
         self._share = share
-        self.canary = Canary()
+        self.canary = RouterCanary()
         given: dict[Name, Path | None] = {
             "current": current or DEFAULT_ROUTER,
             "shadow": shadow,
@@ -116,7 +116,7 @@ class Routers:
             return 0.0
         return self._share
 
-    def judge(self, prompt: str, models: Sequence[str], *, fast: bool, key: str) -> Judged:
+    def judge(self, prompt: str, models: Sequence[str], *, fast: bool, key: str) -> QualityEstimate:
         """See ``PromptQuality.judge``."""
         share = self.share
         name: Name = "current"
@@ -130,7 +130,9 @@ class Routers:
             raise ArtifactInvalid(f"router {part.folder} is not loaded")
         quality = prompts.quality(prompt, models, fast=fast)
         unknown = tuple(prompts.by_prior(models))
-        return Judged(quality, prompts.features(prompt), part.digest, name, by_prior=unknown)
+        return QualityEstimate(
+            quality, prompts.features(prompt), part.digest, name, by_prior=unknown
+        )
 
     def changed(self) -> bool:
         """Whether a folder holds other files than those last tried."""
@@ -182,7 +184,7 @@ class Routers:
         digest = hashlib.sha256((part.folder / "router.json").read_bytes()).hexdigest()[:12]
         if digest != part.digest:
             if name != "shadow":
-                self.canary = Canary()
+                self.canary = RouterCanary()
             logger.info("%s router is %s from %s", name, digest, part.folder)
         with self._lock:
             # A catalog may have been adopted while the files were read.
@@ -190,7 +192,7 @@ class Routers:
             part.stamp, part.problem = stamp, None
 
 
-def routers_for(catalog: Catalog, settings: Settings) -> Routers | None:
+def routers_for(catalog: Catalog, settings: Settings) -> PromptRouters | None:
     """The gateway's routers; None without a chat route that chooses, as they cost to load.
 
     Raises:
@@ -198,7 +200,7 @@ def routers_for(catalog: Catalog, settings: Settings) -> Routers | None:
     """
     if not asks_router(catalog):
         return None
-    return Routers(
+    return PromptRouters(
         catalog,
         settings.router,
         shadow=settings.shadow_router,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from routing.decision.request_view import Judged
+from routing.decision.request_view import QualityEstimate
 from routing.features.picture import NAMES
 from routing.features.rows import has_features, rows_of
 from routing.quality.feature_artifact import FILES, load_feature_router
@@ -52,7 +52,7 @@ class Loaded:
     quality: FeatureQuality
     look: Look
     columns: dict[str, int]
-    given: dict[str, Judged]
+    given: dict[str, QualityEstimate]
     digest: str
     by_prior: tuple[str, ...]
 
@@ -78,7 +78,7 @@ class RouteRouter:
     problem: str | None = None
 
 
-class FeatureRouters:
+class TensorRouters:
     """``routing.decision.request_view.TensorQuality`` over the routers of a catalog's routes.
 
     Args:
@@ -138,7 +138,7 @@ class FeatureRouters:
             if name not in routes or not has_features(routes[name].task)
         ]
 
-    def judge(self, request: Request, models: Sequence[str]) -> Judged | None:
+    def judge(self, request: Request, models: Sequence[str]) -> QualityEstimate | None:
         """See ``TensorQuality.judge``."""
         part = self._by_target.get((request.target, request.task))
         known = None if part is None else part.loaded
@@ -153,7 +153,7 @@ class FeatureRouters:
         found = known.look(rows[0]) if len(rows) == 1 else known.quality.of_request(rows)
         quality = {name: found[column] for name, column in known.columns.items()}
         judged = _with_priors(part, quality)
-        return Judged(judged, {}, known.digest, PART, by_prior=known.by_prior)
+        return QualityEstimate(judged, {}, known.digest, PART, by_prior=known.by_prior)
 
     def gains(
         self, route: str, request: Request, pair: tuple[str, str], confidence: Array
@@ -254,7 +254,9 @@ def _over(part: RouteRouter, quality: FeatureQuality, digest: str) -> Loaded:
     }
     usual = {name: float(quality.base_rate[column]) for name, column in columns.items()}
     unknown = tuple(model for model in route.candidates if model not in columns)
-    said = Judged(_with_priors(part, usual), {}, digest, PART, by_content=False, by_prior=unknown)
+    said = QualityEstimate(
+        _with_priors(part, usual), {}, digest, PART, by_content=False, by_prior=unknown
+    )
     given = {name: said for name in catalog.classes if _is_settled(part, quality, name)}
     return Loaded(quality, row_look(quality), columns, given, digest, unknown)
 

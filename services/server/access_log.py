@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from services.http.messages import Http, Reply
+from services.http.messages import HttpRequest, Reply
 
 _FLUSH_S = 0.25
 
@@ -34,7 +34,7 @@ class AccessLog:
         self._writer = threading.Thread(target=self._write, name="access-log", daemon=True)
         self._writer.start()
 
-    def add(self, http: Http, reply: Reply, took_s: float) -> None:
+    def add(self, http: HttpRequest, reply: Reply, took_s: float) -> None:
         """Make the line of one answered request; it is written later."""
         self._lines.append(_line(http, reply, took_s))
 
@@ -62,7 +62,7 @@ class AccessLog:
                 return
 
 
-def _line(http: Http, reply: Reply, took_s: float) -> str:
+def _line(http: HttpRequest, reply: Reply, took_s: float) -> str:
     when = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     headers = dict(reply.headers)
     model = headers.get(b"x-turnout-model", b"-").decode()

@@ -30,7 +30,7 @@ _RANK_SHARE = 0.25
 _LONGEST_RETRY_S = 30.0
 
 
-class Door:
+class Admission:
     """Counts short requests in and out.
 
     Args:
@@ -133,7 +133,7 @@ class Door:
         self._answered = self._turned_away = self._fullest = 0
 
 
-def terms_of(catalog: Catalog) -> tuple[dict[str, float], float]:
+def admission_terms(catalog: Catalog) -> tuple[dict[str, float], float]:
     """What a door goes by: urgency sets the shares, the tightest deadline the target."""
     classes = catalog.classes
     ranks = sorted({latency_class.priority for latency_class in classes.values()})

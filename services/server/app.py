@@ -13,12 +13,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from services.batch_api.service import Bulk
-from services.dataplane.data_plane import Plane
+from services.batch_api.service import BatchService
+from services.dataplane.data_plane import DataPlane
 from services.http.messages import (
     ClientGone,
     Headers,
-    Http,
+    HttpRequest,
     Receive,
     Reply,
     Route,
@@ -31,17 +31,17 @@ from services.http.messages import (
 )
 from services.protocols import errors
 from services.protocols import routing_options as options
-from services.protocols.native import Native
-from services.protocols.open_inference import ONLY, OpenInference
-from services.protocols.openai import OpenAI
-from services.protocols.repository import Repository
-from services.protocols.triton import Triton
-from services.protocols.versions import Versions
+from services.protocols.native import NativeProtocol
+from services.protocols.open_inference import ONLY, OpenInferenceProtocol
+from services.protocols.openai import OpenAIProtocol
+from services.protocols.repository import RepositoryProtocol
+from services.protocols.triton import TritonProtocol
+from services.protocols.versions import VersionsProtocol
 from services.server import batch_routes as bulk_routes
 from services.server.access_log import AccessLog
-from services.server.admission import Door, terms_of
+from services.server.admission import Admission, admission_terms
 from services.server.auth import check_operator
-from services.server.fast_path import Lane, overloaded, stand_before
+from services.server.fast_path import FastPath, install_fast_path, overloaded
 from turnout.catalog import model_name
 from turnout.errors import Forbidden, MethodNotAllowed, Overloaded, UnknownPath
 from turnout.types import Task
@@ -71,7 +71,7 @@ _NAMED = {
 """Paths with a name in them, as a person is told of them."""
 
 
-class FrontDoor:
+class GatewayApp:
     """Answers the hot paths of one plane and passes the rest on.
 
     Args:
@@ -83,21 +83,21 @@ class FrontDoor:
 
     def __init__(
         self,
-        plane: Callable[[], Plane | None],
+        plane: Callable[[], DataPlane | None],
         rest: App,
         access_log: AccessLog | None = None,
-        bulk: Callable[[], Bulk | None] = lambda: None,
+        bulk: Callable[[], BatchService | None] = lambda: None,
     ) -> None:
         self._bulk = bulk
         self._access_log = access_log
         self._plane = plane
         self._rest = rest
         self._routes: dict[tuple[str, str], Route] = {}
-        self._native: Native | None = None
-        self._oip: OpenInference | None = None
+        self._native: NativeProtocol | None = None
+        self._oip: OpenInferenceProtocol | None = None
         self._limit_bytes = 0
-        self._door: Door | None = None
-        self._lane: Lane | None = None
+        self._door: Admission | None = None
+        self._lane: FastPath | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection event (HTTP request, lifespan)."""
@@ -130,11 +130,11 @@ class FrontDoor:
             return
         if door.crowded and not door.admits(_class_of(scope["headers"]) or route.short):
             door.refuse()
-            stand_before(send, lane)
+            install_fast_path(send, lane)
             await send_reply(send, route.on_error(overloaded(door.retry_after_s)))
             return
         if not door.beginning:
-            stand_before(send, lane)
+            install_fast_path(send, lane)
         entered_s = door.enter()
         try:
             await self._answer(route, scope, receive, send)
@@ -151,7 +151,7 @@ class FrontDoor:
     def _limit(self) -> int:
         return self._limit_bytes
 
-    async def _answer_short(self, route: Route, http: Http) -> Reply:
+    async def _answer_short(self, route: Route, http: HttpRequest) -> Reply:
         began_s = time.monotonic()
         reply = await self._reply(route, http)
         self._logged(http, reply, began_s)
@@ -162,7 +162,7 @@ class FrontDoor:
         if route.streams:
             headers = dict(scope["headers"])
             await self._run(
-                route, Http(method, path, headers, b"", query, body_pieces(receive)), send
+                route, HttpRequest(method, path, headers, b"", query, body_pieces(receive)), send
             )
             return
         try:
@@ -174,7 +174,7 @@ class FrontDoor:
             reply.headers.append((b"connection", b"close"))
             await send_reply(send, reply)
             return
-        http = Http(method, path, dict(scope["headers"]), body, query)
+        http = HttpRequest(method, path, dict(scope["headers"]), body, query)
         # A short request is answered before anyone could leave, unless there is a crowd.
         door = self._door
         if route.watch and (route.short is None or door is None or door.crowded):
@@ -182,13 +182,13 @@ class FrontDoor:
         else:
             await self._run(route, http, send)
 
-    async def _run(self, route: Route, http: Http, send: Send) -> None:
+    async def _run(self, route: Route, http: HttpRequest, send: Send) -> None:
         began_s = time.monotonic()
         reply = await self._reply(route, http)
         await send_reply(send, reply)
         self._logged(http, reply, began_s)
 
-    async def _reply(self, route: Route, http: Http) -> Reply:
+    async def _reply(self, route: Route, http: HttpRequest) -> Reply:
         """What the handler answers, or the protocol's word for its error."""
         try:
             reply = await route.handler(http)
@@ -203,7 +203,7 @@ class FrontDoor:
             reply.headers.append((b"connection", b"close"))
         return reply
 
-    def _logged(self, http: Http, reply: Reply, began_s: float) -> None:
+    def _logged(self, http: HttpRequest, reply: Reply, began_s: float) -> None:
         if self._access_log is not None:
             self._access_log.add(http, reply, time.monotonic() - began_s)
 
@@ -239,7 +239,7 @@ class FrontDoor:
             name = path.removeprefix(_DECISION)
             return Route(partial(native.decision, name=name), errors.native)
         if method == "GET" and path.startswith(_LISTED):
-            handler = partial(OpenAI(oip.plane).model, name=path.removeprefix(_LISTED))
+            handler = partial(OpenAIProtocol(oip.plane).model, name=path.removeprefix(_LISTED))
             return Route(handler, errors.openai)
         if path.startswith(_PIPELINE):
             name = path.removeprefix(_PIPELINE)
@@ -247,7 +247,9 @@ class FrontDoor:
                 return None
             return Route(partial(native.no_pipeline, name=name), errors.native)
         if method == "POST" and (asked := _REPOSITORY.match(path)):
-            api = Versions if asked["verb"] in Versions.VERBS else Repository
+            api = (
+                VersionsProtocol if asked["verb"] in VersionsProtocol.VERBS else RepositoryProtocol
+            )
             handler = getattr(api(oip.plane), asked["verb"])
             handler = partial(handler, name=asked["name"])
             return Route(handler, errors.open_inference, operator=True)
@@ -256,7 +258,7 @@ class FrontDoor:
             bulk = self._bulk()
             return None if bulk is None else bulk_routes.find(bulk, method, path)
         name, verb, version = match["name"], match["verb"], match["version"]
-        triton = Triton(oip.plane)
+        triton = TritonProtocol(oip.plane)
         handler = {
             ("GET", None): oip.metadata,
             ("GET", "ready"): oip.model_ready,
@@ -293,25 +295,31 @@ class FrontDoor:
             return
         if self._open not in plane.adopted:
             plane.adopted.append(self._open)
-        openai, oip, native = OpenAI(plane), OpenInference(plane), Native(plane)
+        openai, oip, native = (
+            OpenAIProtocol(plane),
+            OpenInferenceProtocol(plane),
+            NativeProtocol(plane),
+        )
         self._oip, self._native = oip, native
         self._limit_bytes = plane.catalog.gateway.max_body
         if self._door is None:
             refused = partial(plane.metrics.turned_away, Overloaded.code)
-            self._door = Door(*terms_of(plane.catalog), plane.clock, refused)
-            self._lane = Lane(self._door, self._short, self._answer_short, self._limit)
+            self._door = Admission(*admission_terms(plane.catalog), plane.clock, refused)
+            self._lane = FastPath(self._door, self._short, self._answer_short, self._limit)
         else:  # connections that are open know this door: it goes by the new catalog
-            self._door.retune(*terms_of(plane.catalog))
+            self._door.retune(*admission_terms(plane.catalog))
         self._routes = {
             ("POST", "/v1/chat/completions"): Route(openai.chat, errors.openai, watch=True),
             ("POST", "/v1/embeddings"): Route(openai.embeddings, errors.openai, watch=True),
             ("GET", "/v1/models"): Route(openai.models, errors.openai),
-            ("POST", "/v2/repository/index"): Route(Repository(plane).index, errors.open_inference),
+            ("POST", "/v2/repository/index"): Route(
+                RepositoryProtocol(plane).index, errors.open_inference
+            ),
             ("POST", "/v1/catalog/reload"): Route(
-                Repository(plane).reload, errors.native, operator=True
+                RepositoryProtocol(plane).reload, errors.native, operator=True
             ),
             ("GET", "/v2"): Route(oip.server, errors.open_inference),
-            ("GET", "/v2/models/stats"): Route(Triton(plane).stats, errors.open_inference),
+            ("GET", "/v2/models/stats"): Route(TritonProtocol(plane).stats, errors.open_inference),
             ("GET", "/v2/health/live"): Route(oip.live, errors.open_inference),
             ("GET", "/v2/health/ready"): Route(oip.ready, errors.open_inference),
             ("GET", "/readyz"): Route(oip.ready, errors.native),
@@ -325,13 +333,13 @@ class FrontDoor:
         }
         if plane.catalog.pipelines:
             # Imported here: a catalog without pipelines does not pay for them at start.
-            from services.protocols.pipelines import Endpoints
+            from services.protocols.pipelines import PipelineProtocol
 
-            self._routes |= Endpoints(plane).routes()
+            self._routes |= PipelineProtocol(plane).routes()
         if (bulk := self._bulk()) is not None:
             self._routes |= bulk_routes.routes(bulk)
 
-    async def _metrics(self, http: Http) -> Reply:
+    async def _metrics(self, http: HttpRequest) -> Reply:
         """``GET /metrics``: ours and BentoML's, with the gauges of this moment."""
         del http
         from services.metrics.exposition import exposition
@@ -344,7 +352,7 @@ class FrontDoor:
         content_type, body = exposition()
         return Reply(200, [(b"content-type", content_type.encode())], body)
 
-    async def _front_page(self, http: Http) -> Reply:
+    async def _front_page(self, http: HttpRequest) -> Reply:
         """``GET /``: what is served here, for a person."""
         del http
         from services.server.index_page import front_page

@@ -12,11 +12,11 @@ from collections.abc import Callable, Coroutine
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from services.http.messages import Http, Reply, Route
+from services.http.messages import HttpRequest, Reply, Route
 from services.protocols import errors
 
 if TYPE_CHECKING:
-    from services.batch_api.service import Bulk
+    from services.batch_api.service import BatchService
 
 _FILES, _BATCHES = "file_handlers:FileRoutes", "batch_handlers:BatchRoutes"
 _NAMED = re.compile(r"^/v1/(?P<kind>files|batches)/(?P<name>[\w-]+)(?:/(?P<verb>content|cancel))?$")
@@ -31,7 +31,7 @@ _WITH_NAME: dict[tuple[str, str, str | None], tuple[str, str]] = {
 _Handler = Callable[..., Coroutine[Any, Any, Reply]]
 
 
-def routes(bulk: Bulk) -> dict[tuple[str, str], Route]:
+def routes(bulk: BatchService) -> dict[tuple[str, str], Route]:
     """The routes of fixed paths."""
     return {
         ("POST", "/v1/files"): Route(_lazy(bulk, _FILES, "upload"), errors.openai, streams=True),
@@ -41,7 +41,7 @@ def routes(bulk: Bulk) -> dict[tuple[str, str], Route]:
     }
 
 
-def find(bulk: Bulk, method: str, path: str) -> Route | None:
+def find(bulk: BatchService, method: str, path: str) -> Route | None:
     """The route of a path with an id in it; None when it is none of the bulk path's."""
     match = _NAMED.match(path)
     found = match and _WITH_NAME.get((method, match["kind"], match["verb"]))
@@ -50,11 +50,11 @@ def find(bulk: Bulk, method: str, path: str) -> Route | None:
     return Route(_lazy(bulk, *found, name=match["name"]), errors.openai)
 
 
-def _lazy(bulk: Bulk, where: str, handler: str, **arguments: str) -> _Handler:
+def _lazy(bulk: BatchService, where: str, handler: str, **arguments: str) -> _Handler:
     """A handler that is imported when it is first called."""
     module, kind = where.split(":")
 
-    async def call(http: Http) -> Reply:
+    async def call(http: HttpRequest) -> Reply:
         await bulk.database()
         found = await asyncio.to_thread(import_module, f"services.batch_api.{module}")
         return await getattr(getattr(found, kind)(bulk), handler)(http, **arguments)

@@ -2,11 +2,12 @@
 
 A model that takes microseconds costs less than the framework around it: uvicorn's parser, scope,
 task and response take as long as the rest of such a request, and under overload a refusal that
-takes that way costs too much of an answer. A ``Gate`` stands between a connection's transport and
-uvicorn's protocol from the second request of the connection on. Bytes that are one whole short
-request between two others are answered here: by the handler, or with 503 while the door is full.
-Everything else goes through untouched. While it answers, the gate puts a cycle of its own in the
-place of uvicorn's, so that pipelining, keep-alive and shutdown stay uvicorn's business. Under
+takes that way costs too much of an answer. A ``FastPathProtocol`` stands between a connection's
+transport and uvicorn's protocol from the second request of the connection on. Bytes that are one
+whole short request between two others are answered here: by the handler, or with 503 while
+admission is closed. Everything else goes through untouched. While it answers, it puts a cycle of
+its own in the place of uvicorn's, so that pipelining, keep-alive and shutdown stay uvicorn's
+business. Under
 another server than uvicorn with httptools there is no gate, and requests take the normal way (see
 docs/decisions/0034-answers-at-the-socket.md).
 """
@@ -20,9 +21,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from services.http.messages import Http, Reply, Route
+from services.http.messages import HttpRequest, Reply, Route
 from services.http.uvicorn_write import Send
-from services.server.admission import Door
+from services.server.admission import Admission
 from services.server.http1 import Head, head_of, written
 from turnout.errors import Overloaded
 
@@ -37,7 +38,7 @@ MOST_BODY = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class FastPath:
     """What the gates of one front door share.
 
     Attributes:
@@ -47,9 +48,9 @@ class Lane:
         limit_bytes: the largest body that a request may have now.
     """
 
-    door: Door
+    door: Admission
     short: Callable[[str], Route | None]
-    reply: Callable[[Route, Http], Awaitable[Reply]]
+    reply: Callable[[Route, HttpRequest], Awaitable[Reply]]
     limit_bytes: Callable[[], int] = lambda: MOST_BODY
 
 
@@ -68,7 +69,7 @@ class _Turn:
         self.response_complete = False
 
 
-class Gate(asyncio.Protocol):
+class FastPathProtocol(asyncio.Protocol):
     """Before uvicorn's protocol of one connection.
 
     Args:
@@ -79,7 +80,7 @@ class Gate(asyncio.Protocol):
 
     __slots__ = ("_answering", "_held", "_inner", "_lane", "_loop", "_transport", "_turn")
 
-    def __init__(self, inner: Any, transport: Any, lane: Lane) -> None:
+    def __init__(self, inner: Any, transport: Any, lane: FastPath) -> None:
         self._inner = inner
         self._transport = transport
         self._lane = lane
@@ -168,13 +169,13 @@ class Gate(asyncio.Protocol):
         inner = self._inner
         turn = self._turn = inner.cycle = _Turn(inner.scope)
         self._count()
-        http = Http("POST", head.path, head.headers, data[head.size :])
+        http = HttpRequest("POST", head.path, head.headers, data[head.size :])
         task = self._loop.create_task(self._answer(route, http, turn))
         inner.tasks.add(task)  # uvicorn waits for these when it stops
         task.add_done_callback(inner.tasks.discard)
         self._answering = task
 
-    async def _answer(self, route: Route, http: Http, turn: _Turn) -> None:
+    async def _answer(self, route: Route, http: HttpRequest, turn: _Turn) -> None:
         door, inner = self._lane.door, self._inner
         entered_s = door.enter()
         try:
@@ -214,14 +215,14 @@ def overloaded(retry_after_s: float) -> Overloaded:
     )
 
 
-def stand_before(send: Send, lane: Lane) -> None:
+def install_fast_path(send: Send, lane: FastPath) -> None:
     """Put a gate on the connection that this ``send`` answers on, if there is none yet."""
     transport: Any = getattr(getattr(send, "__self__", None), "transport", None)
     if transport is None or HttpToolsProtocol is None:
         return
     inner = transport.get_protocol()
     if type(inner) is HttpToolsProtocol and not _watched(inner):
-        transport.set_protocol(Gate(inner, transport, lane))
+        transport.set_protocol(FastPathProtocol(inner, transport, lane))
 
 
 def _watched(inner: Any) -> bool:

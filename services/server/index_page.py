@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.metadata import version
 
-from services.dataplane.data_plane import Plane
+from services.dataplane.data_plane import DataPlane
 from services.fleet.status import status
 
 _STYLE = """
@@ -29,7 +29,7 @@ _PLACES = (
 )
 
 
-def front_page(plane: Plane) -> bytes:
+def front_page(plane: DataPlane) -> bytes:
     """The page as HTML."""
     catalog = plane.catalog
     routes = [
@@ -79,7 +79,7 @@ def front_page(plane: Plane) -> bytes:
     return f"<!doctype html><html lang=en>{head}{view}{''.join(parts)}</html>".encode()
 
 
-def _models(plane: Plane) -> Iterable[Sequence[str]]:
+def _models(plane: DataPlane) -> Iterable[Sequence[str]]:
     for name, model in plane.catalog.models.items():
         found = status(plane.fleet, name)
         state = str(found["state"])

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from routing.decision.request_view import Judge
+from routing.decision.request_view import RequestAnalyzer
 from routing.latency import ModelLatency
-from runners.protocol import Active, Load, Ran, Ticket
-from services.dataplane.data_plane import Plane
+from runners.protocol import ActiveEngine, BackendLoad, TensorResult, Ticket
+from services.dataplane.data_plane import DataPlane
 from services.dataplane.decision_log import DecisionLog
 from services.fleet.fleet import Fleet
 from services.http.messages import Receive, Scope, Send
 from services.metrics.metrics import Metrics
-from services.routers.prompt_routers import Routers
-from services.server.app import FrontDoor
+from services.routers.prompt_routers import PromptRouters
+from services.server.app import GatewayApp
 from tests.runners.optimize.conftest import classifier as classifier
 from tests.runners.optimize.conftest import pictures as pictures
 from tests.services.small_catalog import write as write
@@ -114,20 +114,20 @@ class StandIn:
     cancelled: int = 0
     running: int = 0
     stopped: bool = False
-    active: Active | None = None
+    active: ActiveEngine | None = None
 
-    def load_now(self) -> Load:
-        return Load(running=self.running)
+    def load_now(self) -> BackendLoad:
+        return BackendLoad(running=self.running)
 
     async def start(self) -> None:
         if self.load_error is not None:
             raise self.load_error
-        self.active = Active("fake", "cpu", "cpu")
+        self.active = ActiveEngine("fake", "cpu", "cpu")
 
     async def stop(self) -> None:
         self.stopped = True
 
-    async def infer(self, tensors: Tensors, ticket: Ticket) -> Ran:
+    async def infer(self, tensors: Tensors, ticket: Ticket) -> TensorResult:
         self.seen.append(ticket)
         n = len(next(iter(tensors.values())))
         self.rows.append(n)
@@ -147,7 +147,7 @@ class StandIn:
                 ),
             },
         }
-        return Ran(made[self.task], 0.001, 0.002, n)
+        return TensorResult(made[self.task], 0.001, 0.002, n)
 
     async def generate(self, generation: Generation, ticket: Ticket) -> AsyncIterator[Piece]:
         self.seen.append(ticket)
@@ -177,16 +177,16 @@ class StandIn:
 class Rig:
     """A plane, its stand-ins by name, and an HTTP client on its front door."""
 
-    plane: Plane
+    plane: DataPlane
     backends: dict[str, StandIn]
-    door: FrontDoor
+    door: GatewayApp
     client: httpx.AsyncClient
     registry: CollectorRegistry
 
-    def use(self, routers: Routers, judge: Judge) -> None:
+    def use(self, routers: PromptRouters, judge: RequestAnalyzer) -> None:
         """Begin again with trained routers behind the judge."""
         old = self.plane
-        self.plane = Plane(
+        self.plane = DataPlane(
             old.catalog, old.fleet, judge, old.metrics, old.log, seed=b"seed", routers=routers
         )
 
@@ -225,8 +225,10 @@ async def make_rig(catalog: Catalog) -> AsyncIterator[Callable[..., Rig]]:
             return backends[name]
 
         fleet = Fleet(catalog, backend)
-        plane = Plane(catalog, fleet, Judge(catalog), Metrics(registry), log or DecisionLog())
-        door = FrontDoor(lambda: rig.plane, behind)
+        plane = DataPlane(
+            catalog, fleet, RequestAnalyzer(catalog), Metrics(registry), log or DecisionLog()
+        )
+        door = GatewayApp(lambda: rig.plane, behind)
         client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=door), base_url="http://turnout"
         )

@@ -16,7 +16,7 @@ from runners.open_inference import (
     encode_request,
     header_length_of,
 )
-from runners.protocol import Active, Load, Ran, Ticket
+from runners.protocol import ActiveEngine, BackendLoad, TensorResult, Ticket
 from runners.tasks.outputs import OutputMismatch, check_rows
 from turnout.errors import InvalidRequest, UpstreamFailed
 from turnout.types import SIGNATURES
@@ -58,17 +58,17 @@ class OpenInferenceBackend:
         )
         self._clock = clock
         self._turnout = options.model if turnout else None
-        self._active: Active | None = None
+        self._active: ActiveEngine | None = None
         self._running = 0
 
     @property
-    def active(self) -> Active | None:
+    def active(self) -> ActiveEngine | None:
         """What runs; None before ``start`` has finished."""
         return self._active
 
-    def load_now(self) -> Load:
+    def load_now(self) -> BackendLoad:
         """What we have under way there; its own queue is not ours to see."""
-        return Load(running=self._running)
+        return BackendLoad(running=self._running)
 
     async def start(self) -> None:
         """Wait until the server says the model is ready.
@@ -81,7 +81,7 @@ class OpenInferenceBackend:
             return
         begun_s = self._clock()
         await self._upstream.open(f"{self._path}/ready")
-        self._active = Active(
+        self._active = ActiveEngine(
             "open-inference",
             self._upstream.url,
             self._upstream.url,
@@ -93,7 +93,7 @@ class OpenInferenceBackend:
         """Close every connection."""
         await self._upstream.close()
 
-    async def infer(self, tensors: Tensors, ticket: Ticket) -> Ran:
+    async def infer(self, tensors: Tensors, ticket: Ticket) -> TensorResult:
         """Run tensors there; see ``TensorBackend.infer``."""
         headers, body = encode_request(tensors, id=ticket.id, outputs=self._outputs)
         begun_s = self._clock()
@@ -117,7 +117,7 @@ class OpenInferenceBackend:
             check_rows(produced, rows)
         except OutputMismatch as error:
             raise UpstreamFailed(self._name, f"{self._upstream.url}: {error}") from error
-        return Ran(produced, queue_s=0.0, run_s=self._clock() - begun_s, batch=rows)
+        return TensorResult(produced, queue_s=0.0, run_s=self._clock() - begun_s, batch=rows)
 
     def _read(self, content: bytes, length: str | None) -> InferResponse:
         try:

@@ -13,7 +13,7 @@ import orjson
 from runners.backends.remote.completion import Completion, request_body
 from runners.backends.remote.events import EventLines
 from runners.backends.remote.upstream import Upstream
-from runners.protocol import Active, Load, Ticket
+from runners.protocol import ActiveEngine, BackendLoad, Ticket
 from turnout.errors import LoadFailed, UpstreamFailed
 from turnout.types import Generation, Piece
 
@@ -64,17 +64,17 @@ class OpenAIBackend:
         )
         self._headers: dict[str, str] = {"Content-Type": "application/json"}
         self._turnout = options.model if turnout else None
-        self._active: Active | None = None
+        self._active: ActiveEngine | None = None
         self._running = 0
 
     @property
-    def active(self) -> Active | None:
+    def active(self) -> ActiveEngine | None:
         """What runs; None before ``start`` has finished."""
         return self._active
 
-    def load_now(self) -> Load:
+    def load_now(self) -> BackendLoad:
         """What we have under way there; its own queue is not ours to see."""
-        return Load(running=self._running)
+        return BackendLoad(running=self._running)
 
     async def start(self) -> None:
         """Read the key and wait until the server answers.
@@ -95,7 +95,7 @@ class OpenAIBackend:
                 )
             self._headers["Authorization"] = f"Bearer {key}"
         await self._upstream.open("/v1/models", self._headers, optional=True)
-        self._active = Active(
+        self._active = ActiveEngine(
             "openai",
             self._upstream.url,
             self._upstream.url,

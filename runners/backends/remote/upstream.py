@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from runners.protocol import Active, Ticket
+from runners.protocol import ActiveEngine, Ticket
 from turnout.errors import (
     CapacityError,
     DeadlineUnreachable,
@@ -115,7 +115,7 @@ class Upstream:
                 raise LoadFailed(self._name, f"{self.url} did not become ready: {problem}")
             await self._sleep(_PROBE_PAUSE_S)
 
-    async def open_model(self, model: str) -> Active:
+    async def open_model(self, model: str) -> ActiveEngine:
         """Open the pool to another Turnout and wait until it has loaded a model.
 
         Returns:
@@ -132,7 +132,7 @@ class Upstream:
                 found: dict[str, Any] = (await answer.json())["parameters"]
             state = found.get("state")
             if state == "ready":
-                return Active(
+                return ActiveEngine(
                     found["engine"],
                     found["requested"],
                     found["provider"],

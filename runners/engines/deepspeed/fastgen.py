@@ -22,7 +22,7 @@ from turnout.errors import LoadFailed
 if TYPE_CHECKING:
     import numpy as np
 
-    from runners.protocol import Active
+    from runners.protocol import ActiveEngine
     from turnout.catalog.engines import DeepSpeed
 
 
@@ -50,7 +50,12 @@ class FastGenDecoder:
     """
 
     def __init__(
-        self, engine: Ragged, tokenizer: Tokenizer, slots: int, context_tokens: int, active: Active
+        self,
+        engine: Ragged,
+        tokenizer: Tokenizer,
+        slots: int,
+        context_tokens: int,
+        active: ActiveEngine,
     ) -> None:
         self.tokenizer = tokenizer
         self.context_tokens = context_tokens

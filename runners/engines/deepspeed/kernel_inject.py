@@ -19,7 +19,7 @@ from turnout.errors import LoadFailed, RunFailed
 if TYPE_CHECKING:
     import numpy as np
 
-    from runners.protocol import Active
+    from runners.protocol import ActiveEngine
     from turnout.catalog.engines import DeepSpeed
 
 
@@ -41,7 +41,7 @@ class InjectedDecoder:
         model: Any,
         tokenizer: Tokenizer,
         context_tokens: int,
-        active: Active,
+        active: ActiveEngine,
         device: str = "cuda",
     ) -> None:
         self._name = name

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from runners.engines.onnx.io_binding import BoundRuns
     from runners.engines.shape_check import Declared
-    from runners.protocol import Active
+    from runners.protocol import ActiveEngine
     from turnout.catalog import Model
     from turnout.types import Tensors
 
@@ -104,7 +104,7 @@ class OnnxRunner:
         """
         self._beside_others = True
 
-    def load(self) -> Active:
+    def load(self) -> ActiveEngine:
         """Open the session; see ``Runner.load``."""
         loading = Loading(self._engine)
         if not self._path.is_file():

@@ -17,7 +17,7 @@ from runners.recipes.shop.options import chosen
 from runners.recipes.shop.training.graphs import write_classifier
 from runners.recipes.shop.training.precision import to_int8
 from runners.recipes.shop.training.text_models import train_classifier
-from runners.tasks.hashed_ngrams import Grams
+from runners.tasks.hashed_ngrams import HashedNgrams
 
 SIZES = {"small": (1_024, 12, 0, 6_000), "large": (16_384, 48, 32, 20_000)}
 """Hash buckets, width of a text's vector, hidden units, texts learnt from."""
@@ -47,7 +47,7 @@ def build(options: Options, out: Path, report: Report, world: World | None = Non
         to_int8(path)
     (out / "task.json").write_text(json.dumps({"buckets": buckets, "labels": _LABELS[said["of"]]}))
     texts, labels = _texts(world or World(), said["of"], _JUDGED, 4)
-    shares = run_onnx(path, Grams(buckets).read(texts))
+    shares = run_onnx(path, HashedNgrams(buckets).read(texts))
     right = round(float((shares.argmax(axis=1) == labels).mean()), 4)
     return Origin((), {"metric": "accuracy", "quality": right}, ("torch", "onnx", "numpy"))
 

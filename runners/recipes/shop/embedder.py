@@ -15,7 +15,7 @@ from runners.recipes.shop.options import chosen
 from runners.recipes.shop.training import graphs, search
 from runners.recipes.shop.training.measures import mean, recall
 from runners.recipes.shop.training.precision import to_int8
-from runners.tasks.hashed_ngrams import Grams
+from runners.tasks.hashed_ngrams import HashedNgrams
 
 
 class _Embedder(torch.nn.Module):
@@ -62,7 +62,7 @@ def build(options: Options, out: Path, report: Report, world: World | None = Non
 def _recall(path: Path, world: World, table: np.ndarray) -> float:
     """Share of the products put into the basket for held-out queries that are found."""
     asked, gained = search.held_out(world)
-    vectors = run_onnx(path, Grams(len(table) - 1).read(asked.text))
+    vectors = run_onnx(path, HashedNgrams(len(table) - 1).read(asked.text))
     index = search.embed(products(world).title, table)
     items, _ = search.found(vectors, index, search.facts(world))
     wanted = [np.flatnonzero(gain >= 2) for gain in gained]

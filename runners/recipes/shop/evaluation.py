@@ -16,7 +16,7 @@ from runners.recipes.shop.data.simulator import World, market, products
 from runners.recipes.shop.data.vocabulary import CATEGORIES, MARKETS
 from runners.recipes.shop.training import search
 from runners.recipes.shop.training.measures import mean, ndcg, recall
-from runners.tasks.hashed_ngrams import Grams
+from runners.tasks.hashed_ngrams import HashedNgrams
 
 Rows: TypeAlias = dict[str, dict[str, float]]
 Report: TypeAlias = Callable[[str], None]
@@ -79,7 +79,7 @@ def _search(folders: Mapping[str, Path], world: World) -> Rows:
 def _retrieved(
     folders: Mapping[str, Path], precision: str, texts: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    grams = Grams(search.BUCKETS).read(texts)
+    grams = HashedNgrams(search.BUCKETS).read(texts)
     vectors = run_onnx(folders[f"embed-query-{precision}"] / "model.onnx", grams)
     session = _session(folders[f"index-{precision}"])
     items, features = session.run(["item", "features"], {"embedding": vectors})

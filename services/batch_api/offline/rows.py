@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
 
-from services.batch_api.concurrency import Window
+from services.batch_api.concurrency import ConcurrencyWindow
 from services.batch_api.job import Job
 from services.batch_api.leases import Portion, Results
 from services.batch_api.targets import PlaneEndpoints, model_named, task_called
@@ -76,7 +76,7 @@ class Rows:
 
     async def run(self, batch_id: str, portions: Iterator[Portion], keep: Keep) -> None:
         """Run portions, several at once; ``keep`` is given each one's results."""
-        window = Window(self._endpoints.most_rows(self._endpoint), time.monotonic)
+        window = ConcurrencyWindow(self._endpoints.most_rows(self._endpoint), time.monotonic)
         growing = asyncio.ensure_future(_grow(window))
         try:
             ledger = _Ledger(portions, keep)
@@ -111,7 +111,7 @@ class _Ledger:
             self.problem = self.problem or error
 
 
-async def _grow(window: Window) -> None:
+async def _grow(window: ConcurrencyWindow) -> None:
     """Nobody else needs this event loop, so nothing but a full queue holds the window down."""
     while True:
         await asyncio.sleep(_GROW_S)

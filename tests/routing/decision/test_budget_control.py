@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.decision.budget_control import Control, Steer
+from routing.decision.budget_control import BudgetController, Steer
 from routing.decision.policy import POLICIES, Choice, priced
 from turnout.catalog import Route
 from turnout.types import Candidate, Prediction, Task
@@ -36,7 +36,9 @@ def pair(small: float, large: float, usd: tuple[float, float] = (1e-4, 1e-3)) ->
     ]
 
 
-def run(control: Control, one: Route, feasible: Sequence[Candidate], now_s: float = 0.0) -> Choice:
+def run(
+    control: BudgetController, one: Route, feasible: Sequence[Candidate], now_s: float = 0.0
+) -> Choice:
     steer = control.steer("interactive", now_s)
     choice = priced(feasible, POLICIES[one.policy](feasible, steer.target), steer)
     control.chose("interactive", choice.candidate, feasible, steer, now_s)
@@ -48,7 +50,7 @@ def test_the_strong_share_is_held_whatever_comes(
     pairs: list[tuple[float, float]], limit: float, policy: str
 ) -> None:
     one = route(max_strong_share=limit, policy=policy)
-    control = Control(one, STRENGTH)
+    control = BudgetController(one, STRENGTH)
     strong = sum(run(control, one, pair(*each)).candidate.model == "large" for each in pairs)
     assert strong <= limit * len(pairs) + 1.05 / 0.05 + 1e-6
 
@@ -58,7 +60,7 @@ def test_the_average_quality_reaches_its_share_of_the_best_whatever_comes(
     pairs: list[tuple[float, float]], target: float
 ) -> None:
     one = route(target_quality=target, target_holds="average")
-    control = Control(one, STRENGTH)
+    control = BudgetController(one, STRENGTH)
     had = sum(run(control, one, pair(*each)).candidate.prediction.quality for each in pairs)
     assert had >= target * sum(max(each) for each in pairs) - 1.05 / 0.05 - 1e-6
 
@@ -70,7 +72,7 @@ def test_spending_stays_within_the_budget_where_the_cheap_model_fits_it(
     cheap_usd, dear_usd = 1e-4, 1e-3
     budget = (cheap_usd + room * (dear_usd - cheap_usd)) * 3600.0 / step_s
     one = route(budget_usd_per_hour=budget)
-    control = Control(one, STRENGTH)
+    control = BudgetController(one, STRENGTH)
     for index, each in enumerate(pairs):
         run(control, one, pair(*each), index * step_s)
     hours = (len(pairs) - 1) * step_s / 3600.0
@@ -83,7 +85,7 @@ def test_spending_stays_within_the_budget_where_the_cheap_model_fits_it(
 def test_held_on_average_is_cheaper_than_held_for_each() -> None:
     def strong(**knobs: object) -> int:
         one = route(target_quality=0.9, **knobs)
-        control = Control(one, STRENGTH)
+        control = BudgetController(one, STRENGTH)
         ways = [pair(0.1 + 0.08 * (i % 11), 0.95) for i in range(2000)]
         return sum(run(control, one, each).candidate.model == "large" for each in ways)
 
@@ -92,7 +94,7 @@ def test_held_on_average_is_cheaper_than_held_for_each() -> None:
 
 def test_the_strong_share_goes_where_the_gain_is_largest() -> None:
     one = route(max_strong_share=0.5)
-    control = Control(one, STRENGTH)
+    control = BudgetController(one, STRENGTH)
     picked = [
         (gain, run(control, one, pair(0.9 - gain, 0.9)).candidate.model)
         for gain in [0.1, 0.5] * 500
@@ -104,13 +106,13 @@ def test_the_strong_share_goes_where_the_gain_is_largest() -> None:
 
 def test_the_reason_names_the_knob() -> None:
     one = route(max_strong_share=0.1)
-    control = Control(one, STRENGTH)
+    control = BudgetController(one, STRENGTH)
     choices = [run(control, one, pair(0.8, 0.9)) for _ in range(20)]
     assert choices[0].rule == "quality"
     assert choices[-1].rule == "strong_share"
     assert "max_strong_share" in choices[-1].reason
     spender = route(budget_usd_per_hour=1e-3)
-    control = Control(spender, STRENGTH)
+    control = BudgetController(spender, STRENGTH)
     choices = [run(control, spender, pair(0.8, 0.9), float(i)) for i in range(20)]
     assert choices[-1].rule == "budget"
     assert "budget_usd_per_hour" in choices[-1].reason
@@ -118,7 +120,7 @@ def test_the_reason_names_the_knob() -> None:
 
 def test_quiet_times_are_not_saved_up_and_debts_are_bounded() -> None:
     one = route(budget_usd_per_hour=1.0, max_strong_share=0.2)
-    control = Control(one, STRENGTH)
+    control = BudgetController(one, STRENGTH)
     run(control, one, pair(0.1, 0.9), 0.0)
     run(control, one, pair(0.1, 0.9), 3600.0 * 24)
     assert control.state(3600.0 * 24)["budget_debt_usd"] <= 1e-3
@@ -130,7 +132,7 @@ def test_quiet_times_are_not_saved_up_and_debts_are_bounded() -> None:
 
 def test_a_decision_without_a_choice_does_not_wind_the_controller_up() -> None:
     one = route(max_strong_share=0.1)
-    control = Control(one, STRENGTH)
+    control = BudgetController(one, STRENGTH)
     for _ in range(100):
         run(control, one, pair(0.1, 0.9)[1:])
     assert control.steer("interactive", 0.0).share_price == 0.0
@@ -138,7 +140,7 @@ def test_a_decision_without_a_choice_does_not_wind_the_controller_up() -> None:
 
 @pytest.mark.parametrize("truth", [0.9, 0.3])
 def test_feedback_moves_the_expected_quality_to_the_mean_score(truth: float) -> None:
-    control = Control(route(learn_from_feedback=True), STRENGTH)
+    control = BudgetController(route(learn_from_feedback=True), STRENGTH)
     for index in range(3000):
         expected = control.corrected({"small": 0.6})["small"]
         control.scored("small", expected, float(index % 10 < 10 * truth))
@@ -147,7 +149,7 @@ def test_feedback_moves_the_expected_quality_to_the_mean_score(truth: float) -> 
 
 
 def test_feedback_is_only_recorded_unless_the_route_says_more() -> None:
-    control = Control(route(), STRENGTH)
+    control = BudgetController(route(), STRENGTH)
     control.scored("small", 0.6, 0.0)
     assert control.corrected({"small": 0.6})["small"] == 0.6
 

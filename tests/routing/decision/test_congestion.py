@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from routing.decision.decider import Decider
-from routing.decision.request_view import Judge
+from routing.decision.request_view import RequestAnalyzer
 from routing.decision.router import ModelState
 from routing.latency import Busy, ModelLatency, Spread
 from turnout.catalog.reading import parse
@@ -71,7 +71,7 @@ class Fleet:
     def __init__(self) -> None:
         self.servers = {name: Server(ModelLatency(value)) for name, value in RUN_S.items()}
         latencies = {name: server.latency for name, server in self.servers.items()}
-        self.decider = Decider(CATALOG, latencies, Judge(CATALOG))
+        self.decider = Decider(CATALOG, latencies, RequestAnalyzer(CATALOG))
         self.rng = np.random.default_rng(0)
         self.took_s: dict[str, list[float]] = {"interactive": [], "bulk": []}
         self.by: dict[str, list[str]] = {"interactive": [], "bulk": []}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from routing.decision.decider import Decided, Decider
-from routing.decision.request_view import Judge
+from routing.decision.request_view import RequestAnalyzer
 from routing.decision.router import ModelState
 from routing.latency import Busy, ModelLatency
 from turnout.catalog.reading import parse
@@ -53,7 +53,7 @@ class World:
         seconds = {"small": 0.01, "large": large_s, "chat-small": 0.01, "chat-large": 0.02}
         catalog = parse(CATALOG, "test")
         latencies = {name: ModelLatency(value) for name, value in seconds.items()}
-        self.decider = Decider(catalog, latencies, Judge(catalog), b"seed")
+        self.decider = Decider(catalog, latencies, RequestAnalyzer(catalog), b"seed")
         self.broken: dict[str, str] = {}
         self.count = 0
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.rollout.canary import Part, Trial
+from routing.rollout.canary import CanaryTest, Part
 from turnout.catalog import Rollback
 
 EVENTS = st.lists(
@@ -31,8 +31,8 @@ class Traffic:
         self, n: int, *, failed: tuple[float, float] = (0.01, 0.01),
         late: tuple[float, float] = (0.02, 0.02), median_s: tuple[float, float] = (0.01, 0.01),
         score: tuple[float, float] | None = None, rollback: Rollback | None = None,
-    ) -> Trial:  # fmt: skip
-        trial = Trial(rollback or Rollback())
+    ) -> CanaryTest:  # fmt: skip
+        trial = CanaryTest(rollback or Rollback())
         for _ in range(n):
             part: Part = "canary" if self.rng.random() < self.share else "production"
             which = int(part == "canary")
@@ -94,7 +94,7 @@ def test_a_sound_canary_is_called_sound_and_one_just_over_the_margin_is_not() ->
 @pytest.mark.parametrize("what", ["needed", "enough"])
 def test_several_trials_of_one_canary_share_both_kinds_of_error(what: str) -> None:
     def limit(testers: int) -> float:
-        return Trial(Rollback(), testers).state()["tests"]["failed"][what]
+        return CanaryTest(Rollback(), testers).state()["tests"]["failed"][what]
 
     assert limit(4) == pytest.approx(4 * limit(1))
 
@@ -103,7 +103,7 @@ def test_several_trials_of_one_canary_share_both_kinds_of_error(what: str) -> No
 def test_a_verdict_of_worse_stays_and_the_evidence_is_plain(
     events: list[tuple[Part, bool, bool | None, float | None, float | None]],
 ) -> None:
-    trial = Trial(Rollback())
+    trial = CanaryTest(Rollback())
     worse = None
     for part, failed, late, took_s, score in events:
         trial.ended(part, failed=failed, late=late, took_s=took_s)
@@ -119,7 +119,7 @@ def test_a_verdict_of_worse_stays_and_the_evidence_is_plain(
 
 
 def test_what_says_nothing_of_the_time_counts_as_neither_late_nor_slow() -> None:
-    trial = Trial(Rollback())
+    trial = CanaryTest(Rollback())
     for _ in range(100):
         trial.ended("production", failed=False, late=False, took_s=0.01)
         trial.ended("canary", failed=False, late=None, took_s=None)

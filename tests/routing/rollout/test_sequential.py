@@ -4,14 +4,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.rollout.sequential import Worse
+from routing.rollout.sequential import SequentialTest
 
 LOSSES = st.lists(st.tuples(st.booleans(), st.floats(0.0, 1.0)), max_size=300)
 
 
 def alarm_after(old: float, new: float, n: int, seed: int) -> int | None:
     rng = np.random.default_rng(seed)
-    test = Worse(margin=0.02, alpha=0.05 / 3)
+    test = SequentialTest(margin=0.02, alpha=0.05 / 3)
     for index in range(n):
         test.old(float(rng.random() < old))
         test.new(float(rng.random() < new))
@@ -33,7 +33,7 @@ def test_a_worse_one_is_stopped_soon() -> None:
 
 @given(LOSSES)
 def test_wealth_is_never_negative_and_an_alarm_stays(losses: list[tuple[bool, float]]) -> None:
-    test = Worse()
+    test = SequentialTest()
     raised = False
     for is_new, loss in losses:
         test.new(loss) if is_new else test.old(loss)
@@ -43,7 +43,7 @@ def test_wealth_is_never_negative_and_an_alarm_stays(losses: list[tuple[bool, fl
 
 
 def test_losses_are_paired_as_they_come() -> None:
-    test = Worse()
+    test = SequentialTest()
     for _ in range(5):
         test.new(1.0)
     assert test.pairs == 0

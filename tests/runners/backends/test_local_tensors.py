@@ -10,8 +10,8 @@ import pytest
 
 from routing.latency import ModelLatency
 from runners.backends.local_tensors import LocalTensors
-from runners.batching.threads import Workers
-from runners.protocol import Active, Ticket
+from runners.batching.threads import WorkerThreads
+from runners.protocol import ActiveEngine, Ticket
 from turnout.errors import (
     DeadlineUnreachable,
     Draining,
@@ -33,8 +33,8 @@ class Doubler:
         self.batches: list[int] = []
         self.closed = False
 
-    def load(self) -> Active:
-        return Active("fake", "cpu", "cpu")
+    def load(self) -> ActiveEngine:
+        return ActiveEngine("fake", "cpu", "cpu")
 
     def close(self) -> None:
         self.closed = True
@@ -272,7 +272,7 @@ async def test_before_it_is_loaded_it_says_so() -> None:
 
 
 async def test_a_run_that_hangs_is_given_up_and_its_thread_replaced() -> None:
-    runner, workers, told = Gated(), Workers(1), list[str]()
+    runner, workers, told = Gated(), WorkerThreads(1), list[str]()
     local = LocalTensors(
         "m", lambda: (runner, Plain()), ModelLatency(SLOW), workers=workers, max_run_s=0.05,
         hung=lambda _, reason: told.append(reason),
@@ -296,7 +296,7 @@ async def test_a_run_that_hangs_is_given_up_and_its_thread_replaced() -> None:
 
 
 async def test_the_thread_of_a_load_that_hangs_is_replaced() -> None:
-    runner, gate, workers = Doubler(), threading.Event(), Workers(1)
+    runner, gate, workers = Doubler(), threading.Event(), WorkerThreads(1)
 
     def make() -> tuple[Doubler, Plain]:
         gate.wait()

@@ -14,10 +14,10 @@ import pytest
 from routing.latency import ModelLatency
 from runners.backends.local_tensors import LocalTensors
 from runners.engines import make
-from runners.protocol import Active, TensorRunner, Ticket
+from runners.protocol import ActiveEngine, TensorRunner, Ticket
 from runners.tasks.classify_text import ClassifyTextTask
 from runners.tasks.embed import EmbedTask
-from runners.tasks.hashed_ngrams import Grams
+from runners.tasks.hashed_ngrams import HashedNgrams
 from runners.tasks.image import ImageTask, Preprocess
 from runners.tasks.lookup import LookupTask
 from runners.tasks.pass_through import PassThrough
@@ -36,9 +36,9 @@ FOUND = {"top": 2, "columns": 3}
 TASKS: Mapping[str, tuple[TensorTask, Mapping[str, tuple[int, ...]]]] = {
     "tabular": (TabularTask(["a", "b"]), {"probability": ()}),
     "rank": (RankTask(["a", "b"]), {"score": ()}),
-    "embed": (EmbedTask(Grams(8), {"width": 4}), {"sentence": (4,)}),
-    "embed of any width": (EmbedTask(Grams(8)), {"sentence": (4,)}),
-    "classify-text": (ClassifyTextTask(Grams(8), ["x", "y"]), {"probabilities": (2,)}),
+    "embed": (EmbedTask(HashedNgrams(8), {"width": 4}), {"sentence": (4,)}),
+    "embed of any width": (EmbedTask(HashedNgrams(8)), {"sentence": (4,)}),
+    "classify-text": (ClassifyTextTask(HashedNgrams(8), ["x", "y"]), {"probabilities": (2,)}),
     "image": (ImageTask(["x", "y", "z"], PICTURE), {"logits": (3,)}),
     "recommend": (RecommendTask(FOUND), {"item": (2,), "score": (2,), "features": (2, 3)}),
     "retrieve": (
@@ -72,8 +72,8 @@ class Shaped:
         self._outputs = outputs
         self._shape = shape
 
-    def load(self) -> Active:
-        return Active("stand-in", "cpu", "cpu")
+    def load(self) -> ActiveEngine:
+        return ActiveEngine("stand-in", "cpu", "cpu")
 
     def close(self) -> None:
         pass

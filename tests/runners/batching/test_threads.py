@@ -5,13 +5,13 @@ import time
 
 import pytest
 
-from runners.batching.threads import Workers
+from runners.batching.threads import WorkerThreads
 
 LIMIT_S = 20.0
 
 
 def test_results_and_errors_come_back() -> None:
-    workers = Workers(2)
+    workers = WorkerThreads(2)
     assert [f.result(LIMIT_S) for f in [workers.submit(pow, i, 2) for i in range(20)]] == [
         i * i for i in range(20)
     ]
@@ -23,7 +23,7 @@ def test_results_and_errors_come_back() -> None:
 
 
 def test_never_more_threads_than_asked_for() -> None:
-    workers = Workers(2)
+    workers = WorkerThreads(2)
     both, gate = threading.Barrier(2), threading.Event()
 
     def wait() -> None:
@@ -40,7 +40,7 @@ def test_never_more_threads_than_asked_for() -> None:
 
 
 def test_a_thread_that_is_written_off_is_replaced_and_ends_when_it_comes_back() -> None:
-    workers = Workers(1)
+    workers = WorkerThreads(1)
     began, gate = threading.Event(), threading.Event()
 
     def hang() -> None:

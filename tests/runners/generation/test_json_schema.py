@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from runners.engines.fake import make
-from runners.generation.json_constraint import Constraint
+from runners.generation.json_constraint import JsonConstraint
 from runners.generation.json_schema import MAX_SCHEMA_CHARS, check_schema
 from turnout.errors import InvalidRequest
 from turnout.types import JsonFormat
@@ -51,7 +51,7 @@ def test_white_space_ends():
     runner = make("m", Model.model_validate({"task": "chat", "runner": {"engine": "fake"}}))
     runner.load()
     vocabulary = runner._loaded().tokenizer.vocabulary()
-    constraint = Constraint(vocabulary, JsonFormat())
+    constraint = JsonConstraint(vocabulary, JsonFormat())
     likes_spaces = np.zeros(vocabulary.vocab_size, np.float32)
     likes_spaces[[*b" \n"]] = 9
     likes_spaces[[*b"}"]] = 1

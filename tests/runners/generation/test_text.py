@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runners.generation.chat_template import ChatTemplate
-from runners.generation.detokenizer import Detokeniser
+from runners.generation.detokenizer import Detokenizer
 from runners.generation.sampling import Sampler, token_chance
 from runners.generation.stop_strings import StopStrings
 from turnout.errors import InvalidRequest
@@ -22,7 +22,7 @@ def from_bytes(tokens):
 
 @given(st.text(max_size=30))
 def test_text_comes_out_whole_and_never_broken(text):
-    detokeniser = Detokeniser(from_bytes)
+    detokeniser = Detokenizer(from_bytes)
     pieces = [detokeniser.push(byte) for byte in text.encode()]
     # A real U+FFFD cannot be told from a broken end until something follows it.
     assert "".join([*pieces, detokeniser.flush()]) == text
@@ -32,7 +32,7 @@ def test_text_comes_out_whole_and_never_broken(text):
 
 @given(st.lists(st.integers(0, 255), max_size=30))
 def test_bytes_that_are_no_text_come_out_as_decoding_them_at_once(tokens):
-    detokeniser = Detokeniser(from_bytes)
+    detokeniser = Detokenizer(from_bytes)
     pieces = [detokeniser.push(token) for token in tokens]
     assert "".join([*pieces, detokeniser.flush()]) == from_bytes(tokens)
 
@@ -42,7 +42,7 @@ def test_a_leading_space_that_depends_on_the_token_before_is_kept():
         joined = "".join(["\u2581the", "\u2581cat", "s"][token] for token in tokens)
         return joined.replace("\u2581", " ").lstrip()
 
-    detokeniser = Detokeniser(metaspace)
+    detokeniser = Detokenizer(metaspace)
     assert [detokeniser.push(token) for token in (0, 1, 2)] == ["the", " cat", "s"]
 
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from runners.active import Active
+from runners.active import ActiveEngine
 from runners.generation.kv_cache_rows import CacheRows
 from turnout.types import Generation, Message
 
 VOCABULARY = 128
 END = 0
-ACTIVE = Active(
+ACTIVE = ActiveEngine(
     engine="toy",
     requested="cpu",
     provider="cpu",

@@ -11,7 +11,7 @@ import numpy as np
 from runners.pool import Footprint, OnDemandTensors, Pool, Slot
 from runners.pool.eviction import Order, by_worth
 from runners.pool.warm_windows import Window
-from runners.protocol import Active, Load, Ran, Ticket
+from runners.protocol import ActiveEngine, BackendLoad, TensorResult, Ticket
 from turnout.errors import LoadFailed
 from turnout.types import Tensors
 
@@ -59,10 +59,10 @@ class Model:
     leaks: int = 0
     starts: int = 0
     running: int = 0
-    active: Active | None = None
+    active: ActiveEngine | None = None
 
-    def load_now(self) -> Load:
-        return Load(running=self.running)
+    def load_now(self) -> BackendLoad:
+        return BackendLoad(running=self.running)
 
     async def start(self) -> None:
         self.starts += 1
@@ -73,14 +73,14 @@ class Model:
             raise self.error
         self.machine.loaded[self.name] = self.size
         self.machine.peak = max(self.machine.peak, self.machine.resident_bytes())
-        self.active = Active("fake", "cpu", "cpu")
+        self.active = ActiveEngine("fake", "cpu", "cpu")
 
     async def stop(self) -> None:
         assert not self.running, "evicted with work in flight"
         self.machine.loaded.pop(self.name, None)
         self.active = None
 
-    async def infer(self, tensors: Tensors, ticket: Ticket) -> Ran:
+    async def infer(self, tensors: Tensors, ticket: Ticket) -> TensorResult:
         if self.name not in self.machine.loaded:
             raise LoadFailed(self.name, "is not loaded")
         self.running += 1
@@ -89,7 +89,7 @@ class Model:
                 await self.busy.wait()
             await asyncio.sleep(0)
             self.machine.loaded[self.name] += self.leaks
-            return Ran(tensors, 0.0, 0.0, 1)
+            return TensorResult(tensors, 0.0, 0.0, 1)
         finally:
             self.running -= 1
 
@@ -103,7 +103,7 @@ class Rig:
     models: dict[str, Model]
     backends: dict[str, OnDemandTensors]
 
-    async def ask(self, name: str, priority: int = 0, deadline_s: float = NEVER) -> Ran:
+    async def ask(self, name: str, priority: int = 0, deadline_s: float = NEVER) -> TensorResult:
         return await self.backends[name].infer(X, Ticket("t", priority, deadline_s))
 
     def resident(self) -> set[str]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runners.active import Active
+from runners.active import ActiveEngine
 from runners.tasks.load_check import check_fit
 from runners.tasks.pass_through import PassThrough
 from runners.tasks.tabular import FEATURES, TabularTask
@@ -22,8 +22,8 @@ class Scorer:
         self.given: list[Tensors] = []
         self.closed = False
 
-    def load(self) -> Active:
-        return Active("stand-in", "cpu", "cpu")
+    def load(self) -> ActiveEngine:
+        return ActiveEngine("stand-in", "cpu", "cpu")
 
     def run(self, tensors: Tensors) -> Tensors:
         self.given.append(tensors)

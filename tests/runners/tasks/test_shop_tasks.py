@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runners.tasks import TensorTask, load_task
-from runners.tasks.hashed_ngrams import MAX_GRAMS, Grams
+from runners.tasks.hashed_ngrams import MAX_GRAMS, HashedNgrams
 from turnout.errors import ArtifactInvalid, InvalidRequest
 from turnout.types import SIGNATURES, Task, signature
 
@@ -37,14 +37,16 @@ def _bytes(*rows: bytes) -> np.ndarray:
 
 @given(st.lists(st.text(max_size=80), min_size=1, max_size=8))
 def test_any_text_becomes_hashes_in_range(texts: list[str]) -> None:
-    grams = Grams(32).read(texts)["grams"]
+    grams = HashedNgrams(32).read(texts)["grams"]
     assert grams.shape[0] == len(texts)
     assert 1 <= grams.shape[1] <= MAX_GRAMS
     assert ((grams >= 0) & (grams <= 32)).all()
 
 
 def test_words_count_whatever_their_case_and_what_stands_between() -> None:
-    one, other = (set(Grams(1 << 20).read([t])["grams"][0]) for t in ("Red SHOES!", "red, shoes"))
+    one, other = (
+        set(HashedNgrams(1 << 20).read([t])["grams"][0]) for t in ("Red SHOES!", "red, shoes")
+    )
     assert one == other
 
 
@@ -52,7 +54,7 @@ def test_words_count_whatever_their_case_and_what_stands_between() -> None:
 def test_collated_texts_equal_texts_read_together(texts: list[str]) -> None:
     from runners.tasks.text import joined
 
-    grams = Grams(97)
+    grams = HashedNgrams(97)
     apart = [grams.read([text]) for text in texts]
     together = grams.read(texts)["grams"]
     np.testing.assert_array_equal(joined(apart, grams.inputs)["grams"], together)

@@ -17,7 +17,7 @@ from services.batch_api.batches import Batch
 from services.batch_api.jsonl import Answered
 from services.batch_api.worker import Worker
 from services.database.connection import Database
-from services.metrics.batches import Meter
+from services.metrics.batches import BatchMetrics
 from tests.services.batch_api import postgres
 from turnout.errors import InvalidRequest, TurnoutError
 
@@ -133,7 +133,12 @@ async def make_worker(
 
     def make() -> Worker:
         worker = Worker(
-            database, squares, Meter(CollectorRegistry()), clock=clock, poll_s=0.01, sleep=no_wait
+            database,
+            squares,
+            BatchMetrics(CollectorRegistry()),
+            clock=clock,
+            poll_s=0.01,
+            sleep=no_wait,
         )
         made.append(worker)
         return worker

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 
-from services.batch_api.service import Bulk
+from services.batch_api.service import BatchService
 from services.dataplane.factory import compose
 from turnout.catalog.reading import parse
 from turnout.settings import from_environment
@@ -29,7 +29,7 @@ def run(url: str) -> None:
 
 async def _run(url: str, parent: int) -> None:
     plane = compose(parse(CATALOG, "test"), from_environment({}))
-    bulk = Bulk(plane, url)
+    bulk = BatchService(plane, url)
     plane.fleet.start()
     await bulk.start()
     while os.getppid() == parent:

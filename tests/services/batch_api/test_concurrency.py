@@ -2,18 +2,18 @@ from __future__ import annotations
 
 import asyncio
 
-from services.batch_api.concurrency import LAG_TARGET_S, Window
+from services.batch_api.concurrency import LAG_TARGET_S, ConcurrencyWindow
 from tests.services.batch_api.conftest import Clock
 
 
-async def waiting(window: Window, rows: int) -> list[asyncio.Task[None]]:
+async def waiting(window: ConcurrencyWindow, rows: int) -> list[asyncio.Task[None]]:
     tasks = [asyncio.ensure_future(window.acquire()) for _ in range(rows)]
     await asyncio.sleep(0)
     return tasks
 
 
 async def test_it_grows_while_rows_wait_and_the_loop_keeps_up() -> None:
-    window = Window(20, Clock())
+    window = ConcurrencyWindow(20, Clock())
     await waiting(window, 40)
     assert window.in_use == window.limit == 8
     for _ in range(50):
@@ -23,7 +23,7 @@ async def test_it_grows_while_rows_wait_and_the_loop_keeps_up() -> None:
 
 
 async def test_it_does_not_grow_while_nothing_waits() -> None:
-    window = Window(20, Clock())
+    window = ConcurrencyWindow(20, Clock())
     await waiting(window, 3)
     for _ in range(50):
         window.lagged(0.0)
@@ -31,7 +31,7 @@ async def test_it_does_not_grow_while_nothing_waits() -> None:
 
 
 async def test_it_shrinks_when_the_loop_answers_late_and_never_to_nothing() -> None:
-    window = Window(64, Clock())
+    window = ConcurrencyWindow(64, Clock())
     window.lagged(2 * LAG_TARGET_S)
     assert window.limit == 6
     for _ in range(50):
@@ -41,7 +41,7 @@ async def test_it_shrinks_when_the_loop_answers_late_and_never_to_nothing() -> N
 
 async def test_refusals_that_come_together_count_once() -> None:
     clock = Clock()
-    window = Window(64, clock)
+    window = ConcurrencyWindow(64, clock)
     for _ in range(10):
         window.refused()
     assert window.limit == 4
@@ -51,7 +51,7 @@ async def test_refusals_that_come_together_count_once() -> None:
 
 
 async def test_a_row_that_is_cancelled_while_it_waits_leaves_no_hole() -> None:
-    window = Window(1, Clock())
+    window = ConcurrencyWindow(1, Clock())
     first, second, third = await waiting(window, 3)
     second.cancel()
     assert first.done()
@@ -63,7 +63,7 @@ async def test_a_row_that_is_cancelled_while_it_waits_leaves_no_hole() -> None:
 
 
 async def test_a_row_cancelled_in_the_moment_of_its_turn_gives_the_turn_back() -> None:
-    window = Window(1, Clock())
+    window = ConcurrencyWindow(1, Clock())
     _, second, third = await waiting(window, 3)
     window.release()  # it is second's turn, which has not run yet
     second.cancel()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.dataplane.admin import Operations
+from services.dataplane.admin import AdminOperations
 from services.process.peers import Answers, Peers
 from services.rollouts.aliases import promoting
 from tests.services.conftest import Rig
@@ -43,7 +43,7 @@ async def join(tmp_path: Path) -> AsyncIterator[Join]:
 async def worker(make_rig: Callable[..., Rig], join: Join) -> Rig:
     rig = make_rig()
     await rig.plane.fleet.settled()
-    rig.plane.peers = await join(Operations(rig.plane).answers())
+    rig.plane.peers = await join(AdminOperations(rig.plane).answers())
     return rig
 
 
@@ -52,19 +52,19 @@ async def test_a_name_means_the_same_version_in_every_worker(
 ) -> None:
     first, second = [await worker(make_rig, join) for _ in range(2)]
     await first.plane.rollouts.change("ranker", promoting("2", "by a test"))
-    await Operations(first.plane).do("unload", "ranker")
+    await AdminOperations(first.plane).do("unload", "ranker")
     for rig in (first, second):
         parked = [name for name, slot in rig.plane.fleet.pool.slots.items() if slot.parked]
         assert parked == ["ranker@2"]
     with pytest.raises(UnknownModel):
-        await Operations(first.plane).do("unload", "nobody")
+        await AdminOperations(first.plane).do("unload", "nobody")
 
 
 async def test_a_worker_that_does_not_answer_is_a_problem(
     make_rig: Callable[..., Rig], join: Join, tmp_path: Path
 ) -> None:
     rig = await worker(make_rig, join)
-    operations = Operations(rig.plane, patience_s=0.05)
+    operations = AdminOperations(rig.plane, patience_s=0.05)
     (tmp_path / "peers" / "killed.000000").touch()  # nobody listens there: no problem
     assert await operations.do("unload", "other") == {}
 

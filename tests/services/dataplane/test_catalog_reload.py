@@ -6,8 +6,8 @@ import asyncio
 
 from prometheus_client import CollectorRegistry
 
-from routing.decision.request_view import Judge
-from services.dataplane.data_plane import Plane
+from routing.decision.request_view import RequestAnalyzer
+from services.dataplane.data_plane import DataPlane
 from services.dataplane.decision_log import DecisionLog
 from services.fleet.fleet import Fleet
 from services.metrics.metrics import Metrics
@@ -37,22 +37,24 @@ WITHOUT = parse(
 )
 
 
-async def begin() -> tuple[Plane, dict[str, StandIn]]:
+async def begin() -> tuple[DataPlane, dict[str, StandIn]]:
     catalog = parse(CATALOG, "test")
     stand_ins = {name: StandIn(name, Task.CHAT) for name in catalog.models}
     fleet = Fleet(catalog, lambda name, model, latency: stand_ins[name])
-    plane = Plane(catalog, fleet, Judge(catalog), Metrics(CollectorRegistry()), DecisionLog())
+    plane = DataPlane(
+        catalog, fleet, RequestAnalyzer(catalog), Metrics(CollectorRegistry()), DecisionLog()
+    )
     fleet.start()
     await fleet.settled()
     return plane, stand_ins
 
 
-def reload(plane: Plane) -> None:
+def reload(plane: DataPlane) -> None:
     plane.fleet.adopt(WITHOUT)
-    plane.adopt(WITHOUT, Judge(WITHOUT))
+    plane.adopt(WITHOUT, RequestAnalyzer(WITHOUT))
 
 
-def chat(plane: Plane) -> Request:
+def chat(plane: DataPlane) -> Request:
     now_s = plane.clock()
     asked = Generation((Message("user", "hi"),))
     return Request("id", "chat", Task.CHAT, asked, "interactive", now_s, now_s + 60.0)

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from services.dataplane.factory import compose
 from services.metrics.metrics import Metrics
-from services.server.app import FrontDoor
+from services.server.app import GatewayApp
 from services.server.auth import TOKEN
 from tests.services.conftest import behind
 from turnout.catalog import load
@@ -58,7 +58,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 async def client(file: Path) -> AsyncIterator[httpx.AsyncClient]:
     plane = compose(load(file), Settings(file), Metrics(CollectorRegistry()))
-    door = FrontDoor(lambda: plane, behind)
+    door = GatewayApp(lambda: plane, behind)
     plane.fleet.start()
     await plane.fleet.settled()
     transport = httpx.ASGITransport(app=door)

@@ -8,7 +8,7 @@ import httpx
 
 from services.dataplane.decision_log import DecisionLog
 from services.server.access_log import AccessLog
-from services.server.app import FrontDoor
+from services.server.app import GatewayApp
 from tests.services.conftest import Rig, behind
 
 ROW = {"inputs": [{"name": "features", "datatype": "FP32", "shape": [1, 15], "data": [0.5] * 15}]}
@@ -46,7 +46,7 @@ async def test_only_the_latest_decisions_are_remembered(make_rig: Callable[..., 
 async def test_the_access_log_has_a_line_for_every_answer(rig: Rig, tmp_path: Path) -> None:
     file = tmp_path / "access.log"
     log = AccessLog(str(file))
-    door = FrontDoor(lambda: rig.plane, behind, log)
+    door = GatewayApp(lambda: rig.plane, behind, log)
     transport = httpx.ASGITransport(app=door)
     async with httpx.AsyncClient(transport=transport, base_url="http://turnout") as client:
         await client.post("/v2/models/fraud/infer", json=ROW)

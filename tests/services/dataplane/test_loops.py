@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from services.dataplane.data_plane import Plane
+from services.dataplane.data_plane import DataPlane
 from services.dataplane.decision_log import DecisionLog
-from services.dataplane.decision_record import Record
-from services.dataplane.shadow_router import Shadow
-from services.service import Endpoint
+from services.dataplane.decision_record import DecisionRecord
+from services.dataplane.shadow_router import ShadowRouter
+from services.service import ServiceInstance
 from tests.services.conftest import Rig
 from turnout.types import Generation, Message, Request, Task
 
@@ -26,7 +26,7 @@ class Half:
         return dict.fromkeys(models, 0.5)
 
 
-async def decided(rig: Rig) -> Record:
+async def decided(rig: Rig) -> DecisionRecord:
     asked = {"model": "chat", "messages": [{"role": "user", "content": "hi"}]}
     reply = await rig.client.post("/v1/chat/completions", json=asked)
     record = rig.plane.log.get(reply.headers["x-turnout-decision"])
@@ -45,12 +45,12 @@ async def test_the_shadow_goes_on_after_a_failure(
     record = await decided(rig)
     found: list[dict[str, Any]] = []
 
-    def told(record: Record, what: dict[str, Any]) -> None:
+    def told(record: DecisionRecord, what: dict[str, Any]) -> None:
         found.append(what)
         if len(found) == 1:
             raise RuntimeError("surprise")
 
-    shadow = Shadow(Half, told)  # type: ignore[arg-type]
+    shadow = ShadowRouter(Half, told)  # type: ignore[arg-type]
     for _ in range(3):
         shadow.offer(record, request())
     shadow.close()
@@ -62,10 +62,10 @@ async def test_the_shadow_goes_on_after_a_failure(
 async def test_a_shadow_whose_thread_has_ended_still_closes(rig: Rig) -> None:
     record = await decided(rig)
 
-    def told(record: Record, what: dict[str, Any]) -> None:
+    def told(record: DecisionRecord, what: dict[str, Any]) -> None:
         raise SystemExit
 
-    shadow = Shadow(Half, told)  # type: ignore[arg-type]
+    shadow = ShadowRouter(Half, told)  # type: ignore[arg-type]
     shadow.offer(record, request())
     thread = shadow._thread
     assert thread is not None
@@ -101,10 +101,10 @@ async def test_a_full_disk_does_not_end_the_decision_log(
     assert "1 lines of the decision log are lost" in caplog.text
 
 
-class Beating(Endpoint):
+class Beating(ServiceInstance):
     """An endpoint over a plane of the tests', whose watch fails."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: DataPlane) -> None:
         self.plane = plane
         self.beats = 0
         self.watch = self  # type: ignore[assignment]

@@ -11,10 +11,10 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.dataplane.data_plane import Plane
+from services.dataplane.data_plane import DataPlane
 from services.dataplane.factory import compose
 from services.metrics.metrics import Metrics
-from services.server.app import FrontDoor
+from services.server.app import GatewayApp
 from tests.services.conftest import behind
 from turnout.catalog.reading import parse
 from turnout.settings import Settings
@@ -38,10 +38,10 @@ ROW = {"inputs": [{"name": "features", "datatype": "FP32", "shape": [1, 15], "da
 
 
 @asynccontextmanager
-async def serving(fault: str) -> AsyncIterator[tuple[httpx.AsyncClient, Plane]]:
+async def serving(fault: str) -> AsyncIterator[tuple[httpx.AsyncClient, DataPlane]]:
     catalog = parse(CATALOG.format(fault=fault), "test")
     plane = compose(catalog, Settings(Path("unused")), Metrics(CollectorRegistry()))
-    door = FrontDoor(lambda: plane, behind)
+    door = GatewayApp(lambda: plane, behind)
     plane.fleet.start()
     await plane.fleet.settled()
     transport = httpx.ASGITransport(app=door)

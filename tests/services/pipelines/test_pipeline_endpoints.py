@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from routing.decision.request_view import Judge
+from routing.decision.request_view import RequestAnalyzer
 from routing.latency import ModelLatency
 from runners.backends.local_tensors import LocalTensors
 from runners.backends.local_text import LocalText
 from runners.engines import make
-from runners.protocol import Ran, Ticket
+from runners.protocol import TensorResult, Ticket
 from runners.tasks.pass_through import PassThrough
-from services.dataplane.data_plane import Plane
+from services.dataplane.data_plane import DataPlane
 from services.dataplane.decision_log import DecisionLog
 from services.fleet.fleet import Fleet
 from services.http.messages import Receive, Scope, Send
 from services.metrics.metrics import Metrics
 from services.pipelines.pipelines import Pipelines
-from services.pipelines.types import Asked
+from services.pipelines.types import PipelineRequest
 from services.protocols import routing_options as options
-from services.server.app import FrontDoor
+from services.server.app import GatewayApp
 from turnout.catalog import Model
 from turnout.catalog.reading import parse
 from turnout.types import Task, Tensors
@@ -79,10 +79,12 @@ def _backend(name: str, model: Model, latency: ModelLatency) -> Any:
     return LocalTensors(name, lambda: (runner, PassThrough()), latency)
 
 
-def _plane(text: str, make_backend: Callable[..., Any] = _backend) -> Plane:
+def _plane(text: str, make_backend: Callable[..., Any] = _backend) -> DataPlane:
     catalog = parse(text, "test")
     fleet = Fleet(catalog, make_backend)
-    return Plane(catalog, fleet, Judge(catalog), Metrics(CollectorRegistry()), DecisionLog())
+    return DataPlane(
+        catalog, fleet, RequestAnalyzer(catalog), Metrics(CollectorRegistry()), DecisionLog()
+    )
 
 
 @pytest.fixture
@@ -92,7 +94,7 @@ async def make_client() -> AsyncIterator[Callable[[str], httpx.AsyncClient]]:
     def build(text: str = CATALOG) -> httpx.AsyncClient:
         plane = _plane(text)
         fleet = plane.fleet
-        door = FrontDoor(lambda: plane, _nobody)
+        door = GatewayApp(lambda: plane, _nobody)
         client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=door), base_url="http://turnout"
         )
@@ -277,7 +279,7 @@ async def test_a_pipeline_is_not_ready_while_a_stage_has_no_model_that_serves(
 
 async def test_an_unexpected_failure_is_not_counted_as_an_answer() -> None:
     class Odd(LocalTensors):
-        async def infer(self, tensors: Tensors, ticket: Ticket) -> Ran:
+        async def infer(self, tensors: Tensors, ticket: Ticket) -> TensorResult:
             raise RuntimeError("unforeseen")
 
     def backend(name: str, model: Model, latency: ModelLatency) -> Any:
@@ -287,11 +289,11 @@ async def test_an_unexpected_failure_is_not_counted_as_an_answer() -> None:
     registry = CollectorRegistry()
     catalog = parse(CATALOG, "test")
     fleet = Fleet(catalog, backend)
-    plane = Plane(catalog, fleet, Judge(catalog), Metrics(registry), DecisionLog())
+    plane = DataPlane(catalog, fleet, RequestAnalyzer(catalog), Metrics(registry), DecisionLog())
     query = {"query": np.array([b"red"], object)}
     with pytest.raises(RuntimeError, match="unforeseen"):
         await Pipelines(plane).run(
-            "search", Asked(query, {}, options.read({}, {}), None, plane.clock())
+            "search", PipelineRequest(query, {}, options.read({}, {}), None, plane.clock())
         )
     await fleet.stop()
     labels = {"pipeline": "search", "latency_class": "quick", "status": "internal"}
@@ -306,7 +308,7 @@ class _Held(LocalTensors):
         super().__init__(name, lambda: (runner, PassThrough()), latency)
         self.reached, self.let_go = asyncio.Event(), asyncio.Event()
 
-    async def infer(self, tensors: Tensors, ticket: Ticket) -> Ran:
+    async def infer(self, tensors: Tensors, ticket: Ticket) -> TensorResult:
         self.reached.set()
         await self.let_go.wait()
         return await super().infer(tensors, ticket)
@@ -324,14 +326,14 @@ async def test_a_reload_changes_the_routes_and_what_is_under_way_ends_as_it_bega
     plane = _plane(CATALOG, make_backend)
     changed = parse(CATALOG.replace("shoes", "hats").replace("ranker", "sorter"), "test")
     plane.fleet.start()
-    transport = httpx.ASGITransport(app=FrontDoor(lambda: plane, _nobody))
+    transport = httpx.ASGITransport(app=GatewayApp(lambda: plane, _nobody))
     async with httpx.AsyncClient(transport=transport, base_url="http://turnout") as client:
         body = {"inputs": {"query": "red"}, "parameters": {"category": "shoes"}}
         under_way = asyncio.ensure_future(client.post("/v1/pipelines/search", json=body))
         await plane.fleet.settled()
         await held[0].reached.wait()
         plane.fleet.adopt(changed)
-        plane.adopt(changed, Judge(changed))
+        plane.adopt(changed, RequestAnalyzer(changed))
         gone = await client.post("/v2/models/ranker/infer", json={})
         assert gone.status_code == 404
         plane.draining = True

@@ -11,11 +11,11 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.dataplane.data_plane import Plane
+from services.dataplane.data_plane import DataPlane
 from services.dataplane.factory import compose
 from services.metrics.metrics import Metrics
-from services.rollouts.store import Book
-from services.server.app import FrontDoor
+from services.rollouts.store import AliasStore
+from services.server.app import GatewayApp
 from services.server.auth import TOKEN
 from tests.services.batch_api.conftest import postgres_url as postgres_url
 from tests.services.batch_api.conftest import url as url
@@ -56,7 +56,7 @@ ROW = {"inputs": [{"name": "features", "datatype": "FP32", "shape": [1, 15], "da
 class Gateway:
     """A plane, its front door's client, and its metrics."""
 
-    plane: Plane
+    plane: DataPlane
     client: httpx.AsyncClient
     registry: CollectorRegistry
 
@@ -94,7 +94,7 @@ async def serve(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
     opened: list[Gateway] = []
 
     async def serve(
-        text: str = CATALOG, book: Callable[[], Book] | None = None, log: Path | None = None
+        text: str = CATALOG, book: Callable[[], AliasStore] | None = None, log: Path | None = None
     ) -> Gateway:
         registry = CollectorRegistry()
         settings = Settings(Path("catalog"), decision_log=log)
@@ -103,7 +103,7 @@ async def serve(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
             await plane.rollouts.open(book)
         plane.fleet.start()
         await plane.fleet.settled()
-        transport = httpx.ASGITransport(app=FrontDoor(lambda: plane, behind))
+        transport = httpx.ASGITransport(app=GatewayApp(lambda: plane, behind))
         client = httpx.AsyncClient(transport=transport, base_url="http://turnout")
         opened.append(Gateway(plane, client, registry))
         return opened[-1]

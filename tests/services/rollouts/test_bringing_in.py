@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.dataplane.catalog_reload import reload_catalog
-from services.rollouts.store import MemoryBook
+from services.rollouts.store import MemoryAliasStore
 from tests.services.rollouts.conftest import CATALOG, ROW, Serve
 
 BROKEN = "{runner: {engine: fake, fail: load}}"
@@ -27,7 +27,7 @@ async def test_a_rollback_loads_what_an_operator_had_unloaded(serve: Serve) -> N
 
 @pytest.mark.parametrize("verb", ["promote", "canary"])
 async def test_an_unload_of_before_holds_in_no_worker(serve: Serve, verb: str) -> None:
-    book = MemoryBook()
+    book = MemoryAliasStore()
     workers = [await serve(book=lambda: book) for _ in range(2)]
     for worker in workers:
         assert (await worker.move("unload", "ranker@3")).status_code == 200
@@ -85,7 +85,7 @@ async def test_what_cannot_answer_is_not_rolled_back_to(serve: Serve) -> None:
 async def test_a_version_is_made_ready_that_another_worker_left_to_be_rolled_back_to(
     serve: Serve,
 ) -> None:
-    book = MemoryBook()
+    book = MemoryAliasStore()
     first, second = [await serve(book=lambda: book) for _ in range(2)]
     assert (await first.move("promote")).status_code == 200
     assert (await second.move("unload", "ranker@1")).status_code == 200

@@ -10,15 +10,15 @@ import pytest
 
 from services.dataplane.catalog_reload import reload_catalog
 from services.rollouts.aliases import Aliases
-from services.rollouts.database_store import DatabaseBook
-from services.rollouts.store import Book, MemoryBook, Rows
+from services.rollouts.database_store import DatabaseAliasStore
+from services.rollouts.store import AliasStore, MemoryAliasStore, Rows
 from tests.services.rollouts.conftest import CATALOG, Serve
 from turnout.errors import ConfigError
 
 
 @pytest.fixture
-def book(url: str) -> Callable[[], Book]:
-    return lambda: DatabaseBook(url)
+def book(url: str) -> Callable[[], AliasStore]:
+    return lambda: DatabaseAliasStore(url)
 
 
 async def test_promote_and_roll_back_step_by_step(serve: Serve) -> None:
@@ -127,7 +127,7 @@ async def test_versions_and_aliases_are_shown(serve: Serve) -> None:
 
 
 async def test_where_the_aliases_are_outlives_a_restart(
-    serve: Serve, book: Callable[[], Book]
+    serve: Serve, book: Callable[[], AliasStore]
 ) -> None:
     first = await serve(book=book)
     assert (await first.move("promote")).status_code == 200
@@ -141,7 +141,7 @@ async def test_where_the_aliases_are_outlives_a_restart(
 
 
 async def test_every_worker_follows_what_one_was_told(
-    serve: Serve, book: Callable[[], Book]
+    serve: Serve, book: Callable[[], AliasStore]
 ) -> None:
     workers = [await serve(book=book) for _ in range(2)]
     assert (await workers[0].move("promote")).status_code == 200
@@ -152,7 +152,7 @@ async def test_every_worker_follows_what_one_was_told(
 
 
 async def test_an_edit_of_the_catalog_is_the_last_word(
-    serve: Serve, book: Callable[[], Book]
+    serve: Serve, book: Callable[[], AliasStore]
 ) -> None:
     first = await serve(book=book)
     await first.move("promote")
@@ -167,7 +167,7 @@ async def test_an_edit_of_the_catalog_is_the_last_word(
 
 
 async def test_an_edit_elsewhere_leaves_the_aliases(
-    serve: Serve, book: Callable[[], Book], tmp_path: Path
+    serve: Serve, book: Callable[[], AliasStore], tmp_path: Path
 ) -> None:
     gateway = await serve(book=book)
     await gateway.move("promote")
@@ -184,7 +184,7 @@ async def test_an_edit_elsewhere_leaves_the_aliases(
     ] == "1"
 
 
-class Troubled(MemoryBook):
+class Troubled(MemoryAliasStore):
     """A book that cannot be read or written until it can, or takes its time."""
 
     def __init__(self) -> None:
@@ -320,7 +320,7 @@ async def test_another_share_keeps_the_evidence_and_another_try_begins_anew(serv
 async def test_a_try_that_another_worker_began_anew_is_another_trial_here_too(
     serve: Serve,
 ) -> None:
-    shared = MemoryBook()
+    shared = MemoryAliasStore()
     first, second = [await serve(book=lambda: shared) for _ in range(2)]
     await second.answered(20)
     await first.move("rollback")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from services.server.app import FrontDoor
+from services.server.app import GatewayApp
 from tests.services.rollouts.conftest import Serve
 
 
 async def test_made_up_versions_are_not_kept(serve: Serve) -> None:
     gateway = await serve()
     door = gateway.client._transport.app  # type: ignore[attr-defined]
-    assert isinstance(door, FrontDoor)
+    assert isinstance(door, GatewayApp)
     await gateway.client.get("/v2/models/ranker/versions/1/ready")
     await gateway.client.get("/v2/models/ranker@1/ready")
     known = set(door._routes)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from routing.decision.request_view import Judge
+from routing.decision.request_view import RequestAnalyzer
 from services.dataplane.decision_log import DecisionLog
-from services.routers.prompt_routers import Routers
+from services.routers.prompt_routers import PromptRouters
 from services.routers.prompts import DEFAULT_ROUTER
 from tests.services.conftest import Rig
 from turnout.catalog import Catalog
@@ -30,10 +30,10 @@ def copy_router(folder: Path, origin: str = "") -> Path:
     return folder
 
 
-def rig_with(make_rig: Callable[..., Rig], catalog: Catalog, routers: Routers) -> Rig:
+def rig_with(make_rig: Callable[..., Rig], catalog: Catalog, routers: PromptRouters) -> Rig:
     """The rig's front door on a plane whose chats a trained router judges."""
     rig = make_rig()
-    rig.use(routers, Judge(catalog, routers))
+    rig.use(routers, RequestAnalyzer(catalog, routers))
     return rig
 
 
@@ -45,7 +45,7 @@ async def test_a_new_router_takes_over_and_a_bad_one_is_refused(
     make_rig: Callable[..., Rig], catalog: Catalog, tmp_path: Path
 ) -> None:
     folder = copy_router(tmp_path / "router")
-    rig = rig_with(make_rig, catalog, Routers(catalog, folder))
+    rig = rig_with(make_rig, catalog, PromptRouters(catalog, folder))
     await settle(rig)
     first = (await rig.client.get("/v1/router")).json()["routers"]["current"]["digest"]
     copy_router(folder, "another")
@@ -67,12 +67,12 @@ async def test_a_new_router_takes_over_and_a_bad_one_is_refused(
 
 def test_a_gateway_does_not_start_on_a_bad_router(catalog: Catalog, tmp_path: Path) -> None:
     with pytest.raises(ArtifactInvalid, match=r"router\.json"):
-        Routers(catalog, tmp_path)
+        PromptRouters(catalog, tmp_path)
 
 
 def test_a_change_is_noticed_once(catalog: Catalog, tmp_path: Path) -> None:
     shadow = tmp_path / "shadow"
-    routers = Routers(catalog, shadow=shadow)
+    routers = PromptRouters(catalog, shadow=shadow)
     assert routers.shadow is None
     assert not routers.changed()
     copy_router(shadow)
@@ -96,7 +96,7 @@ class BadDisk(type(Path())):
 
 def test_a_router_whose_read_broke_off_is_tried_again(catalog: Catalog, tmp_path: Path) -> None:
     folder = copy_router(BadDisk(tmp_path / "router"))
-    routers = Routers(catalog, folder)
+    routers = PromptRouters(catalog, folder)
     first = routers.parts["current"].digest
     copy_router(folder, "another")
     BadDisk.fails = True
@@ -113,8 +113,8 @@ async def test_a_shadow_decides_beside_and_is_never_served(
     shadow = copy_router(tmp_path / "shadow", "shadow")
     log = tmp_path / "log.jsonl"
     rig = make_rig(log=DecisionLog(log))
-    routers = Routers(catalog, shadow=shadow)
-    rig.use(routers, Judge(catalog, routers))
+    routers = PromptRouters(catalog, shadow=shadow)
+    rig.use(routers, RequestAnalyzer(catalog, routers))
     await settle(rig)
     names = []
     for index in range(20):
@@ -134,7 +134,7 @@ async def test_a_canary_that_fails_is_stopped_and_its_share_goes_to_the_old_one(
     make_rig: Callable[..., Rig], catalog: Catalog, tmp_path: Path
 ) -> None:
     canary = copy_router(tmp_path / "canary", "canary")
-    routers = Routers(catalog, canary=canary, share=0.5, seed=b"seed")
+    routers = PromptRouters(catalog, canary=canary, share=0.5, seed=b"seed")
     rig = rig_with(make_rig, catalog, routers)
     await settle(rig)
     parts = []
@@ -160,7 +160,7 @@ async def test_feedback_that_is_sent_again_is_no_more_evidence(
     make_rig: Callable[..., Rig], catalog: Catalog, tmp_path: Path
 ) -> None:
     canary = copy_router(tmp_path / "canary", "canary")
-    routers = Routers(catalog, canary=canary, share=0.5, seed=b"seed")
+    routers = PromptRouters(catalog, canary=canary, share=0.5, seed=b"seed")
     rig = rig_with(make_rig, catalog, routers)
     await settle(rig)
     for session in range(10):
@@ -174,7 +174,7 @@ async def test_feedback_that_is_sent_again_is_no_more_evidence(
 
 
 async def test_feedback_alone_can_stop_a_canary(catalog: Catalog, tmp_path: Path) -> None:
-    routers = Routers(catalog, canary=copy_router(tmp_path / "canary", "c"), share=0.5)
+    routers = PromptRouters(catalog, canary=copy_router(tmp_path / "canary", "c"), share=0.5)
     for _ in range(100):
         routers.canary.scored("canary", 0.1)
         routers.canary.scored("current", 0.9)
@@ -189,7 +189,7 @@ async def test_models_without_a_head_are_named(
     make_rig: Callable[..., Rig], catalog: Catalog
 ) -> None:
     """A router that knows none of the route's models judges them by their priors: it says so."""
-    rig = rig_with(make_rig, catalog, Routers(catalog))
+    rig = rig_with(make_rig, catalog, PromptRouters(catalog))
     told = (await rig.client.get("/v1/router")).json()["routers"]["current"]
     chats = [route for route in catalog.routes.values() if route.task is Task.CHAT]
     assert told["judged_by_prior"] == sorted({name for route in chats for name in route.candidates})

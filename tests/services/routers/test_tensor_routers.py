@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from routing.decision.request_view import Judge
+from routing.decision.request_view import RequestAnalyzer
 from routing.features.picture import NAMES
 from routing.quality.boosted_pairs import BoostedPairs
 from routing.quality.feature_artifact import save_feature_router
 from routing.quality.feature_quality import FeatureQuality
 from services.cli.main import main
 from services.dataplane.decision_log import DecisionLog
-from services.routers.tensor_routers import FeatureRouters
+from services.routers.tensor_routers import TensorRouters
 from tests.services.conftest import CATALOG, Rig
 from turnout.catalog import Catalog
 from turnout.catalog.reading import parse
@@ -58,9 +58,9 @@ def saved(folder: Path, made: FeatureQuality) -> Path:
     return folder
 
 
-def use(rig: Rig, learned: FeatureRouters) -> None:
+def use(rig: Rig, learned: TensorRouters) -> None:
     rig.plane.feature_routers = learned
-    rig.plane.adopt(rig.plane.catalog, Judge(rig.plane.catalog, None, learned))
+    rig.plane.adopt(rig.plane.catalog, RequestAnalyzer(rig.plane.catalog, None, learned))
 
 
 async def ask(rig: Rig, *first: float, latency_class: str = "bulk") -> httpx.Response:
@@ -74,7 +74,7 @@ async def ask(rig: Rig, *first: float, latency_class: str = "bulk") -> httpx.Res
 
 
 async def test_each_row_goes_where_it_is_answered_well(rig: Rig, tmp_path: Path) -> None:
-    use(rig, FeatureRouters(rig.plane.catalog, {"fraud": saved(tmp_path, quality())}))
+    use(rig, TensorRouters(rig.plane.catalog, {"fraud": saved(tmp_path, quality())}))
     for _ in range(2):  # the second time nothing of the first is remembered
         assert (await ask(rig, 1.0)).headers["x-turnout-model"] == "fraud-large"
         assert (await ask(rig, -1.0)).headers["x-turnout-model"] == "fraud-small"
@@ -92,20 +92,20 @@ async def test_a_trace_names_the_models_that_the_router_was_not_trained_on(
     rig: Rig, tmp_path: Path
 ) -> None:
     other = replace(quality(), models=("fraud-small", "fraud-other"))
-    use(rig, FeatureRouters(rig.plane.catalog, {"fraud": saved(tmp_path, other)}))
+    use(rig, TensorRouters(rig.plane.catalog, {"fraud": saved(tmp_path, other)}))
     reply = await ask(rig, 1.0)
     record = (await rig.client.get("/v1/decisions/" + reply.headers["x-turnout-decision"])).json()
     assert record["router"]["by_prior"] == ["fraud-large"]
 
 
 async def test_far_rows_go_where_the_mean_scores_say(rig: Rig, tmp_path: Path) -> None:
-    use(rig, FeatureRouters(rig.plane.catalog, {"fraud": saved(tmp_path, quality())}))
+    use(rig, TensorRouters(rig.plane.catalog, {"fraud": saved(tmp_path, quality())}))
     assert (await ask(rig, -1e6)).headers["x-turnout-model"] == "fraud-large"
 
 
 async def test_where_a_look_changes_nothing_none_is_taken(rig: Rig, tmp_path: Path) -> None:
     always = replace(quality(), least=np.array([[1, 0.91], [0.9, 1]], np.float32))
-    learned = FeatureRouters(rig.plane.catalog, {"fraud": saved(tmp_path, always)})
+    learned = TensorRouters(rig.plane.catalog, {"fraud": saved(tmp_path, always)})
     use(rig, learned)
     assert learned.state()["fraud"]["settled_classes"] == ["realtime", "interactive"]
     await ask(rig, 1.0, latency_class="realtime")
@@ -118,7 +118,7 @@ async def test_where_a_look_changes_nothing_none_is_taken(rig: Rig, tmp_path: Pa
 def test_policies_that_ask_for_no_quality_need_no_look(tmp_path: Path) -> None:
     catalog = parse(CATALOG, "test")
     pictures = quality(len(NAMES), ("image-small", "image-large"))
-    learned = FeatureRouters(catalog, {"image": saved(tmp_path, pictures)})
+    learned = TensorRouters(catalog, {"image": saved(tmp_path, pictures)})
     assert learned.state()["image"]["settled_classes"] == list(catalog.classes)
 
 
@@ -129,7 +129,7 @@ async def test_a_pictures_header_decides(make_rig: Callable[..., Rig], tmp_path:
     rig.plane.catalog = parse(best, "test")
     pictures = quality(len(NAMES), ("image-small", "image-large"))
     made = replace(pictures, trees=replace(pictures.trees, feature=np.full(3, 7, np.int32)))
-    use(rig, FeatureRouters(rig.plane.catalog, {"image": saved(tmp_path, made)}))
+    use(rig, TensorRouters(rig.plane.catalog, {"image": saved(tmp_path, made)}))
     body = {"route": "image", "inputs": {"image": []}, "latency_class": "bulk"}
     answers = []
     for form in ("JPEG", "PNG"):
@@ -156,7 +156,7 @@ async def test_a_learned_gain_says_which_rows_go_on(rig: Rig, tmp_path: Path) ->
     )
     made = replace(quality(), after={"fraud-small": gains})
     rig.plane.catalog = parse(CASCADE, "test")
-    use(rig, FeatureRouters(rig.plane.catalog, {"fraud": saved(tmp_path, made)}))
+    use(rig, TensorRouters(rig.plane.catalog, {"fraud": saved(tmp_path, made)}))
     reply = await ask(rig, 1.0, -1.0, 2.0, 1e6)
     assert reply.json()["outputs"][0]["data"] == [1.0, 0.0, 1.0, 0.0]
     record = (await rig.client.get("/v1/decisions/" + reply.headers["x-turnout-decision"])).json()
@@ -171,7 +171,7 @@ async def test_a_learned_gain_says_which_rows_go_on(rig: Rig, tmp_path: Path) ->
 
 async def test_without_a_learned_gain_confidence_decides(rig: Rig, tmp_path: Path) -> None:
     rig.plane.catalog = parse(CASCADE, "test")
-    use(rig, FeatureRouters(rig.plane.catalog, {"fraud": saved(tmp_path, quality())}))
+    use(rig, TensorRouters(rig.plane.catalog, {"fraud": saved(tmp_path, quality())}))
     reply = await ask(rig, 1.0)
     assert reply.headers["x-turnout-model"] == "fraud-small"
     record = (await rig.client.get("/v1/decisions/" + reply.headers["x-turnout-decision"])).json()
@@ -186,7 +186,7 @@ async def test_versions_of_a_model_share_its_head(rig: Rig, tmp_path: Path) -> N
 """
     start, end = CATALOG.index("  fraud-large:\n"), CATALOG.index("  image-small:")
     catalog = parse(CATALOG[:start] + versions + CATALOG[end:], "test")
-    learned = FeatureRouters(catalog, {"fraud": saved(tmp_path, quality())})
+    learned = TensorRouters(catalog, {"fraud": saved(tmp_path, quality())})
     names = catalog.routes["fraud"].candidates
     assert names == ("fraud-small", "fraud-large@2")
     rows = {"features": np.array([[1.0] + [0.0] * 14], np.float32)}
@@ -208,7 +208,7 @@ def test_a_router_that_does_not_fit_its_route_is_refused(
     catalog: Catalog, tmp_path: Path, route: str, made: FeatureQuality, what: str
 ) -> None:
     with pytest.raises(ArtifactInvalid, match=what):
-        FeatureRouters(catalog, {route: saved(tmp_path, made)})
+        TensorRouters(catalog, {route: saved(tmp_path, made)})
 
 
 @pytest.mark.parametrize("route", ["chat", "nobody"])
@@ -216,11 +216,11 @@ def test_only_routes_of_rows_and_pictures_have_one(
     catalog: Catalog, tmp_path: Path, route: str
 ) -> None:
     with pytest.raises(ConfigError, match=f"'{route}' is no route of rows or pictures; .*fraud"):
-        FeatureRouters(catalog, {route: tmp_path})
+        TensorRouters(catalog, {route: tmp_path})
 
 
 async def test_a_new_router_takes_over_and_a_broken_one_does_not(rig: Rig, tmp_path: Path) -> None:
-    learned = FeatureRouters(rig.plane.catalog, {"fraud": saved(tmp_path, quality())})
+    learned = TensorRouters(rig.plane.catalog, {"fraud": saved(tmp_path, quality())})
     use(rig, learned)
     assert not learned.changed()
     (tmp_path / "router.json").write_text("{}")
@@ -237,7 +237,7 @@ async def test_a_new_router_takes_over_and_a_broken_one_does_not(rig: Rig, tmp_p
 
 
 async def test_a_catalog_reload_keeps_the_router(rig: Rig, tmp_path: Path) -> None:
-    learned = FeatureRouters(rig.plane.catalog, {"fraud": saved(tmp_path, quality())})
+    learned = TensorRouters(rig.plane.catalog, {"fraud": saved(tmp_path, quality())})
     other = parse(CATALOG.replace("bulk: 1.0", "bulk: 0.3"), "test")
     learned.adopt(other)
     assert "bulk" in learned.state()["fraud"]["settled_classes"]
@@ -263,7 +263,7 @@ def test_a_router_that_comes_while_a_catalog_is_reloaded_is_used(
 ) -> None:
     SlowFolder.let_go.set()
     saved(tmp_path, quality())
-    learned = FeatureRouters(catalog, {"fraud": SlowFolder(tmp_path)})
+    learned = TensorRouters(catalog, {"fraud": SlowFolder(tmp_path)})
     first = learned.state()["fraud"]["digest"]
     saved(tmp_path, replace(quality(), usual=11.0))
     SlowFolder.reached.clear()
@@ -281,7 +281,7 @@ def test_a_router_that_comes_while_a_catalog_is_reloaded_is_used(
 def test_a_catalog_reload_does_not_forget_that_a_router_was_refused(
     catalog: Catalog, tmp_path: Path
 ) -> None:
-    learned = FeatureRouters(catalog, {"fraud": saved(tmp_path, quality())})
+    learned = TensorRouters(catalog, {"fraud": saved(tmp_path, quality())})
     first = learned.state()["fraud"]["digest"]
     saved(tmp_path, quality(models=("a", "b")))
     learned.reload()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.server.admission import Door, terms_of
+from services.server.admission import Admission, admission_terms
 from tests.services.conftest import CATALOG
 from turnout.catalog.reading import parse
 
@@ -20,12 +20,12 @@ class Clock:
         return self.now_s
 
 
-def filled(door: Door, count: int) -> list[float]:
+def filled(door: Admission, count: int) -> list[float]:
     return [door.enter() for _ in range(count)]
 
 
 def test_bulk_is_refused_first_and_real_time_last() -> None:
-    door = Door(SHARES, 0.03, Clock())
+    door = Admission(SHARES, 0.03, Clock())
     admitted: dict[str, int] = {}
     for name in ("bulk", "interactive", "realtime"):
         while door.admits(name):
@@ -36,7 +36,7 @@ def test_bulk_is_refused_first_and_real_time_last() -> None:
 
 
 def test_what_was_read_but_has_not_begun_counts() -> None:
-    door = Door(SHARES, 0.03, Clock())
+    door = Admission(SHARES, 0.03, Clock())
     while door.admits("realtime"):
         door.arrive()
     assert door.inside == 0
@@ -46,7 +46,7 @@ def test_what_was_read_but_has_not_begun_counts() -> None:
 
 def test_time_inside_counts_from_the_read_not_from_the_turn_at_running() -> None:
     clock = Clock()
-    door = Door(SHARES, 0.03, clock)
+    door = Admission(SHARES, 0.03, clock)
     assert door.arrive()
     assert not door.arrive()
     clock.now_s = 0.5
@@ -57,7 +57,7 @@ def test_time_inside_counts_from_the_read_not_from_the_turn_at_running() -> None
 
 def test_the_bound_falls_while_answers_take_too_long_and_rises_again() -> None:
     clock = Clock()
-    door = Door(SHARES, 0.03, clock)
+    door = Admission(SHARES, 0.03, clock)
     before = door.limit
     for _ in range(20):
         entered = filled(door, int(door.limit))
@@ -77,7 +77,7 @@ def test_the_bound_falls_while_answers_take_too_long_and_rises_again() -> None:
 
 def test_a_slow_moment_without_a_crowd_does_not_lower_the_bound() -> None:
     clock = Clock()
-    door = Door(SHARES, 0.03, clock)
+    door = Admission(SHARES, 0.03, clock)
     before = door.limit
     for _ in range(20):
         entered = filled(door, 5)
@@ -89,7 +89,7 @@ def test_a_slow_moment_without_a_crowd_does_not_lower_the_bound() -> None:
 
 def test_a_bound_that_is_never_met_stays() -> None:
     clock = Clock()
-    door = Door(SHARES, 0.03, clock)
+    door = Admission(SHARES, 0.03, clock)
     before = door.limit
     for _ in range(50):
         clock.now_s += 0.2
@@ -100,7 +100,7 @@ def test_a_bound_that_is_never_met_stays() -> None:
 def test_retry_after_spreads_the_refused_over_the_capacity() -> None:
     clock = Clock()
     told: list[None] = []
-    door = Door(SHARES, 0.03, clock, lambda: told.append(None))
+    door = Admission(SHARES, 0.03, clock, lambda: told.append(None))
     for _ in range(70):
         door.refuse()
     entered = filled(door, 10)
@@ -114,7 +114,7 @@ def test_retry_after_spreads_the_refused_over_the_capacity() -> None:
 @given(st.lists(st.sampled_from(["realtime", "interactive", "bulk", "leave"]), max_size=400))
 def test_no_class_is_let_in_where_a_more_urgent_one_would_be_refused(steps: list[str]) -> None:
     clock = Clock()
-    door = Door(SHARES, 0.03, clock)
+    door = Admission(SHARES, 0.03, clock)
     door.limit = 40.0
     inside: list[float] = []
     for step in steps:
@@ -130,7 +130,7 @@ def test_no_class_is_let_in_where_a_more_urgent_one_would_be_refused(steps: list
 
 
 def test_a_catalog_sets_shares_by_urgency() -> None:
-    door = Door(*terms_of(parse(CATALOG, "test.yaml")), Clock())
+    door = Admission(*admission_terms(parse(CATALOG, "test.yaml")), Clock())
     admitted = []
     for name in ("bulk", "interactive", "realtime"):
         while door.admits(name):
@@ -140,7 +140,7 @@ def test_a_catalog_sets_shares_by_urgency() -> None:
 
 
 def test_a_door_that_goes_by_another_catalog_counts_on() -> None:
-    door = Door({"realtime": 1.0, "bulk": 1.0}, 0.1, Clock())
+    door = Admission({"realtime": 1.0, "bulk": 1.0}, 0.1, Clock())
     for _ in range(100):
         door.enter()
     door.retune({"realtime": 1.0, "bulk": 0.25}, 0.1)

@@ -12,10 +12,10 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from services.http.messages import Http, Reply, Route, json_reply, send_reply
+from services.http.messages import HttpRequest, Reply, Route, json_reply, send_reply
 from services.protocols import errors
-from services.server.admission import Door
-from services.server.fast_path import MOST_BODY, Gate, Lane, stand_before
+from services.server.admission import Admission
+from services.server.fast_path import MOST_BODY, FastPath, FastPathProtocol, install_fast_path
 
 PATH = b"/v2/models/fraud/infer"
 
@@ -55,14 +55,14 @@ class Wire(asyncio.Transport):
         pass
 
 
-async def _nobody(http: Http) -> Reply:
+async def _nobody(http: HttpRequest) -> Reply:
     raise AssertionError("the lane answers")
 
 
 SHORT = Route(_nobody, errors.open_inference, short="realtime")
 
 
-def echo(http: Http) -> Reply:
+def echo(http: HttpRequest) -> Reply:
     """What was understood of a request."""
     seen = [http.method, http.path, sorted((str(k), str(v)) for k, v in http.headers.items())]
     return json_reply([*seen, str(http.body)])
@@ -71,16 +71,16 @@ def echo(http: Http) -> Reply:
 class Connection:
     """One connection to an application that answers when it is told to."""
 
-    def __init__(self, door: Door, *, gated: bool = True) -> None:
+    def __init__(self, door: Admission, *, gated: bool = True) -> None:
         self.limit_bytes = MOST_BODY
-        self.lane = Lane(
+        self.lane = FastPath(
             door,
             lambda path: SHORT if path == PATH.decode() else None,
             self.reply,
             lambda: self.limit_bytes,
         )
         self.gated = gated
-        self.answered_here: list[Http] = []
+        self.answered_here: list[HttpRequest] = []
         self.broken = False
         self.wire = Wire()
         self.go = asyncio.Event()
@@ -97,11 +97,11 @@ class Connection:
             more = message.get("more_body", False)
         await self.go.wait()
         if self.gated:
-            stand_before(send, self.lane)
-        http = Http(scope["method"], scope["path"], dict(scope["headers"]), body)
+            install_fast_path(send, self.lane)
+        http = HttpRequest(scope["method"], scope["path"], dict(scope["headers"]), body)
         await send_reply(send, echo(http))
 
-    async def reply(self, route: Route, http: Http) -> Reply:
+    async def reply(self, route: Route, http: HttpRequest) -> Reply:
         assert route is SHORT
         self.answered_here.append(http)
         if self.broken:
@@ -118,16 +118,16 @@ class Connection:
         return self.wire.written
 
 
-def full(door: Door) -> None:
+def full(door: Admission) -> None:
     while door.admits("realtime"):
         door.enter()
 
 
 async def test_a_full_door_answers_503_with_retry_after_and_the_connection_goes_on() -> None:
-    door = Door({"realtime": 1.0}, 0.03, lambda: 0.0)
+    door = Admission({"realtime": 1.0}, 0.03, lambda: 0.0)
     connection = Connection(door)
     assert (await connection.send(post())).startswith(b"HTTP/1.1 200")
-    assert isinstance(connection.wire.protocol, Gate)
+    assert isinstance(connection.wire.protocol, FastPathProtocol)
     full(door)
     refused = await connection.send(post())
     assert refused.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
@@ -140,7 +140,7 @@ async def test_a_full_door_answers_503_with_retry_after_and_the_connection_goes_
 
 
 async def test_other_paths_and_methods_pass_a_full_door() -> None:
-    door = Door({"realtime": 1.0}, 0.03, lambda: 0.0)
+    door = Admission({"realtime": 1.0}, 0.03, lambda: 0.0)
     connection = Connection(door)
     await connection.send(post())
     full(door)
@@ -149,7 +149,7 @@ async def test_other_paths_and_methods_pass_a_full_door() -> None:
 
 
 async def test_a_body_that_looks_like_a_request_is_not_taken_for_one() -> None:
-    door = Door({"realtime": 1.0}, 0.03, lambda: 0.0)
+    door = Admission({"realtime": 1.0}, 0.03, lambda: 0.0)
     connection = Connection(door)
     await connection.send(post())
     full(door)
@@ -160,7 +160,7 @@ async def test_a_body_that_looks_like_a_request_is_not_taken_for_one() -> None:
 
 
 async def test_a_pipelined_request_waits_behind_the_one_before_it() -> None:
-    door = Door({"realtime": 1.0}, 0.03, lambda: 0.0)
+    door = Admission({"realtime": 1.0}, 0.03, lambda: 0.0)
     connection = Connection(door)
     await connection.send(post())
     connection.go.clear()
@@ -172,7 +172,7 @@ async def test_a_pipelined_request_waits_behind_the_one_before_it() -> None:
 
 
 async def test_short_requests_are_answered_before_uvicorn_sees_them() -> None:
-    connection = Connection(Door({"realtime": 1.0}, 0.03, lambda: 0.0))
+    connection = Connection(Admission({"realtime": 1.0}, 0.03, lambda: 0.0))
     await connection.send(post())
     assert connection.answered_here == []
     assert b'"POST","/v2/models/fraud/infer"' in await connection.send(post(b"[1]"))
@@ -180,7 +180,7 @@ async def test_short_requests_are_answered_before_uvicorn_sees_them() -> None:
 
 
 async def test_a_request_in_pieces_is_answered_once_it_is_whole() -> None:
-    connection = Connection(Door({"realtime": 1.0}, 0.03, lambda: 0.0))
+    connection = Connection(Admission({"realtime": 1.0}, 0.03, lambda: 0.0))
     await connection.send(post())
     whole = post(b'{"some": "body"}')
     for cut in range(len(whole) - 18, len(whole)):
@@ -190,7 +190,7 @@ async def test_a_request_in_pieces_is_answered_once_it_is_whole() -> None:
 
 
 async def test_work_of_a_client_that_went_is_ended_and_leaves_the_door() -> None:
-    door = Door({"realtime": 1.0}, 0.03, lambda: 0.0)
+    door = Admission({"realtime": 1.0}, 0.03, lambda: 0.0)
     connection = Connection(door)
     await connection.send(post())
     connection.go.clear()
@@ -204,7 +204,7 @@ async def test_work_of_a_client_that_went_is_ended_and_leaves_the_door() -> None
 
 
 async def test_a_server_that_stops_finishes_what_the_gate_has_taken() -> None:
-    connection = Connection(Door({"realtime": 1.0}, 0.03, lambda: 0.0))
+    connection = Connection(Admission({"realtime": 1.0}, 0.03, lambda: 0.0))
     await connection.send(post())
     connection.go.clear()
     await connection.send(post())
@@ -219,7 +219,7 @@ async def test_a_server_that_stops_finishes_what_the_gate_has_taken() -> None:
 
 
 async def test_keep_alive_is_counted_from_the_last_answer_here() -> None:
-    connection = Connection(Door({"realtime": 1.0}, 0.03, lambda: 0.0))
+    connection = Connection(Admission({"realtime": 1.0}, 0.03, lambda: 0.0))
     await connection.send(post())
     first = connection.inner.timeout_keep_alive_task
     connection.go.clear()
@@ -233,7 +233,7 @@ async def test_keep_alive_is_counted_from_the_last_answer_here() -> None:
 async def test_a_handler_that_fails_in_an_unforeseen_way_ends_the_connection(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    connection = Connection(Door({"realtime": 1.0}, 0.03, lambda: 0.0))
+    connection = Connection(Admission({"realtime": 1.0}, 0.03, lambda: 0.0))
     await connection.send(post())
     connection.broken = True
     assert await connection.send(post()) == b"<closed>"
@@ -241,7 +241,7 @@ async def test_a_handler_that_fails_in_an_unforeseen_way_ends_the_connection(
 
 
 async def test_a_client_that_does_not_read_is_left_to_uvicorn() -> None:
-    door = Door({"realtime": 1.0}, 0.03, lambda: 0.0)
+    door = Admission({"realtime": 1.0}, 0.03, lambda: 0.0)
     connection = Connection(door)
     await connection.send(post())
     full(door)
@@ -252,7 +252,7 @@ async def test_a_client_that_does_not_read_is_left_to_uvicorn() -> None:
 
 
 async def test_a_limit_that_a_reload_has_lowered_holds_for_open_connections() -> None:
-    connection = Connection(Door({"realtime": 1.0}, 0.03, lambda: 0.0))
+    connection = Connection(Admission({"realtime": 1.0}, 0.03, lambda: 0.0))
     await connection.send(post())
     connection.limit_bytes = 4
     await connection.send(post(b"12345"))
@@ -262,7 +262,7 @@ async def test_a_limit_that_a_reload_has_lowered_holds_for_open_connections() ->
 
 
 async def test_a_large_body_is_left_to_uvicorn() -> None:
-    connection = Connection(Door({"realtime": 1.0}, 0.03, lambda: 0.0))
+    connection = Connection(Admission({"realtime": 1.0}, 0.03, lambda: 0.0))
     await connection.send(post())
     answer = await connection.send(post(b"x" * (MOST_BODY + 1)))
     assert answer.startswith(b"HTTP/1.1 200")
@@ -305,7 +305,7 @@ def test_with_a_gate_and_without_bytes_get_the_same_answer(
 async def _same(data: bytes, cuts: list[int]) -> None:
     answers: list[bytes] = []
     for gated in (True, False):
-        connection = Connection(Door({"realtime": 1.0}, 0.03, lambda: 0.0), gated=gated)
+        connection = Connection(Admission({"realtime": 1.0}, 0.03, lambda: 0.0), gated=gated)
         await connection.send(post())
         found = b""
         for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):

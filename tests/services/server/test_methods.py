@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from routing.decision.request_view import Judge
+from routing.decision.request_view import RequestAnalyzer
 from tests.services.conftest import Rig
 
 
@@ -48,7 +48,7 @@ async def test_a_door_stays_when_the_catalog_changes(rig: Rig) -> None:
     """Connections that are open know it, so a second one would let in as many again."""
     await rig.client.get("/readyz")
     door = rig.door._door
-    rig.plane.adopt(rig.plane.catalog, Judge(rig.plane.catalog))
+    rig.plane.adopt(rig.plane.catalog, RequestAnalyzer(rig.plane.catalog))
     await rig.client.get("/readyz")
     assert door is not None
     assert rig.door._door is door

@@ -9,7 +9,7 @@ import numpy as np
 from runners.recipes.shop.data.queries import Queries, gains, queries
 from runners.recipes.shop.data.simulator import World, products
 from runners.recipes.shop.training.text_models import train_embedder
-from runners.tasks.hashed_ngrams import Grams
+from runners.tasks.hashed_ngrams import HashedNgrams
 
 BUCKETS, WIDTH, TOP = 32_768, 64, 100
 HELD_OUT = 1
@@ -33,7 +33,7 @@ def embedder_table(world: World) -> np.ndarray:
 
 def embed(texts: list[str], table: np.ndarray) -> np.ndarray:
     """Unit vectors, float32 [n, width]: what the embedder's graph computes."""
-    grams = Grams(len(table) - 1).read(texts)["grams"]
+    grams = HashedNgrams(len(table) - 1).read(texts)["grams"]
     vectors = np.stack([table[row].sum(axis=0) for row in grams])
     return vectors / np.sqrt((vectors**2).sum(axis=1, keepdims=True) + 1e-12)
 

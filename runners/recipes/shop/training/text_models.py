@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from runners.tasks.hashed_ngrams import Grams
+from runners.tasks.hashed_ngrams import HashedNgrams
 
 _BATCH = 512
 _TEMPERATURE = 0.08
@@ -32,7 +32,7 @@ def train_embedder(
     Source: van den Oord et al., "Representation Learning with Contrastive Predictive Coding".
     """
     torch.manual_seed(1)
-    grams = Grams(buckets)
+    grams = HashedNgrams(buckets)
     left, right = (torch.from_numpy(grams.read(texts)["grams"]) for texts in pairs)
     table = torch.nn.Embedding(buckets + 1, width, padding_idx=0)
     torch.nn.init.normal_(table.weight, 0.0, 0.1)
@@ -69,7 +69,7 @@ def train_classifier(
         Table of gram vectors, float32 [buckets + 1, width], and the weight and bias of each layer.
     """
     torch.manual_seed(1)
-    grams = torch.from_numpy(Grams(buckets).read(texts)["grams"])
+    grams = torch.from_numpy(HashedNgrams(buckets).read(texts)["grams"])
     wanted = torch.from_numpy(labels)
     table = torch.nn.Embedding(buckets + 1, width, padding_idx=0)
     sizes = [width, *([hidden] if hidden else []), int(labels.max()) + 1]
