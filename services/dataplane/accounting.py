@@ -1,4 +1,7 @@
-"""What came of each decision: told to the metrics, the log and the latency models."""
+"""Record what comes of each decision: breakers, latency models, metrics, log, controllers.
+
+Everything that is learned from an answer or a failure is prediction here and nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,16 @@ from typing import Any
 from routing.decision.decider import Decider
 from routing.decision.router import cost_usd
 from routing.latency import Spread
-from services.dataplane.cascade import OpenedStream
+from runners.protocol import TensorResult
 from services.dataplane.decision_log import DecisionLog
-from services.dataplane.decision_record import DecisionRecord, prediction_of
+from services.dataplane.decision_record import DecisionRecord, Failure, prediction_of
 from services.dataplane.trial_outcomes import record_trial_outcome, record_trial_score
 from services.fleet.fleet import Fleet
+from services.fleet.member import Member
 from services.metrics.metrics import Metrics
 from services.routers.prompt_routers import PromptRouters
 from turnout.catalog import Catalog
-from turnout.errors import TurnoutError
+from turnout.errors import RunnerError, TurnoutError
 from turnout.types import Outcome, Piece, Prediction, Request
 
 
@@ -52,6 +56,19 @@ class Accounting:
         self._log = log
         self._clock = clock
 
+    def run_succeeded(self, member: Member, result: TensorResult) -> None:
+        """A run of tensors went well; a local backend has learned the time of its run itself."""
+        member.breaker.succeeded()
+        if member.model.placement != "inline":
+            member.latency.observe_run(float(result.batch), result.run_s)
+
+    def attempt_failed(self, record: DecisionRecord, name: str, error: TurnoutError) -> None:
+        """An attempt failed: recorded, and counted by the breaker if the model was at fault."""
+        after_s = self._clock() - record.arrived_s
+        record.failures = (*record.failures, Failure(name, error.code, str(error), after_s))
+        if isinstance(error, RunnerError):
+            self._fleet.failed(name, error)
+
     def failed(
         self, record: DecisionRecord, name: str, error: BaseException, request: Request
     ) -> None:
@@ -64,33 +81,43 @@ class Accounting:
 
     def answered(self, record: DecisionRecord, outcome: Outcome, request: Request) -> None:
         """Tensors were answered."""
-        told = prediction_of(record.decision, outcome.model)
-        self._end(record, outcome, request, told)
-        if told is not None and outcome.model == record.decision.model:
-            self._learn(outcome.model, told, outcome.total_s)
+        prediction = prediction_of(record.decision, outcome.model)
+        self._end(record, outcome, request, prediction)
+        if prediction is not None and outcome.model == record.decision.model:
+            self._learn(outcome.model, prediction, outcome.total_s)
 
     def written(
         self,
         record: DecisionRecord,
         request: Request,
-        opened: OpenedStream,
+        name: str,
         status: str,
         last: Piece,
-        first_s: float,
+        times_s: tuple[float, float],
     ) -> None:
-        """A generation ended; it began to go out ``first_s`` after the request's arrival."""
+        """A generation ended.
+
+        Args:
+            record: the decision behind it.
+            request: the request.
+            name: the model that wrote it.
+            status: ``ok``, ``cancelled`` or an error's code.
+            last: its last piece.
+            times_s: from the request's arrival to the model's own first piece, and to the first
+                that went out.
+        """
+        own_first_s, first_s = times_s
         total_s = self._clock() - request.arrived_s
-        name = opened.model
         outcome = Outcome(
             name, status, 0.0, total_s - first_s, total_s, first_s, 1,
             last.prompt_tokens, last.completion_tokens, last.cached_tokens,
         )  # fmt: skip
-        told = prediction_of(record.decision, name)
-        self._end(record, outcome, request, told)
+        prediction = prediction_of(record.decision, name)
+        self._end(record, outcome, request, prediction)
         if status == "ok":
             self._fleet.succeeded(name)
-            if told is not None and name == record.decision.model:
-                self._learn_generation(name, told, last, opened.first_s, total_s)
+            if prediction is not None and name == record.decision.model:
+                self._learn_generation(name, prediction, last, own_first_s, total_s)
 
     def feedback(self, decision_id: str, said: dict[str, Any]) -> bool:
         """Feedback on an answer, ``score`` in [0, 1]; False when it is not remembered.
@@ -115,20 +142,21 @@ class Accounting:
         record_trial_score(record, score)
         return True
 
-    def _learn(self, name: str, told: Prediction, actual_s: float) -> None:
+    def _learn(self, name: str, prediction: Prediction, actual_s: float) -> None:
         """Compare what was predicted of the chosen model with what it took."""
-        spread = Spread(told.p50_s, told.p95_s, told.p99_s, told.expected_s, told.waited)
+        p = prediction
+        spread = Spread(p.p50_s, p.p95_s, p.p99_s, p.expected_s, p.waited)
         if name in self._fleet.members:
             self._fleet.members[name].latency.observe_answer(spread, actual_s)
 
     def _learn_generation(
-        self, name: str, told: Prediction, last: Piece, first_s: float, total_s: float
+        self, name: str, prediction: Prediction, last: Piece, first_s: float, total_s: float
     ) -> None:
-        self._learn(name, told, first_s)
+        self._learn(name, prediction, first_s)
         if name not in self._fleet.members:
             return
         latency = self._fleet.members[name].latency
-        if not told.waited:
+        if not prediction.waited:
             latency.observe_run(float(last.prompt_tokens), first_s)
         writing_s = total_s - first_s
         if last.completion_tokens > 1:
@@ -140,13 +168,13 @@ class Accounting:
         record: DecisionRecord,
         outcome: Outcome,
         request: Request | None,
-        told: Prediction | None,
+        prediction: Prediction | None,
     ) -> None:
         decision, within = record.decision, None
-        if told is not None:
-            record.cost_usd = self._cost(record, outcome, told)
+        if prediction is not None:
+            record.cost_usd = self._cost(record, outcome, prediction)
             if outcome.model == decision.model and record.escalation is None:
-                within = outcome.first_s <= told.p95_s
+                within = outcome.first_s <= prediction.p95_s
         held = request is not None and outcome.first_s <= request.deadline_in_s
         self._metrics.ended(decision, outcome, held, record.cost_usd, within)
         if self._routers is not None and record.decided.view.part is not None:
@@ -155,14 +183,14 @@ class Accounting:
             record_trial_outcome(record, outcome, self._metrics)
         self._log.end(record, outcome)
 
-    def _cost(self, record: DecisionRecord, outcome: Outcome, told: Prediction) -> float:
+    def _cost(self, record: DecisionRecord, outcome: Outcome, prediction: Prediction) -> float:
         """What the answer cost; a generation by the tokens that were read and written."""
-        usd = told.cost_usd
+        usd = prediction.cost_usd
         if outcome.output_tokens:
             model = self._models[outcome.model]
             usd = cost_usd(model, float(outcome.input_tokens), float(outcome.output_tokens))
         if record.decided.steer is not None:
-            self._decider.cost_was(record.decision, told.cost_usd, usd)
+            self._decider.cost_was(record.decision, prediction.cost_usd, usd)
         escalation = record.escalation
         if escalation is not None and escalation.done:
             first = prediction_of(record.decision, record.decision.model)

@@ -1,19 +1,37 @@
-"""One attempt: a request on one model, with its urgency, its breaker and what it teaches."""
+"""One attempt: a request on one model, with its urgency and its deadline."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import cast
 
 from runners.protocol import TensorBackend, TensorResult, TextBackend, Ticket
-from services.dataplane.decision_record import DecisionRecord, Failure
+from services.dataplane.accounting import Accounting
 from services.fleet.fleet import Fleet
 from services.fleet.member import Member
 from turnout.catalog import Catalog
-from turnout.errors import DeadlineUnreachable, LoadFailed, RunnerError, TurnoutError
+from turnout.errors import DeadlineUnreachable, LoadFailed
 from turnout.types import Generation, Piece, Request, Tensors
+
+
+@dataclass(slots=True)
+class OpenedStream:
+    """A generation whose first pieces are there.
+
+    Attributes:
+        model: who writes it.
+        read: pieces already read, in order; at least one.
+        rest: those still to come.
+        first_s: arrival to the model's own first piece.
+    """
+
+    model: str
+    read: list[Piece]
+    rest: AsyncGenerator[Piece, None]
+    first_s: float
 
 
 class Attempts:
@@ -22,12 +40,20 @@ class Attempts:
     Args:
         catalog: for the latency classes.
         fleet: the models.
+        accounting: told of each run that went well.
         clock: monotonic seconds.
     """
 
-    def __init__(self, catalog: Catalog, fleet: Fleet, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        fleet: Fleet,
+        accounting: Accounting,
+        clock: Callable[[], float],
+    ) -> None:
         self._catalog = catalog
         self._fleet = fleet
+        self._accounting = accounting
         self._clock = clock
 
     async def infer(self, name: str, request: Request, tensors: Tensors) -> TensorResult:
@@ -37,34 +63,38 @@ class Attempts:
             InvalidRequest, CapacityError, RunnerError: see ``TensorBackend.infer``.
         """
         member = self._member(name)
-        await self._warm(member, request)
-        ran = await cast("TensorBackend", member.backend).infer(tensors, self._ticket(request))
-        member.breaker.succeeded()
-        if member.model.placement != "inline":
-            member.latency.observe_run(float(ran.batch), ran.run_s)
-        return ran
+        if member.broken is not None or not member.ready.is_set():
+            await self._wait_ready(member, request)
+        backend = cast("TensorBackend", member.backend)
+        result = await backend.infer(tensors, self._ticket(request))
+        self._accounting.run_succeeded(member, result)
+        return result
 
-    async def generate(self, name: str, request: Request) -> AsyncGenerator[Piece, None]:
-        """Write an answer on one model, piece by piece.
+    async def open(self, name: str, request: Request) -> OpenedStream:
+        """Begin an answer on one model; returns once its first piece is there.
 
         Raises:
             InvalidRequest, CapacityError, RunnerError: see ``TextBackend.generate``.
         """
+        pieces = self._generate(name, request)
+        try:
+            first = await anext(pieces, None)
+            if first is None:
+                raise LoadFailed(name, "ended without an answer")
+        except BaseException:
+            await pieces.aclose()
+            raise
+        return OpenedStream(name, [first], pieces, self._clock() - request.arrived_s)
+
+    async def _generate(self, name: str, request: Request) -> AsyncGenerator[Piece, None]:
         member = self._member(name)
-        await self._warm(member, request)
+        await self._wait_ready(member, request)
         generation = cast("Generation", request.inputs)
         backend = cast("TextBackend", member.backend)
         pieces = backend.generate(generation, self._ticket(request))
         async with aclosing(cast("AsyncGenerator[Piece, None]", pieces)):
             async for piece in pieces:
                 yield piece
-
-    def failed(self, record: DecisionRecord, name: str, error: TurnoutError) -> None:
-        """An attempt failed: noted, and the model's breaker hears of what was its fault."""
-        after_s = self._clock() - record.arrived_s
-        record.failures = (*record.failures, Failure(name, error.code, str(error), after_s))
-        if isinstance(error, RunnerError):
-            self._fleet.failed(name, error)
 
     def _ticket(self, request: Request) -> Ticket:
         latency_class = self._catalog.classes[request.latency_class]
@@ -79,8 +109,13 @@ class Attempts:
             raise LoadFailed(name, "a reload has removed it from the catalog")
         return member
 
-    async def _warm(self, member: Member, request: Request) -> None:
-        """Wait for a model that still loads, no longer than the request may."""
+    async def _wait_ready(self, member: Member, request: Request) -> None:
+        """Wait for a model that still loads, no longer than the request may.
+
+        Raises:
+            DeadlineUnreachable: it is still loading at the deadline.
+            LoadFailed: it is out of service, with the reason.
+        """
         if not member.ready.is_set():
             left_s = max(self._ticket(request).deadline_s - self._clock(), 0.0)
             timeout_s = None if left_s == float("inf") else left_s

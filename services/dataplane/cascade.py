@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -12,11 +12,12 @@ import numpy as np
 from routing.decision.confidence import of_rows, of_text
 from routing.decision.decider import Decider
 from runners.protocol import TensorResult
-from services.dataplane.attempts import Attempts
+from services.dataplane.accounting import Accounting
+from services.dataplane.attempts import Attempts, OpenedStream
 from services.dataplane.decision_record import DecisionRecord, Escalation, prediction_of
 from turnout.catalog import Catalog, Route
-from turnout.errors import CapacityError, InvalidRequest, LoadFailed, RunnerError, TurnoutError
-from turnout.types import Candidate, Generation, Piece, Request, Tensors
+from turnout.errors import CapacityError, InvalidRequest, RunnerError, TurnoutError
+from turnout.types import Candidate, Generation, Request, Tensors
 
 if TYPE_CHECKING:
     from services.routers.tensor_routers import TensorRouters
@@ -26,23 +27,6 @@ _SHOWN_ROWS = 64
 _ON_LOOP_ROWS = 256
 
 
-@dataclass(slots=True)
-class OpenedStream:
-    """A generation whose first pieces are there.
-
-    Attributes:
-        model: who writes it.
-        read: pieces already read, in order; at least one.
-        rest: those still to come.
-        first_s: arrival to the model's own first piece.
-    """
-
-    model: str
-    read: list[Piece]
-    rest: AsyncGenerator[Piece, None]
-    first_s: float
-
-
 class Cascade:
     """Escalates answers of routes with a cascade.
 
@@ -50,6 +34,7 @@ class Cascade:
         catalog: the routes and their thresholds.
         decider: hears what a second answer costs.
         attempts: runs the second model.
+        accounting: told when that fails.
         clock: monotonic seconds.
         learned: knows what a second answer adds, on routes with a trained router.
     """
@@ -59,6 +44,7 @@ class Cascade:
         catalog: Catalog,
         decider: Decider,
         attempts: Attempts,
+        accounting: Accounting,
         clock: Callable[[], float],
         learned: TensorRouters | None = None,
     ) -> None:
@@ -66,6 +52,7 @@ class Cascade:
         self._routes = catalog.routes
         self._decider = decider
         self._attempts = attempts
+        self._accounting = accounting
         self._clock = clock
 
     async def escalate(
@@ -175,17 +162,14 @@ class Cascade:
         )
         if self._stands(record, told, better, request):
             return opened
-        pieces = self._attempts.generate(better.model, request)
         try:
-            piece = await anext(pieces, None)
-            if piece is None:
-                raise LoadFailed(better.model, "ended without an answer")
+            second = await self._attempts.open(better.model, request)
         except (RunnerError, CapacityError, InvalidRequest) as error:
             self._failed(record, told, better, error)
             return opened
         await opened.rest.aclose()
         self._went_on(record, told, better)
-        return OpenedStream(better.model, [piece], pieces, self._clock() - request.arrived_s)
+        return second
 
     def _better(self, record: DecisionRecord) -> tuple[Candidate, float] | None:
         """The model unsure rows go to, and the confidence under which they do."""
@@ -236,7 +220,7 @@ class Cascade:
     def _failed(
         self, record: DecisionRecord, told: Escalation, better: Candidate, error: TurnoutError
     ) -> None:
-        self._attempts.failed(record, better.model, error)
+        self._accounting.attempt_failed(record, better.model, error)
         record.escalation = replace(told, why=str(error))
 
     def _went_on(self, record: DecisionRecord, told: Escalation, better: Candidate) -> None:

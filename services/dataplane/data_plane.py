@@ -9,17 +9,17 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from routing.decision.constraints import never_in_time
 from routing.decision.decider import Decider
 from routing.decision.request_view import RequestAnalyzer
 from services.dataplane.accounting import Accounting
-from services.dataplane.attempts import Attempts
-from services.dataplane.cascade import Cascade, OpenedStream
+from services.dataplane.attempts import Attempts, OpenedStream
+from services.dataplane.cascade import Cascade
 from services.dataplane.decision_log import DecisionLog
 from services.dataplane.decision_record import DecisionRecord, record_of
 from services.dataplane.shadow_router import ShadowRouter
@@ -43,6 +43,8 @@ from turnout.types import Decision, Outcome, Piece, Request, Tensors
 if TYPE_CHECKING:
     from services.process.peers import Answers, Peers
     from services.routers.tensor_routers import TensorRouters
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -78,8 +80,11 @@ class Snapshot:
     catalog: Catalog
     decider: Decider
     attempts: Attempts
-    ledger: Accounting
+    accounting: Accounting
     cascade: Cascade
+
+
+_Attempt: TypeAlias = Callable[[Snapshot, DecisionRecord, Request, str], Awaitable[T]]
 
 
 class DataPlane:
@@ -88,20 +93,28 @@ class DataPlane:
     Args:
         catalog: the catalog, as its file says; ``rollouts`` moves its aliases.
         fleet: its models.
-        judge: quality of each candidate for a request.
+        analyzer: quality of each candidate for a request.
         metrics: where everything is counted.
         log: where every decision is kept.
         clock: monotonic seconds.
         seed: of exploration's draws; random when none is given.
-        routers: the trained routers behind ``judge``, where chats are served.
+        routers: the trained routers behind ``analyzer``, where chats are served.
         learned: those of routes of rows and pictures, where there are any.
+
+    Attributes:
+        on_adopt: called after each change of the catalog or its aliases.
+        draining: whether new requests are refused.
+        peers: the other workers of this gateway, where there are any.
     """
+
+    catalog: Catalog
+    _snapshot: Snapshot
 
     def __init__(
         self,
         catalog: Catalog,
         fleet: Fleet,
-        judge: RequestAnalyzer,
+        analyzer: RequestAnalyzer,
         metrics: Metrics,
         log: DecisionLog,
         clock: Callable[[], float] = time.monotonic,
@@ -121,45 +134,50 @@ class DataPlane:
         self.peers: Peers | None = None
         self._id_prefix = f"req-{os.urandom(6).hex()}"
         self._id_count = itertools.count()
-        self.adopted: list[Callable[[], None]] = []
-        self.decider = Decider(catalog, fleet.latencies, judge, self._seed)
+        self.on_adopt: list[Callable[[], None]] = []
         self.rollouts = RolloutController(
             catalog, self._realias, metrics.versions.taken_back, fleet.bring_in
         )
-        self.adopt(catalog, judge)
+        self._analyzer = analyzer
+        self._serve(self.rollouts.catalog(), former=None)
 
-    def adopt(self, catalog: Catalog, judge: RequestAnalyzer) -> None:
+    @property
+    def decider(self) -> Decider:
+        """Decides over the present catalog."""
+        return self._snapshot.decider
+
+    def adopt(self, catalog: Catalog, analyzer: RequestAnalyzer) -> None:
         """Decide over this catalog from now on; requests under way end as they began.
 
         What was learned of each model's latency stays, and so do stickiness, the knobs of routes
         that are as they were, and aliases of models of which the catalog says the same.
         """
-        self._judge = judge
+        self._analyzer = analyzer
         self.rollouts.adopt(catalog)
         self._realias()
 
     def _realias(self) -> None:
         """Decide with the aliases of now."""
-        self.catalog = catalog = self.rollouts.catalog()
+        self._serve(self.rollouts.catalog(), former=self._snapshot.decider)
+        for notify in self.on_adopt:
+            notify()
+
+    def _serve(self, catalog: Catalog, former: Decider | None) -> None:
+        """Take new requests by this catalog; sessions and knobs of ``former`` go on."""
+        self.catalog = catalog
         self.fleet.follow(catalog)
         if self.feature_routers is not None:
             self.feature_routers.adopt(catalog)
-        self.decider = Decider(
-            catalog,
-            self.fleet.latencies,
-            self._judge,
-            self._seed,
-            self.rollouts.on_trial(catalog),
-            self.decider,
+        on_trial = self.rollouts.on_trial(catalog)
+        decider = Decider(
+            catalog, self.fleet.latencies, self._analyzer, self._seed, on_trial, former
         )
-        attempts = Attempts(catalog, self.fleet, self.clock)
-        ledger = Accounting(
-            catalog, self.fleet, self.decider, self.metrics, self.log, self.clock, self.routers
+        accounting = Accounting(
+            catalog, self.fleet, decider, self.metrics, self.log, self.clock, self.routers
         )
-        cascade = Cascade(catalog, self.decider, attempts, self.clock, self.feature_routers)
-        self._terms = Snapshot(catalog, self.decider, attempts, ledger, cascade)
-        for told in self.adopted:
-            told()
+        attempts = Attempts(catalog, self.fleet, accounting, self.clock)
+        cascade = Cascade(catalog, decider, attempts, accounting, self.clock, self.feature_routers)
+        self._snapshot = Snapshot(catalog, decider, attempts, accounting, cascade)
 
     def new_id(self) -> str:
         """An id for a request: unique over processes and restarts."""
@@ -171,8 +189,8 @@ class DataPlane:
         Raises:
             InvalidRequest, CapacityError, LoadFailed: see ``Router.decide``.
         """
-        self._refuse_new()
-        return self._record(self._terms, request, trial=True)
+        self._refuse_when_draining()
+        return self._record(self._snapshot, request, trial=True)
 
     @contextmanager
     def under_way(self, models: Collection[str]) -> Iterator[Snapshot]:
@@ -184,92 +202,33 @@ class DataPlane:
         Raises:
             Draining: no new request is taken.
         """
-        self._refuse_new()
+        self._refuse_when_draining()
         with self.fleet.promised(models):
-            yield self._terms
+            yield self._snapshot
 
-    async def infer(self, request: Request, under_way: Snapshot | None = None) -> Answer:
+    async def infer(self, request: Request, snapshot: Snapshot | None = None) -> Answer:
         """Answer tensors with tensors.
 
         Args:
             request: the request.
-            under_way: what the request goes by of which this is a part.
+            snapshot: what the request goes by of which this is a part.
 
         Raises:
-            TurnoutError: the last candidate's error, once all that may answer have failed.
+            TurnoutError: the first candidate's error, once all that may answer have failed.
         """
-        terms, record = self._decide(request, under_way)
-        decision = record.decision
-        tensors = cast("Tensors", request.inputs)
-        problem: TurnoutError | None = None
-        for name in (decision.model, *decision.fallbacks):
-            try:
-                ran = await terms.attempts.infer(name, request, tensors)
-                cascaded = await terms.cascade.escalate(record, request, tensors, ran)
-            except (RunnerError, CapacityError) as error:
-                problem = problem or error
-                terms.attempts.failed(record, name, error)
-                continue
-            except InvalidRequest as error:
-                if not _tries(record, name):
-                    terms.ledger.failed(record, name, error, request)
-                    raise
-                problem = problem or error
-                terms.attempts.failed(record, name, error)
-                continue
-            except BaseException as error:
-                terms.ledger.failed(record, name, error, request)
-                raise
-            if cascaded is not None:
-                name, ran = cascaded
-            total_s = self.clock() - request.arrived_s
-            outcome = Outcome(name, "ok", ran.queue_s, ran.run_s, total_s, total_s, ran.batch)
-            terms.ledger.answered(record, outcome, request)
-            return Answer(decision, name, _public(ran.tensors), record.escalated)
-        self._give_up(terms, record, problem, request)
+        return await self._first_answer(request, snapshot, self._infer)
 
-    async def generate(self, request: Request, under_way: Snapshot | None = None) -> Stream:
+    async def generate(self, request: Request, snapshot: Snapshot | None = None) -> Stream:
         """Begin a generated answer; returns once its first piece is there.
 
         A candidate that fails before its first piece is replaced by the next; after that its
-        error ends the stream. For ``under_way`` see ``infer``.
-
-        Raises:
-            TurnoutError: the first candidate's error, once all have failed.
+        error ends the stream. Arguments and errors are those of ``infer``.
         """
-        terms, record = self._decide(request, under_way)
-        decision = record.decision
-        watched = terms.cascade.watched(record, request)
-        problem: TurnoutError | None = None
-        for name in (decision.model, *decision.fallbacks):
-            pieces = terms.attempts.generate(name, watched)
-            try:
-                opened = await self._open(name, pieces, request)
-                if name == decision.model:
-                    opened = await terms.cascade.rewrite(record, request, opened)
-            except (RunnerError, CapacityError) as error:
-                problem = problem or error
-                terms.attempts.failed(record, name, error)
-                continue
-            except InvalidRequest as error:
-                if not _tries(record, name):
-                    terms.ledger.failed(record, name, error, request)
-                    await pieces.aclose()
-                    raise
-                problem = problem or error
-                terms.attempts.failed(record, name, error)
-                continue
-            except BaseException as error:
-                terms.ledger.failed(record, name, error, request)
-                await pieces.aclose()
-                raise
-            pieces = self._follow(terms, record, request, opened)
-            return Stream(decision, opened.model, pieces, record.escalated)
-        self._give_up(terms, record, problem, request)
+        return await self._first_answer(request, snapshot, self._generate)
 
     def feedback(self, decision_id: str, said: dict[str, Any]) -> bool:
         """Attach feedback to a decision; False when it is not remembered."""
-        return self._terms.ledger.feedback(decision_id, said)
+        return self._snapshot.accounting.feedback(decision_id, said)
 
     def measure(self) -> None:
         """Bring the metrics up to date: what has ended, and each model's load now."""
@@ -307,62 +266,100 @@ class DataPlane:
     def _shadow_router(self) -> LearnedPrompts | None:
         return None if self.routers is None else self.routers.shadow
 
-    def _shadowed(self, record: DecisionRecord, found: dict[str, Any]) -> None:
-        """The shadow router has decided, on its own thread."""
-        self.log.shadowed(record, found)
-        self.metrics.shadowed(record.decision.route, agrees=found["agrees"])
+    def _shadowed(self, record: DecisionRecord, result: dict[str, Any]) -> None:
+        """Keep what the shadow router decided, on its own thread."""
+        self.log.shadowed(record, result)
+        self.metrics.shadowed(record.decision.route, agrees=result["agrees"])
 
-    def _decide(
-        self, request: Request, under_way: Snapshot | None
-    ) -> tuple[Snapshot, DecisionRecord]:
-        terms = under_way or self._terms
-        try:
-            if under_way is None:
-                self._refuse_new()
-            record = self._record(terms, request, trial=False)
-        except TurnoutError as error:
-            self.metrics.turned_away(error.code)
-            raise
-        self._shadow.offer(record, request)
-        return terms, record
-
-    def _refuse_new(self) -> None:
+    def _refuse_when_draining(self) -> None:
         if self.draining:
             raise Draining("the gateway is shutting down; retry", retry_after_s=1.0)
 
-    def _record(self, terms: Snapshot, request: Request, *, trial: bool) -> DecisionRecord:
-        decided = terms.decider.decide(request, self.fleet.state, trial=trial)
-        latency_class = terms.catalog.classes[request.latency_class]
+    def _record(self, snapshot: Snapshot, request: Request, *, trial: bool) -> DecisionRecord:
+        decided = snapshot.decider.decide(request, self.fleet.state, trial=trial)
+        latency_class = snapshot.catalog.classes[request.latency_class]
         record = record_of(decided, request, latency_class, self.log)
         self.log.add(record)
         return record
 
-    def _give_up(
-        self,
-        terms: Snapshot,
-        record: DecisionRecord,
-        problem: TurnoutError | None,
-        request: Request,
-    ) -> NoReturn:
-        name = record.decision.model
-        if problem is None:
-            raise LoadFailed(name, "no candidate was tried")
-        if isinstance(problem, DeadlineUnreachable):
-            problem = never_in_time(record.decision.candidates, request.deadline_in_s) or problem
-        terms.ledger.failed(record, name, problem, request)
-        raise problem
+    def _decide(self, snapshot: Snapshot, request: Request, *, part: bool) -> DecisionRecord:
+        """Decide a request that will run; one that cannot is counted as turned away.
 
-    async def _open(
-        self, name: str, pieces: AsyncGenerator[Piece, None], request: Request
-    ) -> OpenedStream:
-        """Wait for the first piece."""
-        first = await anext(pieces, None)
-        if first is None:
-            raise LoadFailed(name, "ended without an answer")
-        return OpenedStream(name, [first], pieces, self.clock() - request.arrived_s)
+        Args:
+            snapshot: what it goes by.
+            request: the request.
+            part: whether it is a part of a request that was taken already.
+        """
+        try:
+            if not part:
+                self._refuse_when_draining()
+            record = self._record(snapshot, request, trial=False)
+        except TurnoutError as error:
+            self.metrics.turned_away(error.code)
+            raise
+        self._shadow.offer(record, request)
+        return record
+
+    async def _first_answer(
+        self, request: Request, whole: Snapshot | None, attempt: _Attempt[T]
+    ) -> T:
+        """The answer of the decision's model, else of its fallbacks in their order.
+
+        Args:
+            request: the request.
+            whole: what the request goes by of which this is a part; None where it is no part.
+            attempt: runs it on one model.
+        """
+        snapshot = whole or self._snapshot
+        record = self._decide(snapshot, request, part=whole is not None)
+        accounting, decision = snapshot.accounting, record.decision
+        first_error: TurnoutError | None = None
+        for name in (decision.model, *decision.fallbacks):
+            try:
+                return await attempt(snapshot, record, request, name)
+            except (RunnerError, CapacityError, InvalidRequest) as error:
+                if isinstance(error, InvalidRequest) and not _is_canary(record, name):
+                    accounting.failed(record, name, error, request)
+                    raise
+                first_error = first_error or error
+                accounting.attempt_failed(record, name, error)
+            except BaseException as error:
+                accounting.failed(record, name, error, request)
+                raise
+        error = first_error or LoadFailed(decision.model, "no candidate was tried")
+        if isinstance(error, DeadlineUnreachable):
+            error = never_in_time(decision.candidates, request.deadline_in_s) or error
+        accounting.failed(record, decision.model, error, request)
+        raise error
+
+    async def _infer(
+        self, snapshot: Snapshot, record: DecisionRecord, request: Request, name: str
+    ) -> Answer:
+        tensors = cast("Tensors", request.inputs)
+        result = await snapshot.attempts.infer(name, request, tensors)
+        escalated = await snapshot.cascade.escalate(record, request, tensors, result)
+        if escalated is not None:
+            name, result = escalated
+        total_s = self.clock() - request.arrived_s
+        outcome = Outcome(name, "ok", result.queue_s, result.run_s, total_s, total_s, result.batch)
+        snapshot.accounting.answered(record, outcome, request)
+        return Answer(record.decision, name, _public(result.tensors), record.escalated)
+
+    async def _generate(
+        self, snapshot: Snapshot, record: DecisionRecord, request: Request, name: str
+    ) -> Stream:
+        opened = await snapshot.attempts.open(name, snapshot.cascade.watched(record, request))
+        if name == record.decision.model:
+            try:
+                opened = await snapshot.cascade.rewrite(record, request, opened)
+            except BaseException:
+                await opened.rest.aclose()
+                raise
+        pieces = self._follow(snapshot, record, request, opened)
+        return Stream(record.decision, opened.model, pieces, record.escalated)
 
     async def _follow(
-        self, terms: Snapshot, record: DecisionRecord, request: Request, opened: OpenedStream
+        self, snapshot: Snapshot, record: DecisionRecord, request: Request, opened: OpenedStream
     ) -> AsyncGenerator[Piece, None]:
         """Pass the pieces on and account for the answer when it ends, however it ends."""
         first_s = self.clock() - request.arrived_s
@@ -377,15 +374,16 @@ class DataPlane:
             status = "ok"
         except TurnoutError as error:
             status = error.code
-            terms.attempts.failed(record, opened.model, error)
+            snapshot.accounting.attempt_failed(record, opened.model, error)
             raise
         finally:
             await opened.rest.aclose()
-            terms.ledger.written(record, request, opened, status, last, first_s)
+            times_s = (opened.first_s, first_s)
+            snapshot.accounting.written(record, request, opened.model, status, last, times_s)
 
 
-def _tries(record: DecisionRecord, name: str) -> bool:
-    """Whether this is a canary: what it refuses, production may well take."""
+def _is_canary(record: DecisionRecord, name: str) -> bool:
+    """Whether a model is the canary that was drawn: what it refuses, production may well take."""
     drawn = record.decided.drawn
     return drawn is not None and drawn.served and name == drawn.model
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import orjson
@@ -59,29 +59,8 @@ class Reply:
     body: bytes | AsyncIterator[bytes] = b""
 
 
-Handler = Callable[[HttpRequest], Coroutine[Any, Any, Reply]]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """How a path is answered.
-
-    Attributes:
-        handler: answers it.
-        watch: stop the work when the client goes.
-        on_error: this protocol's own shape of an error.
-        streams: the handler reads the body itself, from ``HttpRequest.pieces``, and sets its limit.
-        short: class of a request that names none, where answering takes well under a millisecond:
-            the door counts these. None elsewhere.
-        operator: only an operator may ask for it.
-    """
-
-    handler: Handler
-    on_error: Callable[[Exception], Reply]
-    watch: bool = field(default=False)
-    streams: bool = field(default=False)
-    short: str | None = field(default=None)
-    operator: bool = field(default=False)
+Handler = Callable[..., Coroutine[Any, Any, Reply]]
+"""Answers an ``HttpRequest``; names in its path come as keywords."""
 
 
 def json_reply(value: object, status: int = 200, headers: Headers | None = None) -> Reply:

@@ -68,19 +68,19 @@ class NativeProtocol:
         )
         return decision_json(self._plane.decide(request).decision)
 
-    async def decision(self, http: HttpRequest, name: str) -> Reply:
+    async def decision(self, http: HttpRequest, decision_id: str) -> Reply:
         """``GET /v1/decisions/{id}``: the whole trace of a past decision."""
         del http
-        record = self._plane.log.get(name)
+        record = self._plane.log.get(decision_id)
         if record is not None:
             return json_reply(record.as_json())
-        found = await self._ask_peers("decision", name)
+        found = await self._ask_peers("decision", decision_id)
         if found is not None:
             return json_reply(found)
-        stages = await self._stages(name)
+        stages = await self._stages(decision_id)
         if not stages:
-            return _not_known(name)
-        return json_reply({"decision_id": name, "stages": stages})
+            return _not_known(decision_id)
+        return json_reply({"decision_id": decision_id, "stages": stages})
 
     async def no_pipeline(self, http: HttpRequest, name: str) -> Reply:
         """Any other path under ``/v1/pipelines/``.

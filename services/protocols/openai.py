@@ -30,11 +30,16 @@ _SSE = [
 
 
 class OpenAIProtocol:
-    """Adapter over one plane."""
+    """Adapter over one plane.
 
-    def __init__(self, plane: DataPlane) -> None:
+    Args:
+        plane: answers the requests.
+        started_at: Unix time that models are said to be there since.
+    """
+
+    def __init__(self, plane: DataPlane, started_at: int = 0) -> None:
         self._plane = plane
-        self._since = int(datetime.now(UTC).timestamp())
+        self._started_at = started_at
 
     async def models(self, http: HttpRequest) -> Reply:
         """``GET /v1/models``: ``auto``, every route, every model."""
@@ -105,7 +110,7 @@ class OpenAIProtocol:
         )
 
     def _model(self, name: str) -> dict[str, Any]:
-        return {"id": name, "object": "model", "created": self._since, "owned_by": "turnout"}
+        return {"id": name, "object": "model", "created": self._started_at, "owned_by": "turnout"}
 
 
 def _vector(row: np.ndarray, encoding: str) -> object:

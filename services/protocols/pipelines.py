@@ -7,17 +7,15 @@ with the parameters among the request's.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from runners.open_inference import decode_request, encode_response, header_length_of
 from services.dataplane.data_plane import DataPlane
-from services.http.messages import Headers, HttpRequest, Reply, Route, json_object, json_reply
+from services.http.messages import Headers, HttpRequest, Reply, json_object, json_reply
 from services.pipelines.pipelines import Pipelines
 from services.pipelines.types import PipelineRequest, PipelineResult
-from services.protocols import errors
 from services.protocols import routing_options as options
 from services.protocols.native import read_tensors
 from services.protocols.open_inference import ROUTING_KEYS, spec_json
@@ -34,21 +32,6 @@ class PipelineProtocol:
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
         self._pipelines = Pipelines(plane)
-
-    def routes(self) -> dict[tuple[str, str], Route]:
-        """Every path of every pipeline."""
-        found: dict[tuple[str, str], Route] = {}
-        for name in self._pipelines.plans:
-            found["POST", f"/v1/pipelines/{name}"] = Route(
-                partial(self.native, name=name), errors.native, watch=True
-            )
-            for path in (f"/v2/models/{name}", f"/v2/models/{name}/versions/1"):
-                shape = errors.open_inference
-                found["GET", path] = Route(partial(self.metadata, name=name), shape)
-                found["GET", f"{path}/ready"] = Route(partial(self.ready, name=name), shape)
-                infer = partial(self.infer, name=name)
-                found["POST", f"{path}/infer"] = Route(infer, shape, watch=True)
-        return found
 
     async def native(self, http: HttpRequest, name: str) -> Reply:
         """``POST /v1/pipelines/NAME``."""

@@ -18,6 +18,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from turnout.catalog import Catalog
+from turnout.errors import Overloaded
 
 _TARGET_SHARE = 0.25
 _FIRST_LIMIT = 256.0
@@ -117,6 +118,10 @@ class Admission:
         self._turned_away += 1
         self._refused()
 
+    def overloaded(self) -> Overloaded:
+        """The error of a request that was refused."""
+        return overloaded(self.retry_after_s)
+
     def _adapt(self, now_s: float) -> None:
         mean_s = self._spent_s / self._answered
         full = self._turned_away > 0 or self._fullest >= _FULL * self.limit
@@ -131,6 +136,14 @@ class Admission:
         self.retry_after_s = min(float(seconds), _LONGEST_RETRY_S)
         self._window_s, self._spent_s = now_s, 0.0
         self._answered = self._turned_away = self._fullest = 0
+
+
+def overloaded(retry_after_s: float) -> Overloaded:
+    """The error of a request that was refused, with the seconds after which to try again."""
+    return Overloaded(
+        f"more requests arrive than can be answered in time; retry in {retry_after_s:g} s",
+        retry_after_s=retry_after_s,
+    )
 
 
 def admission_terms(catalog: Catalog) -> tuple[dict[str, float], float]:

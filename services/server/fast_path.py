@@ -16,16 +16,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+import time
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from services.http.messages import HttpRequest, Reply, Route
+from services.http.messages import HttpRequest, Reply
 from services.http.uvicorn_write import Send
-from services.server.admission import Admission
+from services.server.admission import overloaded
 from services.server.http1 import Head, head_of, written
-from turnout.errors import Overloaded
+
+if TYPE_CHECKING:
+    from services.server.dispatcher import Dispatcher
+    from services.server.routes import ErrorShape, Route
 
 try:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -37,24 +39,7 @@ logger = logging.getLogger("turnout.gate")
 MOST_BODY = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class FastPath:
-    """What the gates of one front door share.
-
-    Attributes:
-        door: says who may come in.
-        short: the route of a short request's path; None for every other path.
-        reply: answers a request of such a route.
-        limit_bytes: the largest body that a request may have now.
-    """
-
-    door: Admission
-    short: Callable[[str], Route | None]
-    reply: Callable[[Route, HttpRequest], Awaitable[Reply]]
-    limit_bytes: Callable[[], int] = lambda: MOST_BODY
-
-
-class _Turn:
+class _Cycle:
     """Stands in uvicorn's protocol for the cycle of a request that is answered here."""
 
     __slots__ = ("disconnected", "keep_alive", "response_complete", "scope")
@@ -75,18 +60,18 @@ class FastPathProtocol(asyncio.Protocol):
     Args:
         inner: uvicorn's protocol.
         transport: the connection.
-        lane: what is answered here, and how.
+        dispatcher: knows the short requests, and answers them.
     """
 
-    __slots__ = ("_answering", "_held", "_inner", "_lane", "_loop", "_transport", "_turn")
+    __slots__ = ("_answering", "_cycle", "_dispatcher", "_held", "_inner", "_loop", "_transport")
 
-    def __init__(self, inner: Any, transport: Any, lane: FastPath) -> None:
+    def __init__(self, inner: Any, transport: Any, dispatcher: Dispatcher) -> None:
         self._inner = inner
         self._transport = transport
-        self._lane = lane
+        self._dispatcher = dispatcher
         self._loop = asyncio.get_running_loop()
         self._held = b""
-        self._turn: _Turn | None = None
+        self._cycle: _Cycle | None = None
         self._answering: asyncio.Task[None] | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -95,7 +80,7 @@ class FastPathProtocol(asyncio.Protocol):
             data, self._held = self._held + data, b""
         if self._between_requests():
             head = head_of(data)
-            route = None if head is None else self._lane.short(head.path)
+            route = None if head is None else self._dispatcher.routes.short.get(head.path)
             if head is not None and route is not None and self._takes(head.length):
                 missing = head.size + head.length - len(data)
                 if missing >= 0:
@@ -117,8 +102,8 @@ class FastPathProtocol(asyncio.Protocol):
         """Pass it on, and end the work that nobody waits for any more."""
         self._held = b""
         self._inner.connection_lost(exc)
-        if self._turn is not None and self._answering is not None:
-            self._turn.disconnected = True
+        if self._cycle is not None and self._answering is not None:
+            self._cycle.disconnected = True
             self._answering.cancel()
 
     def pause_writing(self) -> None:
@@ -131,7 +116,7 @@ class FastPathProtocol(asyncio.Protocol):
 
     def _takes(self, size_bytes: int) -> bool:
         """Whether a body may come in here, and the client reads what it is sent."""
-        fits = size_bytes <= min(MOST_BODY, self._lane.limit_bytes())
+        fits = size_bytes <= min(MOST_BODY, self._dispatcher.max_body)
         return fits and not self._inner.flow.write_paused
 
     def _let_go(self) -> None:
@@ -141,9 +126,9 @@ class FastPathProtocol(asyncio.Protocol):
             self._inner.data_received(data)
 
     def _count(self) -> None:
-        door = self._lane.door
-        if door.arrive():
-            self._loop.call_soon(door.begin_turn)
+        admission = self._dispatcher.admission
+        if admission.arrive():
+            self._loop.call_soon(admission.begin_turn)
 
     def _between_requests(self) -> bool:
         """Whether uvicorn has read and answered all that came before."""
@@ -158,71 +143,63 @@ class FastPathProtocol(asyncio.Protocol):
 
     def _take(self, route: Route, head: Head, data: bytes) -> None:
         """Answer one whole request, or refuse it."""
-        door = self._lane.door
-        if door.crowded:
-            said = head.headers.get(b"x-latency-class")
-            if not door.admits(said.decode("latin-1") if said else route.short or ""):
-                door.refuse()
-                self._transport.write(_refusal(route.on_error, door.retry_after_s))
-                self._inner.on_response_complete()
-                return
-        inner = self._inner
-        turn = self._turn = inner.cycle = _Turn(inner.scope)
+        dispatcher, inner = self._dispatcher, self._inner
+        if not dispatcher.admits(route, head.headers.get(b"x-latency-class")):
+            retry_after_s = dispatcher.admission.retry_after_s
+            self._transport.write(_refusal(route.on_error, retry_after_s))
+            inner.on_response_complete()
+            return
+        cycle = self._cycle = inner.cycle = _Cycle(inner.scope)
         self._count()
         http = HttpRequest("POST", head.path, head.headers, data[head.size :])
-        task = self._loop.create_task(self._answer(route, http, turn))
+        task = self._loop.create_task(self._answer(route, http, cycle))
         inner.tasks.add(task)  # uvicorn waits for these when it stops
         task.add_done_callback(inner.tasks.discard)
         self._answering = task
 
-    async def _answer(self, route: Route, http: HttpRequest, turn: _Turn) -> None:
-        door, inner = self._lane.door, self._inner
-        entered_s = door.enter()
+    async def _answer(self, route: Route, http: HttpRequest, cycle: _Cycle) -> None:
+        dispatcher, inner = self._dispatcher, self._inner
+        admission = dispatcher.admission
+        entered_s = admission.enter()
         try:
-            reply = await self._lane.reply(route, http)
+            reply = await dispatcher.answer(route, http)
             if inner.flow.write_paused:
                 await inner.flow.drain()
-            if not turn.disconnected:
-                self._write(reply, turn)
+            if not cycle.disconnected:
+                self._write(reply, cycle)
+            if dispatcher.access_log is not None:
+                dispatcher.access_log.add(http, reply, time.monotonic() - entered_s)
         except asyncio.CancelledError:
-            if not turn.disconnected:
+            if not cycle.disconnected:
                 raise
         except Exception:
             logger.exception("%s %s could not be answered", http.method, http.path)
             self._transport.close()
         finally:
-            self._turn = self._answering = None
-            door.leave(entered_s)
+            self._cycle = self._answering = None
+            admission.leave(entered_s)
 
-    def _write(self, reply: Reply, turn: _Turn) -> None:
+    def _write(self, reply: Reply, cycle: _Cycle) -> None:
         inner = self._inner
         closes = (b"connection", b"close") in reply.headers
-        if not (closes or turn.keep_alive):  # the server has begun to stop
+        if not (closes or cycle.keep_alive):  # the server has begun to stop
             reply.headers.append((b"connection", b"close"))
             closes = True
         self._transport.write(written(reply, inner.server_state.default_headers))
-        turn.response_complete, turn.keep_alive = True, not closes
+        cycle.response_complete, cycle.keep_alive = True, not closes
         if closes:
             self._transport.close()
         inner.on_response_complete()
 
 
-def overloaded(retry_after_s: float) -> Overloaded:
-    """What a request is told that was refused at the door."""
-    return Overloaded(
-        f"more requests arrive than can be answered in time; retry in {retry_after_s:g} s",
-        retry_after_s=retry_after_s,
-    )
-
-
-def install_fast_path(send: Send, lane: FastPath) -> None:
-    """Put a gate on the connection that this ``send`` answers on, if there is none yet."""
+def install_fast_path(send: Send, dispatcher: Dispatcher) -> None:
+    """Put the fast path before the connection that ``send`` answers on, if it is not there yet."""
     transport: Any = getattr(getattr(send, "__self__", None), "transport", None)
     if transport is None or HttpToolsProtocol is None:
         return
     inner = transport.get_protocol()
     if type(inner) is HttpToolsProtocol and not _watched(inner):
-        transport.set_protocol(FastPathProtocol(inner, transport, lane))
+        transport.set_protocol(FastPathProtocol(inner, transport, dispatcher))
 
 
 def _watched(inner: Any) -> bool:
@@ -232,5 +209,5 @@ def _watched(inner: Any) -> bool:
 
 
 @lru_cache(maxsize=128)
-def _refusal(on_error: Callable[[Exception], Reply], retry_after_s: float) -> bytes:
+def _refusal(on_error: ErrorShape, retry_after_s: float) -> bytes:
     return written(on_error(overloaded(retry_after_s)))

@@ -29,7 +29,7 @@ _PLACES = (
 )
 
 
-def front_page(plane: DataPlane) -> bytes:
+def index_page(plane: DataPlane) -> bytes:
     """The page as HTML."""
     catalog = plane.catalog
     routes = [

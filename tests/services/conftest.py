@@ -203,6 +203,12 @@ async def behind(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"bentoml"})
 
 
+def paths_of(app: GatewayApp) -> frozenset[str]:
+    """Every path that an application's route table holds."""
+    assert app.dispatcher is not None
+    return app.dispatcher.routes.paths
+
+
 @pytest.fixture
 def catalog() -> Catalog:
     return parse(CATALOG, "test")

@@ -4,9 +4,14 @@ import asyncio
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
+from routing.decision.request_view import RequestAnalyzer
 from services.dataplane.attempts import Attempts
+from services.dataplane.data_plane import DataPlane
+from services.dataplane.decision_log import DecisionLog
 from services.fleet.fleet import Fleet
+from services.metrics.metrics import Metrics
 from tests.services.conftest import StandIn
 from turnout.catalog.reading import parse
 from turnout.errors import LoadFailed
@@ -29,8 +34,11 @@ ROWS = {"features": np.zeros((1, 15), np.float32)}
 def begin(far: StandIn) -> tuple[Fleet, Attempts, Request]:
     catalog = parse(CATALOG, "test")
     fleet = Fleet(catalog, lambda name, model, latency: far)
+    metrics, log = Metrics(CollectorRegistry()), DecisionLog()
+    plane = DataPlane(catalog, fleet, RequestAnalyzer(catalog), metrics, log, lambda: 0.0)
     request = Request("id", "far", Task.TABULAR, ROWS, "interactive", 0.0, 60.0)
-    return fleet, Attempts(catalog, fleet, lambda: 0.0), request
+    with plane.under_way(()) as snapshot:
+        return fleet, snapshot.attempts, request
 
 
 async def test_a_cancel_is_kept_when_the_model_becomes_ready_in_the_same_moment() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.services.conftest import Rig
+from tests.services.conftest import Rig, paths_of
 from turnout.types import JsonFormat
 
 CHAT = "/v1/chat/completions"
@@ -386,12 +386,12 @@ async def test_a_bad_field_is_named_as_the_caller_wrote_it(
 
 async def test_no_caller_makes_the_front_door_remember_paths_without_end(rig: Rig) -> None:
     assert (await rig.client.get("/v2/models/fraud/ready")).status_code == 200
-    known = set(rig.door._routes)
-    assert ("GET", "/v2/models/fraud/ready") in known
+    known = paths_of(rig.door)
+    assert "/v2/models/fraud/infer" in known
     for index in range(2, 20):
         path = f"/v2/models/fraud/versions/{index}/ready"
         reply = await rig.client.get(path)
         assert reply.status_code == 404
         assert f"fraud@{index}" in reply.text
-    assert set(rig.door._routes) == known
+    assert paths_of(rig.door) == known
     assert (await rig.client.get("/v2/models/fraud/versions/1/ready")).status_code == 200

@@ -12,10 +12,12 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from services.http.messages import HttpRequest, Reply, Route, json_reply, send_reply
+from services.http.messages import HttpRequest, Reply, json_reply, send_reply
 from services.protocols import errors
 from services.server.admission import Admission
-from services.server.fast_path import MOST_BODY, FastPath, FastPathProtocol, install_fast_path
+from services.server.dispatcher import Dispatcher
+from services.server.fast_path import MOST_BODY, FastPathProtocol, install_fast_path
+from services.server.routes import Route, RouteTable
 
 PATH = b"/v2/models/fraud/infer"
 
@@ -62,6 +64,18 @@ async def _nobody(http: HttpRequest) -> Reply:
 SHORT = Route(_nobody, errors.open_inference, short="realtime")
 
 
+class Answers(Dispatcher):
+    """A dispatcher of one short route, without a plane."""
+
+    access_log = None
+
+    def __init__(self, admission: Admission, answer: Any) -> None:
+        self.admission = admission
+        self.routes = RouteTable({("POST", PATH.decode()): SHORT})
+        self.max_body = MOST_BODY
+        self.answer = answer
+
+
 def echo(http: HttpRequest) -> Reply:
     """What was understood of a request."""
     seen = [http.method, http.path, sorted((str(k), str(v)) for k, v in http.headers.items())]
@@ -72,13 +86,7 @@ class Connection:
     """One connection to an application that answers when it is told to."""
 
     def __init__(self, door: Admission, *, gated: bool = True) -> None:
-        self.limit_bytes = MOST_BODY
-        self.lane = FastPath(
-            door,
-            lambda path: SHORT if path == PATH.decode() else None,
-            self.reply,
-            lambda: self.limit_bytes,
-        )
+        self.dispatcher = Answers(door, self.reply)
         self.gated = gated
         self.answered_here: list[HttpRequest] = []
         self.broken = False
@@ -97,12 +105,12 @@ class Connection:
             more = message.get("more_body", False)
         await self.go.wait()
         if self.gated:
-            install_fast_path(send, self.lane)
+            install_fast_path(send, self.dispatcher)
         http = HttpRequest(scope["method"], scope["path"], dict(scope["headers"]), body)
         await send_reply(send, echo(http))
 
     async def reply(self, route: Route, http: HttpRequest) -> Reply:
-        assert route is SHORT
+        assert route == SHORT
         self.answered_here.append(http)
         if self.broken:
             raise LookupError("unforeseen")
@@ -254,7 +262,7 @@ async def test_a_client_that_does_not_read_is_left_to_uvicorn() -> None:
 async def test_a_limit_that_a_reload_has_lowered_holds_for_open_connections() -> None:
     connection = Connection(Admission({"realtime": 1.0}, 0.03, lambda: 0.0))
     await connection.send(post())
-    connection.limit_bytes = 4
+    connection.dispatcher.max_body = 4
     await connection.send(post(b"12345"))
     assert connection.answered_here == []
     await connection.send(post(b"1234"))

@@ -44,11 +44,11 @@ async def test_a_head_is_answered_as_its_get(rig: Rig, path: str) -> None:
     assert reply.headers["content-type"] == asked.headers["content-type"]
 
 
-async def test_a_door_stays_when_the_catalog_changes(rig: Rig) -> None:
+async def test_admission_stays_when_the_catalog_changes(rig: Rig) -> None:
     """Connections that are open know it, so a second one would let in as many again."""
     await rig.client.get("/readyz")
-    door = rig.door._door
+    admission = rig.door.dispatcher.admission  # type: ignore[union-attr]
     rig.plane.adopt(rig.plane.catalog, RequestAnalyzer(rig.plane.catalog))
     await rig.client.get("/readyz")
-    assert door is not None
-    assert rig.door._door is door
+    assert rig.door.dispatcher is not None
+    assert rig.door.dispatcher.admission is admission
