@@ -2,6 +2,9 @@
 
 BentoML keeps the metrics of all servers of one home in one folder and empties it whenever a server
 starts, so a second server takes the first one's metrics away until that restarts.
+
+Only the standard library is imported here: this runs before prometheus_client is imported, which
+reads the folder's name from the environment.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from runners.pool import Pool, Slot
-from services.metrics.buckets import SECONDS
+from services.metrics.histogram import SECONDS
 
 
 class PoolMetrics:

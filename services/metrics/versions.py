@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from routing.rollout.canary import CanaryTest, Part
-from services.metrics.buckets import SECONDS
+from services.metrics.histogram import SECONDS, BatchHistogram
 from turnout.catalog import Canary, Catalog, split
 
 _VERDICTS = {"worse": -1, "watching": 0, "sound": 1}
@@ -21,7 +21,7 @@ class VersionMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.seconds = Histogram(
+        self.seconds = BatchHistogram(
             "turnout_version_seconds",
             "Arrival to the answer (generation: to the last token), by the version that answered.",
             ("model", "version"),

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 
+from services.metrics.histogram import BatchHistogram
 from services.metrics.metrics import Metrics
-from services.metrics.tally import observe_all
 from turnout.types import Decision, Outcome
 
 
@@ -14,10 +14,10 @@ def test_observing_together_is_the_same_as_one_by_one(values: list[float]) -> No
     shown = []
     for together in (True, False):
         registry = CollectorRegistry()
-        histogram = Histogram("h", "h", ("m",), buckets=(0.1, 1.0, 10.0), registry=registry)
+        histogram = BatchHistogram("h", "h", ("m",), buckets=(0.1, 1.0, 10.0), registry=registry)
         child = histogram.labels("a")
         if together:
-            observe_all(child, values)
+            child.observe_all(values)
         else:
             for value in values:
                 child.observe(value)
