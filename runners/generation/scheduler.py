@@ -1,7 +1,7 @@
 """The core loop of generation: schedule, step, deliver. Synchronous, without threads or clock.
 
-One turn: drop what was cancelled or came too late, admit at most one sequence, let the runner
-take one step, hand out its pieces. Since at most one sequence joins a turn and the runner reads
+One turn: drop cancelled and expired generations, admit at most one sequence, let the runner take
+one step, deliver its pieces. Since at most one sequence joins a turn and the runner reads
 prompts in turn with writing, a newcomer never starves running answers; and the most urgent
 newcomer waits for one step at most, because the last free slot is kept for it.
 """
@@ -11,9 +11,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
-from runners.generation.waiting import Place, WaitingList
 from runners.protocol import BackendLoad, TextRunner, Ticket
 from turnout.errors import (
     DeadlineUnreachable,
@@ -25,28 +24,100 @@ from turnout.errors import (
 )
 from turnout.types import Generation, Piece
 
+T = TypeVar("T")
+
 URGENT = 0
 _BROKEN_AFTER = 3
 _FIRST_GUESS_S = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Place(Generic[T]):
+    """A piece of work in the waiting list."""
+
+    item: T
+    priority: int
+    deadline_s: float
+    arrived_s: float
+
+
+class WaitingList(Generic[T]):
+    """Generations that wait for a slot.
+
+    Strict priority (0 first), earliest deadline first within it, then arrival. Work that has
+    waited ``ageing_s`` longer than anything was admitted goes first once, so that bulk always
+    progresses. The list is short and searched whole: a step of any model takes longer than that.
+
+    Args:
+        ageing_s: how long work waits before it goes ahead of more urgent work.
+    """
+
+    def __init__(self, ageing_s: float = 5.0) -> None:
+        self._ageing_s = ageing_s
+        self._places: list[Place[T]] = []
+        self._admitted_aged_s = float("-inf")
+
+    def __len__(self) -> int:
+        """Number of waiting pieces."""
+        return len(self._places)
+
+    def push(self, place: Place[T]) -> None:
+        """Add work."""
+        self._places.append(place)
+
+    def drop(self, item: T) -> bool:
+        """Remove work whose client has gone; False when it no longer waits."""
+        before = len(self._places)
+        self._places = [place for place in self._places if place.item is not item]
+        return len(self._places) < before
+
+    def expired(self, now_s: float) -> list[Place[T]]:
+        """Remove and return all work whose deadline has passed."""
+        late = [place for place in self._places if place.deadline_s < now_s]
+        if late:
+            self._places = [place for place in self._places if place.deadline_s >= now_s]
+        return late
+
+    def first(self, now_s: float) -> Place[T] | None:
+        """Return the work to admit next; it stays until ``take``."""
+        aged_before_s = now_s - self._ageing_s
+        may_age = self._admitted_aged_s <= aged_before_s
+
+        def order(place: Place[T]) -> tuple[bool, int, float, float]:
+            fresh = not (may_age and place.arrived_s <= aged_before_s)
+            return fresh, place.priority, place.deadline_s, place.arrived_s
+
+        return min(self._places, key=order, default=None)
+
+    def take(self, place: Place[T], now_s: float) -> None:
+        """Remove work that is being admitted."""
+        if place.arrived_s <= now_s - self._ageing_s:
+            self._admitted_aged_s = now_s
+        self._places.remove(place)
+
+    def clear(self) -> list[Place[T]]:
+        """Remove and return everything."""
+        places, self._places = self._places, []
+        return places
+
+
 @dataclass(eq=False, slots=True)
 class Job:
-    """One generation on its way through the loop.
+    """One generation in the loop.
 
     Attributes:
         generation: what to write.
         ticket: how urgent it is.
         arrived_s: monotonic instant at which it was submitted.
         admitted_s: when it got a slot; None while it waits.
-        told: whether a piece of it was delivered.
+        answering: whether a piece of it was delivered.
     """
 
     generation: Generation
     ticket: Ticket
     arrived_s: float
     admitted_s: float | None = None
-    told: bool = False
+    answering: bool = False
 
 
 Event: TypeAlias = tuple[Job, "Piece | TurnoutError"]
@@ -54,7 +125,7 @@ Event: TypeAlias = tuple[Job, "Piece | TurnoutError"]
 
 @dataclass(slots=True)
 class _Shared:
-    """What both threads touch, under one lock."""
+    """State that both threads use, under one lock."""
 
     lock: threading.Condition = field(default_factory=threading.Condition)
     waiting: WaitingList[Job] = field(default_factory=WaitingList)
@@ -71,7 +142,7 @@ class GenerationLoop:
     Args:
         name: the model's name, for errors.
         runner: a loaded runner.
-        deliver: given the events of each turn; called from the thread that calls ``turn``.
+        deliver: receives the events of each turn; called from the thread that calls ``turn``.
         clock: monotonic seconds.
         max_queue: the most generations that wait.
         reserved: slots that only priority 0 may take; by default the last one, if there are more.
@@ -97,7 +168,7 @@ class GenerationLoop:
         self._shared = _Shared()
         self._running: dict[int, Job] = {}
         self._failures = 0
-        self._lasted_s = _FIRST_GUESS_S
+        self._mean_s = _FIRST_GUESS_S
 
     def submit(self, generation: Generation, ticket: Ticket) -> Job:
         """Queue a generation.
@@ -119,7 +190,7 @@ class GenerationLoop:
         return job
 
     def cancel(self, job: Job) -> None:
-        """Forget a generation; its slot is free before the next step."""
+        """Drop a generation; its slot is free before the next step."""
         with self._shared.lock:
             if not self._shared.waiting.drop(job):
                 self._shared.cancelled.append(job)
@@ -142,13 +213,13 @@ class GenerationLoop:
             return not self.idle
 
     def wake(self) -> None:
-        """Let ``wait`` look again at ``stopping``."""
+        """Let ``wait`` check ``stopping`` again."""
         with self._shared.lock:
             self._shared.lock.notify_all()
 
     @property
     def broken(self) -> LoadFailed | None:
-        """Why nothing is taken any more, for good; what is under way may still be finished."""
+        """Why the loop accepts nothing more, for good; running generations may still finish."""
         return self._shared.broken
 
     def turn(self) -> None:
@@ -215,7 +286,7 @@ class GenerationLoop:
         if free <= (0 if place.priority <= URGENT else self._reserved):
             return False
         # A prompt being read is only overtaken by a more urgent one.
-        reading = [job.ticket.priority for job in self._running.values() if not job.told]
+        reading = [job.ticket.priority for job in self._running.values() if not job.answering]
         return not reading or place.priority < min(reading)
 
     def _step(self, events: list[Event]) -> None:
@@ -234,7 +305,7 @@ class GenerationLoop:
             job = self._running.get(step.sequence)
             if job is None:
                 continue
-            job.told = True
+            job.answering = True
             events.append((job, step.piece))
             if isinstance(step.piece, InvalidRequest):
                 del self._running[step.sequence]
@@ -243,13 +314,13 @@ class GenerationLoop:
                 self._finished(job)
 
     def _finished(self, job: Job) -> None:
-        """Learn how long a generation holds its slot (a moving average)."""
+        """Update the moving average of the seconds a generation holds its slot."""
         if job.admitted_s is not None:
-            self._lasted_s += 0.2 * (self._clock() - job.admitted_s - self._lasted_s)
+            self._mean_s += 0.2 * (self._clock() - job.admitted_s - self._mean_s)
 
-    def _slot_free_s(self, times: int) -> float:
-        """Seconds until so many slots have come free, at the pace generations end."""
-        return times * self._lasted_s / self._runner.max_sequences
+    def _slot_free_s(self, slots: int) -> float:
+        """Expected seconds until ``slots`` slots have come free."""
+        return slots * self._mean_s / self._runner.max_sequences
 
     def _failure(self, error: Exception) -> TurnoutError:
         if isinstance(error, TurnoutError):
@@ -257,13 +328,13 @@ class GenerationLoop:
         return RunFailed(self._name, f"{type(error).__name__}: {error}")
 
     def _abandon(self, events: list[Event], failure: TurnoutError) -> None:
-        """The runner cannot even let a sequence go: fail all there is."""
+        """Fail every generation: the runner cannot even remove a sequence."""
         events.extend((job, failure) for job in self._running.values())
         self._running.clear()
         self._give_up(events, f"is out of service; {failure}")
 
     def _failed(self, events: list[Event]) -> None:
-        """Count a failure; too many in a row take the model out of service."""
+        """Count a failure; ``_BROKEN_AFTER`` in a row take the model out of service."""
         self._failures += 1
         if self._failures < _BROKEN_AFTER:
             return

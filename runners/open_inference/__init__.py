@@ -4,8 +4,12 @@ Pure functions between bytes and numpy, used by the gateway (server side) and by
 backend (client side).
 """
 
-from runners.open_inference.codec import decode_request, encode_request
-from runners.open_inference.datatypes import datatype_of, dtype_of
+from runners.open_inference.codec import (
+    decode_request,
+    decode_response,
+    encode_request,
+    encode_response,
+)
 from runners.open_inference.messages import (
     HEADER_LENGTH,
     InferRequest,
@@ -13,7 +17,7 @@ from runners.open_inference.messages import (
     OutputWish,
     header_length_of,
 )
-from runners.open_inference.responses import decode_response, encode_response
+from runners.open_inference.tensors import datatype_of, dtype_of
 
 __all__ = [
     "HEADER_LENGTH",

@@ -1,41 +1,47 @@
-"""An inference request between its bytes and ``InferRequest``."""
+"""Inference requests and answers between their bytes and ``InferRequest``, ``InferResponse``."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from runners.open_inference import plain
+import numpy as np
+import orjson
+
 from runners.open_inference.messages import (
+    HEADER_LENGTH,
     InferRequest,
+    InferResponse,
     OutputWish,
     read_name,
     read_parameters,
+    read_plain,
     read_tensors,
     read_text,
     split,
 )
-from runners.open_inference.writing import write
+from runners.open_inference.tensors import datatype_of, to_binary, to_json
 from turnout.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from turnout.types import Tensors
 
-_KEYS = frozenset({"id", "inputs", "outputs", "parameters"})
+_REQUEST_KEYS = frozenset({"id", "inputs", "outputs", "parameters"})
+_JSON_HEADERS = {"Content-Type": "application/json"}
 
 
 def decode_request(body: bytes | memoryview, header_length: int | None) -> InferRequest:
     """Read the body of ``POST /v2/models/{model}/infer``.
 
     Args:
-        body: JSON, followed by raw tensors when ``header_length`` is given.
+        body: JSON, followed by raw tensors where there is a ``header_length``.
         header_length: bytes of JSON, from ``header_length_of``; None when all of it is JSON.
 
     Raises:
-        InvalidRequest: says which tensor or key is wrong, and how.
+        InvalidRequest: names the tensor or key that is wrong, and why.
     """
-    if header_length is None and (found := plain.read(body)) is not None:
-        return found
+    if header_length is None and (plain := read_plain(body)) is not None:
+        return plain
     document, raw = split(body, header_length)
     parameters = read_parameters(document, "the request")
     return InferRequest(
@@ -44,7 +50,7 @@ def decode_request(body: bytes | memoryview, header_length: int | None) -> Infer
         outputs=_wishes(document.get("outputs")),
         binary_output=_flag(parameters, "binary_data_output", "the request") or False,
         parameters=parameters,
-        extra={key: document[key] for key in document.keys() - _KEYS},
+        extra={key: document[key] for key in document.keys() - _REQUEST_KEYS},
     )
 
 
@@ -60,9 +66,9 @@ def encode_request(
 
     Args:
         tensors: inputs by name.
-        id: echoed in the answer.
-        outputs: the outputs to ask for; empty means all.
-        binary: send tensors as raw bytes, and ask for the outputs the same way.
+        id: returned with the answer.
+        outputs: names of the outputs to request; empty means all.
+        binary: send tensors as raw bytes, and request the outputs as such.
         parameters: the request's own.
 
     Returns:
@@ -74,7 +80,89 @@ def encode_request(
         document["outputs"] = [
             {"name": name, "parameters": {"binary_data": binary}} for name in outputs
         ]
-    return write(document, "inputs", tensors, frozenset(tensors) if binary else frozenset())
+    return _write(document, "inputs", tensors, frozenset(tensors) if binary else frozenset())
+
+
+def encode_response(
+    model: str,
+    version: str | None,
+    id: str | None,
+    tensors: Tensors,
+    *,
+    binary: bool | Collection[str] = False,
+    parameters: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, str], bytes]:
+    """Write the answer to an inference request.
+
+    Args:
+        model: name of the model that answered.
+        version: of the model; None leaves it out.
+        id: the request's own; None leaves it out.
+        tensors: outputs by name.
+        binary: names of the outputs to send as raw bytes (``InferRequest.binary``), or all.
+        parameters: of the answer, such as the decision's id.
+
+    Returns:
+        headers (content type, and the JSON's length when anything is raw) and the body. A NaN or
+        an infinity in a JSON output becomes ``null``; raw bytes keep it.
+    """
+    document: dict[str, Any] = {"model_name": model}
+    if version is not None:
+        document["model_version"] = version
+    if id is not None:
+        document["id"] = id
+    if parameters:
+        document["parameters"] = parameters
+    if isinstance(binary, bool):
+        binary = tuple(tensors) if binary else ()
+    return _write(document, "outputs", tensors, frozenset(binary))
+
+
+def decode_response(body: bytes | memoryview, header_length: int | None) -> InferResponse:
+    """Read an answer; the inverse of ``encode_response``.
+
+    Raises:
+        InvalidRequest: the answer is malformed; a client reports it as the upstream's failure.
+    """
+    document, raw = split(body, header_length)
+    return InferResponse(
+        model=read_text(document, "model_name") or "",
+        version=read_text(document, "model_version"),
+        id=read_text(document, "id"),
+        tensors=read_tensors(document.get("outputs"), raw, "outputs"),
+        parameters=read_parameters(document, "the answer"),
+    )
+
+
+def _write(
+    document: dict[str, Any], key: str, tensors: Tensors, binary: frozenset[str]
+) -> tuple[dict[str, str], bytes]:
+    """Add ``tensors`` to ``document`` under ``key`` and write both.
+
+    Returns:
+        headers and body.
+    """
+    raw: list[bytes | memoryview] = []
+    entries: list[dict[str, Any]] = []
+    for name, value in tensors.items():
+        array = np.asarray(value)
+        datatype = datatype_of(array.dtype)
+        entry: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": datatype}
+        if name in binary:
+            data = to_binary(array, datatype)
+            raw.append(data)
+            entry["parameters"] = {"binary_data_size": len(data)}
+        else:
+            entry["data"], parameters = to_json(array, datatype)
+            if parameters:
+                entry["parameters"] = parameters
+        entries.append(entry)
+    document[key] = entries
+    text = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    if not raw:
+        return dict(_JSON_HEADERS), text
+    headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(text))}
+    return headers, b"".join([text, *raw])
 
 
 def _wishes(entries: object) -> tuple[OutputWish, ...]:

@@ -1,4 +1,7 @@
-"""One tensor between its wire forms (a JSON list, or raw bytes) and numpy."""
+"""One tensor between its wire forms (a JSON list, or raw bytes) and numpy.
+
+Sources: Open Inference Protocol v2, "Tensor Data Types" and "Binary Tensor Data Extension".
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,33 @@ import binascii
 import math
 from collections.abc import Mapping
 from itertools import chain
+from struct import Struct
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from runners.open_inference import strings
-from runners.open_inference.datatypes import BYTES, dtype_of
 from turnout.errors import InvalidRequest
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
+_FIXED: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    "INT8": np.dtype("<i1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "UINT8": np.dtype("<u1"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+}
+_BYTES = "BYTES"
+_OBJECT = np.dtype(object)
+_NAMES = {dtype: name for name, dtype in _FIXED.items()}
+_LENGTH = Struct("<I")  # little-endian uint32 before each BYTES element
 _LARGEST = 2**48
 
 
@@ -69,7 +89,7 @@ def from_binary(entry: Mapping[str, Any], data: memoryview, where: str) -> Array
     dtype = dtype_of(entry.get("datatype"), where)
     count = math.prod(shape)
     if dtype.kind == "O":
-        return strings.unpack(data, count, where).reshape(shape)
+        return _unpack(data, count, where).reshape(shape)
     if len(data) != count * dtype.itemsize:
         raise InvalidRequest(
             f"{where}: datatype {entry['datatype']} with shape {list(shape)} takes "
@@ -115,8 +135,8 @@ def from_json(entry: Mapping[str, Any], where: str) -> Array:
 
 def to_json(array: Array, datatype: str) -> tuple[Any, dict[str, Any]]:
     """The ``data`` list of a tensor (flat, for orjson) and the parameters that go with it."""
-    if datatype == BYTES:
-        elements = strings.as_bytes(array)
+    if datatype == _BYTES:
+        elements = _as_bytes(array)
         try:
             return [element.decode() for element in elements], {}
         except UnicodeDecodeError:
@@ -128,8 +148,8 @@ def to_json(array: Array, datatype: str) -> tuple[Any, dict[str, Any]]:
 
 def to_binary(array: Array, datatype: str) -> bytes | memoryview:
     """The raw little-endian bytes of a tensor, without a copy where it lies in order."""
-    if datatype == BYTES:
-        return strings.pack(array)
+    if datatype == _BYTES:
+        return _pack(array)
     ordered = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
     return ordered.ravel().view(np.uint8).data
 
@@ -180,3 +200,107 @@ def _encoded(flat: list[str], entry: Mapping[str, Any], where: str) -> list[byte
         return [base64.b64decode(text, validate=True) for text in flat]
     except (binascii.Error, ValueError) as error:
         raise InvalidRequest(f"{where}: data is not valid base64: {error}", param="data") from error
+
+
+def _unpack(view: memoryview, count: int, where: str) -> Array:
+    """Read ``count`` length-prefixed elements that fill ``view`` exactly.
+
+    Returns:
+        shape (count,), object; each element is ``bytes``.
+
+    Raises:
+        InvalidRequest: an element runs past the end, or bytes are left over.
+    """
+    if count > len(view) // _LENGTH.size:
+        raise InvalidRequest(
+            f"{where}: the shape asks for {count} BYTES elements but {len(view)} bytes hold "
+            f"at most {len(view) // _LENGTH.size}",
+            param="shape",
+        )
+    elements = np.empty(count, dtype=object)
+    position = 0
+    for index in range(count):
+        start = position + _LENGTH.size
+        if start > len(view):
+            raise InvalidRequest(
+                f"{where}: element {index} of {count} has no length: the data ends at byte "
+                f"{len(view)}",
+                param="data",
+            )
+        (size,) = _LENGTH.unpack_from(view, position)
+        position = start + size
+        if position > len(view):
+            raise InvalidRequest(
+                f"{where}: element {index} says it has {size} bytes but {len(view) - start} are "
+                "left",
+                param="data",
+            )
+        elements[index] = bytes(view[start:position])
+    if position != len(view):
+        raise InvalidRequest(
+            f"{where}: {len(view) - position} bytes are left over after {count} BYTES elements",
+            param="shape",
+        )
+    return elements
+
+
+def _pack(array: Array) -> bytes:
+    """Write every element with its length before it; the inverse of ``_unpack``."""
+    parts: list[bytes] = []
+    for element in _as_bytes(array):
+        parts.append(_LENGTH.pack(len(element)))
+        parts.append(element)
+    return b"".join(parts)
+
+
+def _as_bytes(array: Array) -> list[bytes]:
+    """Every element in row-major order as ``bytes``; ``str`` becomes UTF-8.
+
+    Raises:
+        InvalidRequest: an element is neither text nor bytes.
+    """
+    elements: list[bytes] = []
+    for element in array.ravel().tolist():
+        if isinstance(element, str):
+            elements.append(element.encode())
+        elif isinstance(element, bytes | bytearray | memoryview):
+            elements.append(bytes(element))
+        else:
+            kind = type(element).__name__
+            raise InvalidRequest(f"a BYTES tensor holds text or bytes, not {kind}")
+    return elements
+
+
+def dtype_of(datatype: object, where: str) -> np.dtype[Any]:
+    """The numpy dtype of a protocol datatype; ``BYTES`` is ``object`` (elements are ``bytes``).
+
+    Raises:
+        InvalidRequest: the datatype is unknown, or BF16, which numpy cannot hold.
+    """
+    if datatype == _BYTES:
+        return _OBJECT
+    if datatype == "BF16":
+        raise InvalidRequest(
+            f"{where}: datatype BF16 is not supported; send FP16 or FP32", param="datatype"
+        )
+    dtype = _FIXED.get(datatype) if isinstance(datatype, str) else None
+    if dtype is None:
+        accepted = ", ".join([*_FIXED, _BYTES])
+        raise InvalidRequest(
+            f"{where}: unknown datatype {datatype!r}; use one of {accepted}", param="datatype"
+        )
+    return dtype
+
+
+def datatype_of(dtype: np.dtype[Any]) -> str:
+    """The protocol's name of a numpy dtype; objects, ``S`` and ``U`` are ``BYTES``.
+
+    Raises:
+        InvalidRequest: the protocol has no such type (complex, dates).
+    """
+    if dtype.kind in "OSU":
+        return _BYTES
+    name = _NAMES.get(dtype) or _NAMES.get(dtype.newbyteorder("<"))
+    if name is None:
+        raise InvalidRequest(f"the Open Inference Protocol has no datatype for numpy {dtype}")
+    return name

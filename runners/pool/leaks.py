@@ -1,14 +1,14 @@
 """Which model's runs make the process grow. Pure.
 
-Many models share one process, so growth has no name on it. Each period tells how much was gained
-that no load explains, and how often each model ran. For each model alone, Bayesian linear
-regression asks how much of that its runs explain beside what any run leaves behind (a row of a
-log, say). Models are tried one at a time because a leak is one model's: with all of them at once,
-traffic that comes in step would have each explain a little. One period may not say much, and what
-is long ago is forgotten.
+Many models share one process, so growth cannot be attributed directly. Each period has a growth
+that no load explains, and a number of runs of each model. For each model alone, Bayesian linear
+regression estimates how much of the growth its runs explain, beside what any run leaves behind (a
+row of a log, say). Models are tested one at a time because a leak belongs to one model: with all
+of them at once, correlated traffic would have each explain a little. The influence of one period
+is bounded, and old periods are forgotten.
 
-What comes of it is a suspicion. Whoever owns the models closes the suspect, sees whether its memory
-comes back, and says so here.
+The result is a suspicion. The owner of the models closes the suspect, checks whether its memory
+comes back, and reports the outcome here.
 
 Source: Bishop, "Pattern Recognition and Machine Learning" (2006), 3.3; Huber, "Robust Estimation
 of a Location Parameter" (1964), for the bound on what one period may say.
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 _KIB = 1024.0
-_KEEP = 0.998  # of what is known, a period: half is forgotten after 350
+_KEEP = 0.998  # of the evidence, a period: half is forgotten after 350
 _PRIOR_KIB, _COMMON_KIB = 512.0, 3.0  # deviations of what a run of one model, of any, may gain
 _NOISE_KIB = 32.0  # of a period, at least
 _LEVEL_RATE, _NOISE_RATE = 0.05, 0.02
@@ -34,7 +34,7 @@ _Array: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
 
 class Suspect(NamedTuple):
-    """A model that seems to leak, and what of it was gained."""
+    """A model that seems to leak, and the growth attributed to it."""
 
     name: str
     a_run_bytes: float
@@ -42,7 +42,7 @@ class Suspect(NamedTuple):
 
 
 class Leaks:
-    """Growth a run of each model.
+    """Estimates the growth a run of each model.
 
     Args:
         least_bytes: what a model must have gained since its load to be suspected.
@@ -56,7 +56,7 @@ class Leaks:
         self.start_over()
 
     def start_over(self) -> None:
-        """Forget all growth: what caused it has gone."""
+        """Forget all growth: its cause is gone."""
         self._at: dict[str, int] = {}  # place 0 is what any run gains
         self._runs: dict[str, int] = {}
         self._products: _Array = np.zeros((1, 1))
@@ -86,7 +86,7 @@ class Leaks:
         self._gains = _KEEP * self._gains + gained * row / blur**2
 
     def suspect(self, sizes: Mapping[str, int]) -> Suspect | None:
-        """The model that explains the growth best; None when none has surely gained much.
+        """Return the model that explains the growth best; None when none has surely gained much.
 
         Much is more than twice its size, and the least that counts.
 
@@ -94,7 +94,7 @@ class Leaks:
             sizes: bytes that each model takes after its load; others are not looked at.
         """
         mean, deviation, explained = self._alone()
-        found: tuple[float, Suspect] | None = None
+        best: tuple[float, Suspect] | None = None
         for name, size in sizes.items():
             place, runs = self._at.get(name), self._runs.get(name, 0)
             if place is None or runs < max(_LEAST_RUNS, self._cleared.get(name, 0)):
@@ -104,12 +104,12 @@ class Leaks:
                 continue
             if a_run * runs < max(self._least_bytes, 2 * size):
                 continue
-            if found is None or explained[place] > found[0]:
-                found = float(explained[place]), Suspect(name, a_run, a_run * runs)
-        return None if found is None else found[1]
+            if best is None or explained[place] > best[0]:
+                best = float(explained[place]), Suspect(name, a_run, a_run * runs)
+        return None if best is None else best[1]
 
     def clear(self, name: str) -> None:
-        """It was not this one: leave it alone until it has run twice as often."""
+        """Clear a model of suspicion until it has run twice as often."""
         self._cleared[name] = 2 * self._runs.get(name, 0)
 
     def _row(self, runs: Mapping[str, int]) -> _Array:

@@ -1,4 +1,4 @@
-"""Which load goes next: one at a time under a budget, and a lane more for the most urgent class."""
+"""The order of loads: one at a time under a budget, and a lane more for the most urgent class."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from runners.pool.slot import Slot, State
 from turnout.errors import LoadFailed, TurnoutError
 
 _SOON_S, _AGAIN_S = 0.005, 0.2
+_LEAST_HOLD_S = 0.05
 
 
 @dataclass(slots=True)
 class Job:
-    """A load that is waited for.
+    """A load that waits or is under way.
 
     Attributes:
         done: settled when the model is loaded, or cannot be.
-        waiters: requests that wait for it; at 0 nobody does any more.
+        waiters: requests that wait for it.
         wanted: whether it goes on without waiters (start-up, an operator).
         held: keeps it from a lane for now; None when it may go.
-        for_room: whether that is because there is no room for it.
-        since_s: when there was first no room for it, by the pool's clock; None when there was.
+        for_room: whether it is held because there is no room for it.
+        no_room_since_s: when it first had no room, by the pool's clock; None while it has.
     """
 
     slot: Slot
@@ -33,21 +34,23 @@ class Job:
     wanted: bool = False
     held: asyncio.TimerHandle | None = None
     for_room: bool = False
-    since_s: float | None = None
+    no_room_since_s: float | None = None
 
 
 class NoRoom(Exception):
-    """Every model that might go for a load is in use: others pass it meanwhile."""
+    """Every model that might be evicted for a load is in use: other loads pass it meanwhile."""
 
 
-class Lanes:
+class LoadQueue:
     """The loads of one pool, the most urgent first.
 
     Args:
         count: loads at the same time, without the most urgent class's own.
         urgency: by priority of a class, one over its deadline in 1/s; the lowest is most urgent.
-        load: loads the model of a job; what it raises is the job's end, except ``NoRoom``.
-        hold_s: for how long a load that nobody has asked for more urgently waits for company.
+        load: loads the model of a job; an error ends the job, except ``NoRoom``.
+        loses_by: whether a load would evict models that are worth more, together, than it.
+        patience: share of its deadline that such a load waits. A patient class loses little by
+            it, and later requests for the model share the load.
     """
 
     def __init__(
@@ -55,16 +58,18 @@ class Lanes:
         count: int,
         urgency: Mapping[int, float],
         load: Callable[[Job], Awaitable[None]],
-        hold_s: Callable[[Slot, int], float] = lambda slot, priority: 0.0,
+        loses_by: Callable[[Slot], bool],
+        patience: float,
     ) -> None:
         self.count = count
         self._urgency = urgency
         self._load = load
-        self._hold_s = hold_s
+        self._loses_by = loses_by
+        self._patience = patience
         self._waiting: list[Job] = []
         self.running: list[Job] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._made = 0
+        self._jobs = 0
 
     @property
     def idle(self) -> bool:
@@ -72,13 +77,13 @@ class Lanes:
         return not (self.running or any(job.held is None for job in self._waiting))
 
     def job(self, slot: Slot, priority: int, *, wanted: bool = False) -> Job:
-        """The one load of this model, made more urgent if this request is."""
-        job = next((one for one in (*self.running, *self._waiting) if one.slot is slot), None)
+        """Return the one load of this model, made more urgent if this request is."""
+        job = next((job for job in (*self.running, *self._waiting) if job.slot is slot), None)
         if job is None:
             done = asyncio.get_running_loop().create_future()
-            done.add_done_callback(_seen)
-            job = Job(slot, priority, self._made, done)
-            self._made += 1
+            done.add_done_callback(_retrieve)
+            job = Job(slot, priority, self._jobs, done)
+            self._jobs += 1
             self._waiting.append(job)
             slot.state = State.WAITING if slot.state is State.COLD else slot.state
             if not wanted:
@@ -104,8 +109,8 @@ class Lanes:
                 slot.state = State.COLD
             _fail(job, error)
 
-    def room(self) -> None:
-        """There may be room now: those that wait for some try again, a moment later."""
+    def retry_for_room(self) -> None:
+        """Let the loads that wait for room try again, a moment later."""
         loop = asyncio.get_running_loop()
         for job in self._waiting:
             if job.for_room and job.held is not None:
@@ -113,7 +118,7 @@ class Lanes:
                 job.held.cancel()
                 job.held = loop.call_later(_SOON_S, self._let_go, job)
 
-    async def loaded_or_not(self, slot: Slot) -> None:
+    async def settled(self, slot: Slot) -> None:
         """Wait for the end of a load that has a lane."""
         loading = next((job for job in self.running if job.slot is slot), None)
         if loading is not None:
@@ -138,8 +143,9 @@ class Lanes:
             task.add_done_callback(self._tasks.discard)
 
     def _hold(self, job: Job) -> None:
-        hold_s = self._hold_s(job.slot, job.priority)
-        if hold_s > 0.0:
+        urgency = self._urgency.get(job.priority, 0.0)
+        hold_s = self._patience / urgency if urgency else 0.0
+        if hold_s >= _LEAST_HOLD_S and self._loses_by(job.slot):
             loop = asyncio.get_running_loop()
             job.held = loop.call_later(hold_s, self._let_go, job)
 
@@ -174,7 +180,7 @@ def _fail(job: Job, error: TurnoutError) -> None:
         job.done.set_exception(error)
 
 
-def _seen(done: asyncio.Future[None]) -> None:
-    """A failure that nobody waits for any more is no error of the event loop's."""
+def _retrieve(done: asyncio.Future[None]) -> None:
+    """Retrieve a failure that nobody waits for, so that the event loop does not log it."""
     if not done.cancelled():
         done.exception()

@@ -1,4 +1,4 @@
-"""What this process takes of the machine's memory, and giving back what it no longer needs."""
+"""The resident memory of this process, and returning freed memory to the system."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _GIVE_BACK = {_M_MMAP_THRESHOLD: 1024**2, _M_TRIM_THRESHOLD: 256 * 1024}  # see 
 
 
 class Memory(Protocol):
-    """The memory of one process; a test brings its own."""
+    """The memory of one process; tests supply their own."""
 
     def resident_bytes(self) -> int:
         """Resident memory now; 0 where the system does not tell."""
         ...
 
     def trim(self) -> None:
-        """Give memory that was freed back to the system, so that it counts as freed."""
+        """Return freed memory to the system, so that it counts as freed."""
         ...
 
 
@@ -49,3 +49,9 @@ class ProcessMemory:
         """See ``Memory.trim``; takes some milliseconds: not for the event loop."""
         if self._trim is not None:
             self._trim(0)
+
+
+def settle(memory: Memory) -> int:
+    """Trim, then return resident memory in bytes; takes milliseconds: not for the event loop."""
+    memory.trim()
+    return memory.resident_bytes()

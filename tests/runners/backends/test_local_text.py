@@ -7,8 +7,9 @@ import threading
 import pytest
 
 from runners.backends.local_text import LocalText
+from runners.backends.on_demand import OnDemandText
 from runners.engines.fake import make
-from runners.pool import Footprint, OnDemandText, Pool, Slot
+from runners.pool import Footprint, Pool, Slot
 from runners.protocol import Ticket
 from turnout.catalog import Model
 from turnout.errors import Draining, LoadFailed, QueueFull, RunFailed

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from runners.pool import Footprint, OnDemandTensors, Pool, Slot
+from runners.backends.on_demand import OnDemandTensors
+from runners.pool import Footprint, Pool, Slot
 from runners.pool.eviction import Order, by_worth
-from runners.pool.warm_windows import Window
+from runners.pool.slot import Window
 from runners.protocol import ActiveEngine, BackendLoad, TensorResult, Ticket
 from turnout.errors import LoadFailed
 from turnout.types import Tensors

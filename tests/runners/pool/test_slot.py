@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runners.pool.warm_windows import Window, any_holds
+from runners.pool.slot import Window, any_holds
 
 minutes = st.integers(0, 1439)
 
