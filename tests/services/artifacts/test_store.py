@@ -153,7 +153,7 @@ _SCRIPT = """
 import sys
 from pathlib import Path
 from runners.recipes import Origin
-from services import building
+from services.artifacts import build as building
 from turnout.catalog import Artifact
 
 def recipe(options, out, report):
