@@ -9,6 +9,8 @@ from runners.open_inference.codec import (
     decode_response,
     encode_request,
     encode_response,
+    read_request,
+    response_document,
 )
 from runners.open_inference.messages import (
     HEADER_LENGTH,
@@ -31,4 +33,6 @@ __all__ = [
     "encode_request",
     "encode_response",
     "header_length_of",
+    "read_request",
+    "response_document",
 ]

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from turnout.types import Tensors
 
 _REQUEST_KEYS = frozenset({"id", "inputs", "outputs", "parameters"})
+_NO_RAW = memoryview(b"")
 _JSON_HEADERS = {"Content-Type": "application/json"}
 
 
@@ -42,7 +43,19 @@ def decode_request(body: bytes | memoryview, header_length: int | None) -> Infer
     """
     if header_length is None and (plain := read_plain(body)) is not None:
         return plain
-    document, raw = split(body, header_length)
+    return read_request(*split(body, header_length))
+
+
+def read_request(document: dict[str, Any], raw: memoryview = _NO_RAW) -> InferRequest:
+    """Read a request whose JSON is parsed.
+
+    Args:
+        document: the JSON object.
+        raw: the raw tensors behind it.
+
+    Raises:
+        InvalidRequest: names the tensor or key that is wrong, and why.
+    """
     parameters = read_parameters(document, "the request")
     return InferRequest(
         id=read_text(document, "id"),
@@ -106,16 +119,22 @@ def encode_response(
         headers (content type, and the JSON's length when anything is raw) and the body. A NaN or
         an infinity in a JSON output becomes ``null``; raw bytes keep it.
     """
-    document: dict[str, Any] = {"model_name": model}
-    if version is not None:
-        document["model_version"] = version
-    if id is not None:
-        document["id"] = id
-    if parameters:
-        document["parameters"] = parameters
+    document = _response(model, version, id, parameters)
     if isinstance(binary, bool):
         binary = tuple(tensors) if binary else ()
     return _write(document, "outputs", tensors, frozenset(binary))
+
+
+def response_document(
+    model: str, version: str | None, id: str | None, tensors: Tensors
+) -> dict[str, Any]:
+    """An answer as JSON values, but for its numbers, which stay numpy arrays.
+
+    Arguments are those of ``encode_response``.
+    """
+    document = _response(model, version, id, None)
+    _add_tensors(document, "outputs", tensors, frozenset())
+    return document
 
 
 def decode_response(body: bytes | memoryview, header_length: int | None) -> InferResponse:
@@ -142,6 +161,35 @@ def _write(
     Returns:
         headers and body.
     """
+    raw = _add_tensors(document, key, tensors, binary)
+    text = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    if not raw:
+        return dict(_JSON_HEADERS), text
+    headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(text))}
+    return headers, b"".join([text, *raw])
+
+
+def _response(
+    model: str, version: str | None, id: str | None, parameters: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    document: dict[str, Any] = {"model_name": model}
+    if version is not None:
+        document["model_version"] = version
+    if id is not None:
+        document["id"] = id
+    if parameters:
+        document["parameters"] = parameters
+    return document
+
+
+def _add_tensors(
+    document: dict[str, Any], key: str, tensors: Tensors, binary: frozenset[str]
+) -> list[bytes | memoryview]:
+    """Add ``tensors`` to ``document`` under ``key``.
+
+    Returns:
+        the raw bytes of those in ``binary``, in their order.
+    """
     raw: list[bytes | memoryview] = []
     entries: list[dict[str, Any]] = []
     for name, value in tensors.items():
@@ -158,11 +206,7 @@ def _write(
                 entry["parameters"] = parameters
         entries.append(entry)
     document[key] = entries
-    text = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-    if not raw:
-        return dict(_JSON_HEADERS), text
-    headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(text))}
-    return headers, b"".join([text, *raw])
+    return raw
 
 
 def _wishes(entries: object) -> tuple[OutputWish, ...]:

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from services.dataplane.data_plane import DataPlane
 from services.dataplane.decision_record import decision_json
 from services.http.messages import HttpRequest, Reply, json_object, json_reply
-from services.protocols import routing_options as options
-from services.protocols.open_inference import OpenInferenceProtocol, check
-from services.protocols.openai_schema import chat_body
+from services.protocols.routing_options import (
+    ROUTING_KEYS,
+    new_request,
+    read_options,
+    signature_for,
+    task_of,
+)
+from services.protocols.tensor_inputs import read_inputs
 from turnout.errors import InvalidRequest, UnknownRoute
-from turnout.types import Generation, Signature, Task, Tensors, TensorSpec
+from turnout.types import Task
 
-_KEYS = frozenset(
-    {
-        "route", "model", "inputs", "latency_class", "deadline_ms", "max_cost_usd", "min_quality",
-        "session", "routing",
-    }
-)  # fmt: skip
-_ROUTING = ("latency_class", "deadline_ms", "max_cost_usd", "min_quality", "session")
+_KEYS = frozenset({"route", "model", "inputs", "routing", *ROUTING_KEYS})
 
 
 class NativeProtocol:
@@ -33,7 +27,6 @@ class NativeProtocol:
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
-        self._tasks = OpenInferenceProtocol(plane)
 
     async def route(self, http: HttpRequest) -> Reply:
         """``POST /v1/route``: the decision for a request, without running it."""
@@ -51,7 +44,7 @@ class NativeProtocol:
                 f"unknown key {', '.join(unknown)}; there are {', '.join(sorted(_KEYS))}",
                 param=unknown[0],
             )
-        said = options.read(headers, _said(body))
+        options = read_options(headers, _routing(body))
         name = body.get("route") or body.get("model") or "auto"
         inputs = body.get("inputs")
         if not isinstance(name, str):
@@ -62,10 +55,9 @@ class NativeProtocol:
                 param="inputs",
             )
         task = _task_of_inputs(inputs) if name == "auto" else self._task(name)
-        signature = options.signature_for(self._plane.catalog, name, task)
-        request = options.request(
-            self._plane, name, task, read_inputs(task, signature, inputs), said, self._plane.clock()
-        )
+        signature = signature_for(self._plane.catalog, name, task)
+        values = read_inputs(task, signature, inputs)
+        request = new_request(self._plane, name, task, values, options, self._plane.clock())
         return decision_json(self._plane.decide(request).decision)
 
     async def decision(self, http: HttpRequest, decision_id: str) -> Reply:
@@ -167,72 +159,12 @@ class NativeProtocol:
         catalog = self._plane.catalog
         if catalog.named(name) is None:
             raise UnknownRoute(name, ("auto", *catalog.names))
-        return self._tasks.task_of(name)
+        return task_of(catalog, name)
 
 
-def read_inputs(task: Task, signature: Signature, inputs: dict[str, Any]) -> Tensors | Generation:
-    """A route body's ``inputs`` as engines take them.
-
-    Raises:
-        InvalidRequest: they are not what the task takes.
-    """
-    if task is Task.CHAT:
-        return chat_body(inputs).generation()
-    return check(signature, read_tensors(signature.inputs, inputs))
-
-
-def read_tensors(specs: Sequence[TensorSpec], inputs: dict[str, Any]) -> Tensors:
-    """JSON values as these tensors.
-
-    Raises:
-        InvalidRequest: one is missing, or cannot be read.
-    """
-    unknown = [name for name in inputs if name not in {spec.name for spec in specs}]
-    if unknown:
-        names = ", ".join(spec.name for spec in specs)
-        raise InvalidRequest(
-            f"inputs.{unknown[0]} is unknown; there are {names}", param=f"inputs.{unknown[0]}"
-        )
-    try:
-        return {spec.name: _tensor(spec, inputs[spec.name]) for spec in specs}
-    except KeyError as error:
-        raise InvalidRequest(f"inputs.{error.args[0]} is missing", param="inputs") from error
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidRequest(f"inputs cannot be read: {error}", param="inputs") from error
-
-
-def _tensor(spec: TensorSpec, given: Any) -> np.ndarray:
-    if spec.datatype == "BYTES":
-        read = _image if spec.name == "image" else _utf8
-        values = [given] if isinstance(given, str) else list(given)
-        return np.array([read(value, spec.name) for value in values], dtype=object)
-    dtype = np.int64 if spec.datatype == "INT64" else np.float32
-    tensor = np.array(given, ndmin=len(spec.shape))
-    if dtype is np.int64 and tensor.dtype.kind not in "iu":
-        raise InvalidRequest(f"inputs.{spec.name} must be whole numbers", param="inputs")
-    return tensor.astype(dtype)
-
-
-def _image(value: object, name: str) -> bytes:
-    if not isinstance(value, str):
-        raise InvalidRequest(f"inputs.{name} must be base64 text", param=f"inputs.{name}")
-    try:
-        return base64.b64decode(value, validate=True)
-    except binascii.Error as error:
-        raise InvalidRequest(
-            f"inputs.{name} is not base64: {error}", param=f"inputs.{name}"
-        ) from error
-
-
-def _utf8(value: object, name: str) -> bytes:
-    if not isinstance(value, str):
-        raise InvalidRequest(f"inputs.{name} must be text", param=f"inputs.{name}")
-    return value.encode()
-
-
-def _said(body: dict[str, Any]) -> object:
+def _routing(body: dict[str, Any]) -> object:
     """What a route body says of routing: beside the inputs, or in a ``routing`` object (wins)."""
-    beside = {key: body[key] for key in _ROUTING if body.get(key) is not None}
+    beside = {key: body[key] for key in ROUTING_KEYS if body.get(key) is not None}
     inside = body.get("routing")
     if inside is None:
         return beside

@@ -6,21 +6,21 @@ Source: the OpenAI API reference; a stream is server-sent events ending in ``dat
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import orjson
 
-from services.dataplane.data_plane import DataPlane, Stream
+from services.dataplane.data_plane import Answer, DataPlane, Stream
 from services.http.messages import HttpRequest, Reply, json_object, json_reply
 from services.protocols import errors
-from services.protocols import routing_options as options
 from services.protocols.openai_schema import ChatBody, chat_body, embeddings_body
 from services.protocols.response_headers import decision_headers
+from services.protocols.routing_options import new_request, read_options
 from turnout.errors import TurnoutError, UnknownModel
-from turnout.types import Piece, Task, TokenChance
+from turnout.types import Piece, Task, Tensors, TokenChance
 
 _SSE = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -59,67 +59,79 @@ class OpenAIProtocol:
 
     async def chat(self, http: HttpRequest) -> Reply:
         """``POST /v1/chat/completions``."""
+        body, stream = await self._begin(json_object(http), http.headers)
+        headers = decision_headers(stream)
+        if body.stream:
+            return Reply(200, [*_SSE, *headers], _events(stream, body))
+        return json_reply(await _completion(stream, body), 200, headers)
+
+    async def chat_document(
+        self, document: dict[str, Any], headers: Mapping[bytes, bytes]
+    ) -> tuple[Stream, dict[str, Any]]:
+        """Answer a chat body that is there as JSON values, unstreamed."""
+        body, stream = await self._begin(document, headers)
+        return stream, await _completion(stream, body)
+
+    async def embeddings(self, http: HttpRequest) -> Reply:
+        """``POST /v1/embeddings``."""
+        answer, document = await self.embeddings_document(json_object(http), http.headers)
+        return json_reply(document, 200, decision_headers(answer))
+
+    async def embeddings_document(
+        self, document: dict[str, Any], headers: Mapping[bytes, bytes]
+    ) -> tuple[Answer, dict[str, Any]]:
+        """Answer an embeddings body that is there as JSON values."""
         now_s = self._plane.clock()
-        body = chat_body(json_object(http))
-        request = options.request(
+        body = embeddings_body(document)
+        texts = [body.input] if isinstance(body.input, str) else body.input
+        tensors = {"text": np.array([text.encode() for text in texts], dtype=object)}
+        options = read_options(headers, body.routing)
+        answer = await self._plane.infer(
+            new_request(self._plane, body.model, Task.EMBED, tensors, options, now_s)
+        )
+        words = sum(len(text.split()) for text in texts)
+        return answer, {
+            "object": "list",
+            "data": [
+                {"object": "embedding", "index": index, "embedding": vector}
+                for index, vector in enumerate(_vectors(answer.tensors, body.encoding_format))
+            ],
+            "model": answer.model,
+            "usage": {"prompt_tokens": words, "total_tokens": words},
+        }
+
+    async def _begin(
+        self, document: dict[str, Any], headers: Mapping[bytes, bytes]
+    ) -> tuple[ChatBody, Stream]:
+        """Read a chat body and begin its answer."""
+        now_s = self._plane.clock()
+        body = chat_body(document)
+        request = new_request(
             self._plane,
             body.model,
             Task.CHAT,
             body.generation(),
-            options.read(http.headers, body.routing),
+            read_options(headers, body.routing),
             now_s,
             streamed=bool(body.stream),
         )
-        stream = await self._plane.generate(request)
-        headers = decision_headers(stream)
-        if body.stream:
-            return Reply(200, [*_SSE, *headers], _events(stream, body))
-        pieces = [piece async for piece in stream.pieces]
-        return json_reply(_completion(stream, pieces, body), 200, headers)
-
-    async def embeddings(self, http: HttpRequest) -> Reply:
-        """``POST /v1/embeddings``."""
-        now_s = self._plane.clock()
-        body = embeddings_body(json_object(http))
-        texts = [body.input] if isinstance(body.input, str) else body.input
-        tensor = np.array([text.encode() for text in texts], dtype=object)
-        request = options.request(
-            self._plane,
-            body.model,
-            Task.EMBED,
-            {"text": tensor},
-            options.read(http.headers, body.routing),
-            now_s,
-        )
-        answer = await self._plane.infer(request)
-        vectors = answer.tensors["embedding"]
-        data = [
-            {"object": "embedding", "index": index, "embedding": _vector(row, body.encoding_format)}
-            for index, row in enumerate(vectors)
-        ]
-        words = sum(len(text.split()) for text in texts)
-        return json_reply(
-            {
-                "object": "list",
-                "data": data,
-                "model": answer.model,
-                "usage": {"prompt_tokens": words, "total_tokens": words},
-            },
-            200,
-            decision_headers(answer),
-        )
+        return body, await self._plane.generate(request)
 
     def _model(self, name: str) -> dict[str, Any]:
         return {"id": name, "object": "model", "created": self._started_at, "owned_by": "turnout"}
 
 
-def _vector(row: np.ndarray, encoding: str) -> object:
-    if encoding == "base64":
-        return base64.b64encode(row.astype("<f4").tobytes()).decode()
-    return row.tolist()
+def _vectors(tensors: Tensors, encoding: str) -> Iterator[object]:
+    for row in tensors["embedding"]:
+        if encoding == "base64":
+            yield base64.b64encode(row.astype("<f4").tobytes()).decode()
+        else:
+            yield row.tolist()
 
 
-def _completion(stream: Stream, pieces: list[Piece], body: ChatBody) -> dict[str, Any]:
+async def _completion(stream: Stream, body: ChatBody) -> dict[str, Any]:
+    """The whole answer, once it is written."""
+    pieces = [piece async for piece in stream.pieces]
     choice: dict[str, Any] = {
         "index": 0,
         "message": {

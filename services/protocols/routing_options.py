@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from turnout.catalog import Catalog
-from turnout.errors import InvalidRequest, UnknownClass
+from turnout.errors import InvalidRequest, UnknownClass, UnknownModel
 from turnout.types import SIGNATURES, Generation, Limits, Request, Signature, Task, Tensors
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ _HEADERS = {
     "min_quality": b"x-min-quality",
     "session": b"x-session-id",
 }
+ROUTING_KEYS = tuple(_HEADERS)
+"""The options by their names in a body."""
 _NO_LIMITS = Limits()
 _MAX_SESSION = 256
 _MAX_DEADLINE_MS = 24 * 3600 * 1e3
@@ -53,21 +55,21 @@ class RoutingOptions:
 _NOTHING = RoutingOptions()
 
 
-def read(headers: Mapping[bytes, bytes], said: object = None) -> RoutingOptions:
+def read_options(headers: Mapping[bytes, bytes], body: object = None) -> RoutingOptions:
     """Read the options of a request.
 
     Args:
         headers: lower-case names.
-        said: the body's ``routing`` object, if any.
+        body: the body's ``routing`` object, if any.
 
     Raises:
         InvalidRequest: a value is of the wrong kind or out of range, or a key is unknown.
     """
-    if said is None:
-        found: dict[str, Any] = {}
-    elif isinstance(said, Mapping):
-        found = dict(said)
-        unknown = [str(key) for key in found if key not in _HEADERS]
+    if body is None:
+        values: dict[str, Any] = {}
+    elif isinstance(body, Mapping):
+        values = dict(body)
+        unknown = [str(key) for key in values if key not in _HEADERS]
         if unknown:
             raise InvalidRequest(
                 f"routing: unknown key {', '.join(unknown)}; there are {', '.join(_HEADERS)}",
@@ -77,26 +79,26 @@ def read(headers: Mapping[bytes, bytes], said: object = None) -> RoutingOptions:
         raise InvalidRequest("routing must be an object", param="routing")
     for key, header in _HEADERS.items():
         if header in headers:
-            found[key] = headers[header].decode("latin-1")
+            values[key] = headers[header].decode("latin-1")
     trace_id = _trace_id(headers.get(b"traceparent"))
-    if not found:
+    if not values:
         return _NOTHING if trace_id is None else RoutingOptions(trace_id=trace_id)
-    name = found.get("latency_class")
+    name = values.get("latency_class")
     if name is not None and not isinstance(name, str):
         raise InvalidRequest("latency_class must be a string", param="latency_class")
-    deadline_ms = _number(found, "deadline_ms", 0.0, _MAX_DEADLINE_MS, above=True)
+    deadline_ms = _number(values, "deadline_ms", 0.0, _MAX_DEADLINE_MS, above=True)
     return RoutingOptions(
         name or None,
         deadline_ms,
-        _number(found, "max_cost_usd", 0.0, math.inf),
-        _number(found, "min_quality", 0.0, 1.0),
+        _number(values, "max_cost_usd", 0.0, math.inf),
+        _number(values, "min_quality", 0.0, 1.0),
         trace_id,
-        _session(found.get("session")),
+        _session(values.get("session")),
         deadline_ms is not None and b"x-deadline-left" not in headers,
     )
 
 
-def request(
+def new_request(
     plane: DataPlane,
     target: str,
     task: Task,
@@ -138,6 +140,18 @@ def request(
     )
 
 
+def task_of(catalog: Catalog, name: str) -> Task:
+    """The task of a model or route.
+
+    Raises:
+        UnknownModel: there is none of this name.
+    """
+    entry = catalog.named(name)
+    if entry is None:
+        raise UnknownModel(name, catalog.names)
+    return entry.task
+
+
 def default_class(catalog: Catalog, target: str, task: Task) -> str:
     """The class of a request that names none: its route's, else that of the task's first route."""
     route = catalog.routes.get(target)
@@ -151,8 +165,8 @@ def signature_for(catalog: Catalog, target: str, task: Task) -> Signature:
     """The public tensors of what a caller named; of the task itself when that does another."""
     name = catalog.route_for(task) if target == "auto" else target
     entry = catalog.named(name or "")
-    found = catalog.signature_of(name) if name and entry and entry.task is task else None
-    return found or SIGNATURES[task]
+    signature = catalog.signature_of(name) if name and entry and entry.task is task else None
+    return signature or SIGNATURES[task]
 
 
 def _trace_id(traceparent: bytes | None) -> str | None:
@@ -176,9 +190,9 @@ def _session(value: object) -> str | None:
 
 
 def _number(
-    found: Mapping[str, Any], key: str, low: float, high: float, *, above: bool = False
+    values: Mapping[str, Any], key: str, low: float, high: float, *, above: bool = False
 ) -> float | None:
-    value = found.get(key)
+    value = values.get(key)
     if value is None:
         return None
     try:
