@@ -9,7 +9,7 @@ from pydantic import BeforeValidator
 from services.dataplane.data_plane import DataPlane
 from services.http.messages import HttpRequest, Reply, json_object, json_reply
 from services.protocols.json_body import JsonBody
-from services.rollouts.aliases import Step, promoting, rolling_back, trying
+from services.rollouts.steps import Step, promote, roll_back, try_version
 
 _BY = "by an operator"
 B = TypeVar("B", bound=JsonBody)
@@ -57,11 +57,11 @@ class VersionsProtocol:
         The version is loaded first; a version that cannot be loaded is not put on trial.
         """
         body = _read(CanaryBody, http)
-        return await self._move(name, trying(body.version, body.share, _BY))
+        return await self._move(name, try_version(body.version, body.share, _BY))
 
     async def promote(self, http: HttpRequest, name: str) -> Reply:
         """``POST /v2/repository/models/{name}/promote``: ``{"version"}``, by default the canary."""
-        return await self._move(name, promoting(_read(PromoteBody, http).version, _BY))
+        return await self._move(name, promote(_read(PromoteBody, http).version, _BY))
 
     async def rollback(self, http: HttpRequest, name: str) -> Reply:
         """``POST /v2/repository/models/{name}/rollback``: the canary, else the last promotion.
@@ -69,7 +69,7 @@ class VersionsProtocol:
         ``{"production": true}`` undoes the promotion although a canary was taken back since.
         """
         body = _read(RollbackBody, http)
-        return await self._move(name, rolling_back(_BY, production=body.production))
+        return await self._move(name, roll_back(_BY, production=body.production))
 
     async def _move(self, name: str, step: Step) -> Reply:
         """Take a step, once the version that comes in is loaded or reached."""
