@@ -41,11 +41,11 @@ def main() -> None:
         gc.disable()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if without != "preload":
-        from services.coldstart.preload import preload
+        from services.process.preload import preload
 
         preload()
     if without != "no docstrings":
-        from services.coldstart.preload import leave_out_docstrings
+        from services.process.preload import leave_out_docstrings
 
         leave_out_docstrings()
     if without == "import diet":

@@ -11,8 +11,8 @@ from typing import Any, cast
 import bentoml
 
 from services.models import make_service, what_is_served
-from services.process.preflight import what_to_serve
-from services.process.startup import GATEWAY, lead_workers, starts_workers
+from services.process.preflight import catalog_to_serve
+from services.process.startup import GATEWAY, prepare_workers, starts_workers
 from services.service import ServiceInstance, TurnoutService, listening
 from turnout.catalog import Catalog
 from turnout.catalog.shares import share_of_worker
@@ -48,5 +48,5 @@ def make_gateway(catalog: Catalog) -> TurnoutService:
 
 
 if starts_workers():
-    lead_workers()
-Gateway = make_gateway(what_to_serve())
+    prepare_workers()
+Gateway = make_gateway(catalog_to_serve())

@@ -12,9 +12,8 @@ from typing import Any, cast
 
 import bentoml
 
-from services.bento.environment import service_name
-from services.process.preflight import what_to_serve
-from services.process.startup import starts_workers
+from services.process.preflight import catalog_to_serve
+from services.process.startup import service_name, starts_workers
 from services.service import ServiceInstance, TurnoutService, listening
 from turnout.catalog import Catalog, Model, Route
 from turnout.types import Task
@@ -116,5 +115,5 @@ def what_is_served(
 
 @cache
 def _services() -> dict[str, TurnoutService]:
-    catalog = what_to_serve(decides=False)
+    catalog = catalog_to_serve(decides=False)
     return {name: make_service(catalog, name) for name in catalog.models}

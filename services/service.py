@@ -18,9 +18,8 @@ import bentoml
 from _bentoml_sdk import Service
 
 from services.metrics.metrics_folder import count_apart
-from services.process.parent import end_with_parent
-from services.process.shutdown import on_sigterm
-from services.process.startup import beside_a_gateway, settle_down
+from services.process.shutdown import end_with_parent, on_sigterm
+from services.process.startup import beside_a_gateway, resume_collection
 from turnout.settings import from_environment
 
 if TYPE_CHECKING:
@@ -97,10 +96,10 @@ class ServiceInstance:
             self.bulk = BatchService(self.plane, settings.database_url)
             if self.catalog.gateway.workers > 1:
                 from services.dataplane.admin import AdminOperations
-                from services.process.peers import Peers, meeting_place
+                from services.process.peers import Peers, socket_folder
 
                 answers = {**self.plane.answers_to_peers(), **AdminOperations(self.plane).answers()}
-                self.plane.peers = Peers(meeting_place("gateway"), answers)
+                self.plane.peers = Peers(socket_folder("gateway"), answers)
         self.watch = ProfileWatch(
             self.plane.fleet, Profiles.read(), self.plane.metrics, self.plane.clock
         )
@@ -118,7 +117,7 @@ class ServiceInstance:
             await self.bulk.start()
         self._ticking = asyncio.get_running_loop().create_task(self._tick())
         on_sigterm(self._drain)
-        settle_down()
+        resume_collection()
 
     @bentoml.on_shutdown
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Batches: made, found, listed, cancelled, and how far they are.
+"""The rows of batches in the database: create, find, list, cancel, measure progress.
 
 The life of a batch::
 
@@ -57,11 +57,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How fast a batch runs now, over all workers.
+    """The present speed of a batch, over all workers.
 
     Attributes:
-        rows_per_s: rows that got their result, a second, over the last minute (or since it began).
-        running: rows in portions that a worker holds.
+        rows_per_s: results per second over the last minute (or since the batch began).
+        running: rows in leased portions.
     """
 
     rows_per_s: float
@@ -83,7 +83,7 @@ def create(
     now_s: float,
     output_expires_s: float | None = None,
 ) -> Batch:
-    """Make a batch that waits for validation."""
+    """Create a batch that waits for validation."""
     row = connection.execute(
         insert(batches)
         .values(
@@ -126,17 +126,17 @@ def active(connection: Connection) -> list[Batch]:
 
 
 def cancel(connection: Connection, batch_id: str, now_s: float) -> bool:
-    """Begin to cancel; False when it is too late for that."""
-    done = connection.execute(
+    """Begin to cancel a batch; False when it is too late for that."""
+    cancelled = connection.execute(
         update(batches)
         .where(batches.c.id == batch_id, batches.c.status.in_(("validating", "in_progress")))
         .values(status="cancelling", cancelling_at=now_s)
     )
-    return done.rowcount > 0
+    return cancelled.rowcount > 0
 
 
 def progress(connection: Connection, batch: Batch, now_s: float) -> Progress | None:
-    """How fast a batch runs now; None before it began and after it ended."""
+    """The present speed of a batch; None before it began and after it ended."""
     if batch.status != "in_progress" or batch.in_progress_at is None:
         return None
     since_s = max(now_s - _RATE_OVER_S, batch.in_progress_at)
@@ -152,7 +152,7 @@ def progress(connection: Connection, batch: Batch, now_s: float) -> Progress | N
 
 
 def counts(connection: Connection) -> tuple[dict[str, int], int]:
-    """Batches by status, and rows of unfinished ones that have no result yet."""
+    """Number of batches by status, and rows of unfinished batches that have no result yet."""
     jobs = connection.execute(select(batches.c.status, func.count()).group_by(batches.c.status))
     left = batches.c.total - batches.c.completed - batches.c.failed
     pending = connection.execute(

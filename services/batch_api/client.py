@@ -1,4 +1,4 @@
-"""Files and batches of a gateway, as a client sees them."""
+"""A client of a gateway's files and batches."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _TIMEOUT_S = 600.0
 
 
 class BatchClient:
-    """The bulk API of one gateway.
+    """The batch API of one gateway.
 
     Args:
         address: its base URL.
 
     Every method raises:
-        InvalidRequest: the gateway refused, with its words.
+        InvalidRequest: the gateway refused; the message is its own.
         DataError: no gateway answers there, or it failed.
     """
 
@@ -31,15 +31,14 @@ class BatchClient:
     def upload(self, file: Path) -> str:
         """Upload a job file; returns its id."""
         with file.open("rb") as content:
-            said = {"purpose": "batch"}
-            return self._ask("POST", "/v1/files", data=said, files={"file": (file.name, content)})[
-                "id"
-            ]
+            form = {"purpose": "batch"}
+            reply = self._ask("POST", "/v1/files", data=form, files={"file": (file.name, content)})
+            return reply["id"]
 
     def create(
         self, file_id: str, endpoint: str, window: str, metadata: dict[str, str]
     ) -> dict[str, Any]:
-        """Make a batch."""
+        """Create a batch."""
         body = {"input_file_id": file_id, "endpoint": endpoint, "completion_window": window,
                 "metadata": metadata}  # fmt: skip
         return self._ask("POST", "/v1/batches", json=body)
@@ -49,7 +48,7 @@ class BatchClient:
         return self._ask("GET", f"/v1/batches/{batch_id}")
 
     def batches(self, most: int) -> Iterator[dict[str, Any]]:
-        """The newest batches."""
+        """The newest batches, at most ``most``."""
         after: dict[str, str] = {}
         while most > 0:
             page = self._ask("GET", "/v1/batches", params={"limit": min(most, 100)} | after)
@@ -64,20 +63,20 @@ class BatchClient:
         return self._ask("POST", f"/v1/batches/{batch_id}/cancel")
 
     def download(self, file_id: str, target: Path) -> None:
-        """Save a file's content; nothing is left where it breaks off."""
-        beside = target.with_name(f".{target.name}.new")
+        """Save a file's content; a download that breaks off leaves no file."""
+        partial = target.with_name(f".{target.name}.new")
         try:
             with self._http.stream("GET", f"/v1/files/{file_id}/content") as reply:
                 if reply.status_code != 200:
                     reply.read()
                     raise InvalidRequest(_message(reply))
-                with beside.open("wb") as out:
+                with partial.open("wb") as out:
                     for piece in reply.iter_bytes():
                         out.write(piece)
         except httpx.HTTPError as error:
-            beside.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             raise self._unreachable(error) from error
-        beside.replace(target)
+        partial.replace(target)
 
     def _ask(self, method: str, path: str, **more: Any) -> dict[str, Any]:
         try:

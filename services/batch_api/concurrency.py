@@ -1,8 +1,8 @@
-"""How many rows run at once: additive increase, multiplicative decrease.
+"""The bound on rows that run at once: additive increase, multiplicative decrease.
 
-Two signals shrink it: a model's queue is full, or the event loop answers late. The second is what
-protects real-time requests, which share that loop: the queues serve them first, but every row of
-bulk work that is ready when they arrive is handled before them.
+Two signals shrink it: a model's queue is full, or the event loop runs late. The second protects
+real-time requests, which share that loop: the queues serve them first, but every row of a batch
+that is ready when they arrive is handled before them.
 
 Source: Chiu & Jain, Computer Networks and ISDN Systems 17 (1989): AIMD converges and is fair.
 """
@@ -49,11 +49,11 @@ class ConcurrencyWindow:
 
     @property
     def starving(self) -> bool:
-        """Whether less work waits for room than would fill it once more."""
+        """Whether fewer rows wait than may run at once."""
         return len(self._waiting) < self.limit
 
     async def acquire(self) -> None:
-        """Wait for room, in order of arrival."""
+        """Wait until a row may run; rows pass in order of arrival."""
         if self._in_use < self.limit and not self._waiting:
             self._in_use += 1
             return
@@ -68,18 +68,18 @@ class ConcurrencyWindow:
             raise
 
     def release(self) -> None:
-        """Make room."""
+        """A row has ended: let the next one run."""
         self._in_use -= 1
         self._admit()
 
     def refused(self) -> None:
-        """A queue was full: too many rows run. Refusals that come together count once."""
+        """Shrink, as a model's queue was full. Refusals that come together count once."""
         if self._clock() - self._refused_s >= _REFUSED_EVERY_S:
             self._refused_s = self._clock()
             self._limit = max(self._limit * _REFUSED_SHRINK, 1.0)
 
     def lagged(self, lag_s: float) -> None:
-        """Told now and then how late the event loop has been at worst since the last time."""
+        """Adapt to the worst lateness of the event loop since the last call."""
         if lag_s > LAG_TARGET_S:
             self._limit = max(self._limit * _SHRINK, 1.0)
         elif self._was_full:

@@ -32,7 +32,7 @@ _COLUMNS = tuple(files.c[name] for name in File.__dataclass_fields__)
 
 
 def begin(connection: Connection, now_s: float) -> str:
-    """Begin an upload and return the file's id; nobody sees it before ``end``."""
+    """Begin an upload and return the file's id; the file is invisible before ``end``."""
     file_id = new_id("file-", now_s)
     connection.execute(
         insert(files).values(
@@ -54,7 +54,7 @@ def end(
     purpose: str,
     expires_after_s: float | None = None,
 ) -> File:
-    """Make an uploaded file visible; it is kept for good unless it is told how long."""
+    """Make an uploaded file visible; without ``expires_after_s`` it is kept for good."""
     size = func.coalesce(func.sum(func.length(chunks.c.content)), 0)
     total = connection.execute(select(size).where(chunks.c.file_id == file_id)).scalar_one()
     row = connection.execute(
@@ -113,13 +113,13 @@ def chunk_after(
 def content(connection: Connection, file_id: str) -> Iterator[bytes]:
     """The content of a file, piece by piece, within one transaction."""
     position: int | None = None
-    while (found := chunk_after(connection, file_id, position)) is not None:
-        position, piece = found
+    while (chunk := chunk_after(connection, file_id, position)) is not None:
+        position, piece = chunk
         yield piece
 
 
 def remove_stale(connection: Connection, now_s: float) -> int:
-    """Delete files that have expired, and uploads whose client left long ago; returns how many."""
+    """Delete expired files and uploads abandoned long ago; returns how many."""
     abandoned = (files.c.status == "uploading") & (files.c.created_at < now_s - _UPLOAD_LIMIT_S)
     stale = connection.execute(
         select(files.c.id).where(or_(files.c.expires_at < now_s, abandoned)).limit(_REMOVE_AT_ONCE)

@@ -1,7 +1,7 @@
-"""How a batch ends: its portions' results become files, in one transaction.
+"""The end of a batch: its portions' results become files, in one transaction.
 
-So a batch is either unfinished, with its results in portions, or ended, with its files: no crash
-leaves it between, and any worker may take the last step. Every function takes the connection of
+A batch is either unfinished, with its results in portions, or ended, with its files: no crash
+leaves it in between, and any worker may take the last step. Every function takes the connection of
 the caller's transaction.
 """
 
@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, literal, select, update
 
-from services.batch_api import files, leases
-from services.batch_api import jsonl as lines
+from services.batch_api import files, jsonl, leases
 from services.batch_api.batches import Batch, find
 from services.batch_api.leases import Portion, Results
 from services.database.tables import batches, chunks, inputs, new_id, portions
@@ -30,7 +29,7 @@ def due(batch: Batch, now_s: float) -> bool:
 
 
 def step(connection: Connection, batch_id: str, now_s: float) -> bool:
-    """Bring a batch nearer to its end, if it is due; whether there is more to do at once."""
+    """Take the batch's next step to its end, if one is due; whether another is due at once."""
     connection.execute(
         select(batches.c.id).where(batches.c.id == batch_id).with_for_update()
     ).one_or_none()
@@ -38,7 +37,7 @@ def step(connection: Connection, batch_id: str, now_s: float) -> bool:
     if batch is None:
         return False
     if batch.status == "validating" and now_s > batch.expires_at:
-        # Whoever validates it finds it no longer his; its file had no rows that were checked.
+        # The worker that validates it loses its lease; no row was checked to the end.
         _set(connection, batch_id, owner=None, lease_until=None)
         _end(connection, batch, "expired", now_s)
     elif batch.status == "in_progress":
@@ -61,19 +60,19 @@ def step(connection: Connection, batch_id: str, now_s: float) -> bool:
 
 
 def _expire_some(connection: Connection, batch: Batch, now_s: float) -> bool:
-    """Give some of the rows that came too late their error; False when none is left.
+    """Give some of the rows that were not run in time their error; False when none is left.
 
-    Whoever still runs them finds the portion no longer his.
+    A worker that still runs them has lost their portion.
     """
     same = (inputs.c.batch_id == portions.c.batch_id) & (inputs.c.first_row == portions.c.first_row)
-    found = connection.execute(
+    late = connection.execute(
         select(portions.c.first_row, portions.c.rows, inputs.c.content, portions.c.lost)
         .join(inputs, same)
         .where(portions.c.batch_id == batch.id, _NOT_DONE)
         .order_by(portions.c.first_row)
         .limit(_EXPIRE_AT_ONCE)
     ).all()
-    for first_row, rows, content, lost in found:
+    for first_row, rows, content, lost in late:
         portion = Portion(batch.id, first_row, rows, bytes(content), lost)
         connection.execute(
             update(portions)
@@ -81,16 +80,16 @@ def _expire_some(connection: Connection, batch: Batch, now_s: float) -> bool:
             .values(state="leased", owner="expiry")
         )
         leases.complete(connection, portion, "expiry", _expired(portion), now_s)
-    if found and batch.expired_at is None:
+    if late and batch.expired_at is None:
         _set(connection, batch.id, expired_at=now_s)
-    return bool(found)
+    return bool(late)
 
 
 def _expired(portion: Portion) -> Results:
     message = "this request could not be run before the completion window ended"
     errors = [
-        lines.unanswered(
-            portion.batch_id, portion.first_row + index, lines.parse(line)[0],
+        jsonl.unanswered(
+            portion.batch_id, portion.first_row + index, jsonl.parse(line)[0],
             "batch_expired", message,
         )
         for index, line in enumerate(portion.input.split(b"\n"))

@@ -1,4 +1,4 @@
-"""One batch in progress, as this worker sees it: portions taken, rows run, results handed in."""
+"""One batch in one worker: it takes portions, runs their rows, and stores the results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.batch_api import jsonl as lines
+from services.batch_api import jsonl
 from services.batch_api.concurrency import ConcurrencyWindow
 from services.batch_api.jsonl import Answered
 from services.batch_api.leases import Portion, Results, hopeless, suspect
@@ -28,19 +28,19 @@ _FEED_S = 0.05
 Sleep = Callable[[float], Awaitable[None]]
 
 
-class Ledger(Protocol):
-    """Where portions come from and results go; the worker's view of the database."""
+class PortionQueue(Protocol):
+    """Portions of batches to run, and the place for their results."""
 
     async def take(self, batch_id: str) -> Portion | None:
-        """Take a portion under a lease; None when there is none to take."""
+        """Lease the next portion of a batch; None when there is none."""
         ...
 
-    async def hand_in(self, portion: Portion, results: Results) -> None:
+    async def complete(self, portion: Portion, results: Results) -> None:
         """Store a portion's results, if it is still this worker's."""
         ...
 
     def running(self, portion: Portion, task: asyncio.Task[None]) -> None:
-        """Told which task runs a portion: it is cancelled when the lease is lost."""
+        """Record the task that runs a portion: it is cancelled when the lease is lost."""
         ...
 
 
@@ -50,16 +50,16 @@ class Job:
 
     Attributes:
         batch_id: the batch.
-        endpoint: what its rows call.
-        ledger: where portions come from and results go.
-        endpoints: what runs a row.
+        endpoint: the URL of its rows.
+        queue: the portions.
+        endpoints: run the rows.
         window: bounds the rows that run at once.
         sleep: waits before a retry.
     """
 
     batch_id: str
     endpoint: str
-    ledger: Ledger
+    queue: PortionQueue
     endpoints: Endpoints
     window: ConcurrencyWindow
     sleep: Sleep = asyncio.sleep
@@ -67,58 +67,57 @@ class Job:
     async def run(self) -> int:
         """Run the batch and return how many portions it took.
 
-        Ends early, with everything it holds cancelled, when cancelled.
+        When it is cancelled, every row that runs is cancelled too.
         """
-        held: set[asyncio.Task[None]] = set()
+        tasks: set[asyncio.Task[None]] = set()
         taken = 0
         try:
-            while (portion := await self.ledger.take(self.batch_id)) is not None:
-                if suspect(portion) and held:
-                    await asyncio.wait(held)
+            while (portion := await self.queue.take(self.batch_id)) is not None:
+                if suspect(portion) and tasks:
+                    await asyncio.wait(tasks)
                 task = asyncio.ensure_future(self._portion(portion))
-                held.add(task)
+                tasks.add(task)
                 taken += 1
-                task.add_done_callback(held.discard)
-                self.ledger.running(portion, task)
+                task.add_done_callback(tasks.discard)
+                self.queue.running(portion, task)
                 if suspect(portion):
                     await asyncio.wait({task})
-                while held and not self.window.starving:
-                    await asyncio.wait(held, timeout=_FEED_S, return_when=asyncio.FIRST_COMPLETED)
-            if held:
-                await asyncio.wait(held)
+                while tasks and not self.window.starving:
+                    await asyncio.wait(tasks, timeout=_FEED_S, return_when=asyncio.FIRST_COMPLETED)
+            if tasks:
+                await asyncio.wait(tasks)
             return taken
         finally:
-            for task in held:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*held, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _portion(self, portion: Portion) -> None:
-        """Run the rows of one portion and hand its results in."""
+        """Run the rows of one portion and store its results."""
         rows = portion.input.split(b"\n")
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._row(portion, portion.first_row + index, line))
                 for index, line in enumerate(rows)
             ]
-        answers = [task.result() for task in tasks]
-        good = [line for ok, line in answers if ok]
-        bad = [line for ok, line in answers if not ok]
+        outcomes = [task.result() for task in tasks]
+        good = [line for ok, line in outcomes if ok]
+        bad = [line for ok, line in outcomes if not ok]
         results = Results(b"".join(good), b"".join(bad), len(good), len(bad))
         try:
-            await self.ledger.hand_in(portion, results)
+            await self.queue.complete(portion, results)
         except SQLAlchemyError:
             # The lease runs out by itself and the portion runs again.
             logger.exception("results of %s, row %d on, could not be stored", *portion.key)
 
     async def _row(self, portion: Portion, row: int, line: bytes) -> tuple[bool, bytes]:
-        """One row's result line, and whether it goes to the output file."""
-        custom_id, body = lines.parse(line)
+        """Run one row; whether it succeeded, and its result line."""
+        custom_id, body = jsonl.parse(line)
         if hopeless(portion):
             message = "the worker vanished each time it ran this request"
-            return False, lines.unanswered(portion.batch_id, row, custom_id, "worker_lost", message)
-        answered = await self._answer(body)
-        text = lines.result(portion.batch_id, row, custom_id, answered)
-        return answered.status == 200, text
+            return False, jsonl.unanswered(portion.batch_id, row, custom_id, "worker_lost", message)
+        answer = await self._answer(body)
+        return answer.status == 200, jsonl.result(portion.batch_id, row, custom_id, answer)
 
     async def _answer(self, body: dict[str, object]) -> Answered:
         """Run a row until it is answered or has failed for good."""
@@ -130,7 +129,7 @@ class Job:
             except InvalidRequest as error:
                 return self.endpoints.refusal(url, error)
             except TurnoutError as error:
-                wait_s = self._refused(error)
+                wait_s = self._retry_after_s(error)
                 failures += wait_s is None
                 if failures >= _ATTEMPTS:
                     return self.endpoints.refusal(url, error)
@@ -143,10 +142,10 @@ class Job:
             # Jitter, so that rows refused together don't return together.
             await self.sleep(max(wait_s or 0.0, backoff_s * random.uniform(0.5, 1.0)))
 
-    def _refused(self, error: TurnoutError) -> float | None:
-        """How long a full model asks to wait; None for a failure, which may happen so often only.
+    def _retry_after_s(self, error: TurnoutError) -> float | None:
+        """The wait that a full model asks for; None for a failure, of which a row may have few.
 
-        A row whose own deadline can't be held is a failure: waiting need not help it.
+        A row whose own deadline cannot be met is a failure: waiting need not help it.
         """
         if isinstance(error, CapacityError) and not isinstance(error, DeadlineUnreachable):
             self.window.refused()

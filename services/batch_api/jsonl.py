@@ -9,20 +9,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, field_validator
 
 from turnout.errors import PayloadTooLarge
+from turnout.problem import said_of
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 MAX_LINES = 1_000_000
-_MAX_ID = 512
+_MAX_ID_CHARS = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a line, as a batch's ``errors`` lists it. Lines count from 1."""
+    """A line's problem, as a batch's ``errors`` lists it. Lines count from 1."""
 
     code: str
     message: str
@@ -30,17 +32,17 @@ class Problem:
     param: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The problem as plain values."""
+        """The problem as a JSON object."""
         return {"code": self.code, "line": self.line, "message": self.message, "param": self.param}
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer to one row, whatever its status.
+    """The answer to one row, whatever its status.
 
     Attributes:
-        status: HTTP status; 200 goes to the output file, everything else to the error file.
-        request_id: the decision behind it.
+        status: HTTP status; 200 goes to the output file, every other to the error file.
+        request_id: the id of the decision behind it.
         body: JSON.
     """
 
@@ -49,7 +51,24 @@ class Answered:
     body: bytes
 
 
-class Checker:
+class InputLine(BaseModel):
+    """A line of an input file."""
+
+    model_config = ConfigDict(strict=True)
+    custom_id: Annotated[str, StringConstraints(min_length=1, max_length=_MAX_ID_CHARS)]
+    method: str
+    url: str
+    body: dict[str, Any]
+
+    @field_validator("method")
+    @classmethod
+    def _is_post(cls, value: str) -> str:
+        if value != "POST":
+            raise ValueError("must be POST")
+        return value
+
+
+class LineChecker:
     """Checks the lines of one file, in order.
 
     Args:
@@ -58,58 +77,55 @@ class Checker:
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
-        self._seen: dict[int, int] = {}
+        self._line_of_id: dict[int, int] = {}
 
-    def check(self, line: bytes, number: int) -> Problem | None:
-        """What is wrong with a line; None when it is good."""
+    def check(self, text: bytes, number: int) -> Problem | None:
+        """The first problem of a line; None when it is good."""
         try:
-            row = orjson.loads(line)
+            value = orjson.loads(text)
         except orjson.JSONDecodeError as error:
             return Problem("invalid_json_line", f"this line is not valid JSON: {error}", number)
-        if not isinstance(row, dict):
+        if not isinstance(value, dict):
             return Problem("invalid_json_line", "this line is not a JSON object", number)
-        for key, kind in (("custom_id", str), ("method", str), ("url", str), ("body", dict)):
-            if key not in row:
-                return Problem("missing_required_parameter", f"{key} is missing", number, key)
-            if not isinstance(row[key], kind):
-                want = "an object" if kind is dict else "a string"
-                return Problem("invalid_type", f"{key} must be {want}", number, key)
-        return self._check_values(row, number)
-
-    def _check_values(self, row: dict[str, Any], number: int) -> Problem | None:
-        custom_id = row["custom_id"]
-        if not 0 < len(custom_id) <= _MAX_ID:
-            message = f"custom_id must have 1 to {_MAX_ID} characters"
-            return Problem("invalid_custom_id", message, number, "custom_id")
-        if row["method"] != "POST":
-            message = f"method must be POST, got {row['method']!r}"
-            return Problem("invalid_method", message, number, "method")
-        if row["url"] != self._endpoint:
-            message = f"url {row['url']!r} is not the batch's endpoint {self._endpoint!r}"
+        try:
+            line = InputLine.model_validate(value)
+        except ValidationError as error:
+            return _problem(error, number)
+        if line.url != self._endpoint:
+            message = f"url {line.url!r} is not the batch's endpoint {self._endpoint!r}"
             return Problem("invalid_url", message, number, "url")
-        first = self._seen.setdefault(_digest(custom_id), number)
+        first = self._line_of_id.setdefault(_digest(line.custom_id), number)
         if first != number:
-            message = f"custom_id {custom_id!r} was used by line {first} already"
+            message = f"custom_id {line.custom_id!r} was used by line {first} already"
             return Problem("duplicate_custom_id", message, number, "custom_id")
         return None
 
 
+def _problem(error: ValidationError, number: int) -> Problem:
+    first = error.errors(include_url=False)[0]
+    field, kind = str(first["loc"][0]), first["type"]
+    if kind == "missing":
+        return Problem("missing_required_parameter", f"{field} is missing", number, field)
+    code = "invalid_type" if kind.endswith("_type") else f"invalid_{field}"
+    return Problem(code, f"{field} {said_of(first)}", number, field)
+
+
 def split(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines of a file that comes in pieces, blank ones included, without line ends.
+    """The lines of a file that comes in pieces; blank lines included, line ends left out.
 
     Raises:
         PayloadTooLarge: a line is longer than ``MAX_LINE_BYTES``.
     """
     parts: list[bytes] = []
-    held = 0
+    size = 0
     for piece in pieces:
-        *ended, rest = piece.split(b"\n")
-        for line in ended:
-            yield b"".join((*parts, line)).rstrip(b"\r")
-            parts, held = [], 0
+        *ends, rest = piece.split(b"\n")
+        for end in ends:
+            yield b"".join((*parts, end)).rstrip(b"\r")
+            parts, size = [], 0
         parts.append(rest)
-        held += len(rest)
-        if held > MAX_LINE_BYTES:
+        size += len(rest)
+        if size > MAX_LINE_BYTES:
             raise PayloadTooLarge(MAX_LINE_BYTES)
     if last := b"".join(parts).rstrip(b"\r"):
         yield last
@@ -122,7 +138,7 @@ def parse(line: bytes) -> tuple[str, dict[str, Any]]:
 
 
 def result(batch_id: str, row: int, custom_id: str, answered: Answered) -> bytes:
-    """The result line of a row that was answered. The body goes in as it is."""
+    """The result line of a row that was answered; its body is not encoded again."""
     response = {
         "status_code": answered.status,
         "request_id": answered.request_id,
@@ -132,15 +148,15 @@ def result(batch_id: str, row: int, custom_id: str, answered: Answered) -> bytes
 
 
 def unanswered(batch_id: str, row: int, custom_id: str, code: str, message: str) -> bytes:
-    """The result line of a row that was never answered, and why."""
+    """The result line of a row that was never answered, with the reason."""
     return _line(batch_id, row, custom_id, None, {"code": code, "message": message})
 
 
 def _line(batch_id: str, row: int, custom_id: str, response: object, error: object) -> bytes:
-    """The id follows from batch and row, so that it is the same however often the row runs."""
-    name = hashlib.blake2b(f"{batch_id}/{row}".encode(), digest_size=12).hexdigest()
+    """A result line; its id follows from batch and row, so a row that runs again keeps it."""
+    digest = hashlib.blake2b(f"{batch_id}/{row}".encode(), digest_size=12).hexdigest()
     value = {
-        "id": f"batch_req_{name}",
+        "id": f"batch_req_{digest}",
         "custom_id": custom_id,
         "response": response,
         "error": error,

@@ -1,9 +1,9 @@
-"""Who works on what: portions of batches, leased for a while, done once.
+"""Leases on portions of batches: each portion is one worker's for a while, and done once.
 
-A worker takes a portion, keeps its lease alive while it runs the rows, and hands in all results
-of the portion at once: in one transaction, and only if the portion is still its own. A worker
-that dies stops renewing; after the lease another takes the portion and runs it again. So a row may
-*run* twice, but has exactly one *result*, whatever the clocks of the machines say.
+A worker leases a portion, renews the lease while it runs the rows, and stores all results of the
+portion at once: in one transaction, and only if the portion is still its own. A worker that dies
+stops renewing; after the lease another takes the portion and runs it again. So a row may *run*
+twice, but has exactly one *result*, whatever the clocks of the machines say.
 
 Every function takes the connection of the caller's transaction, and the present instant.
 """
@@ -27,7 +27,7 @@ class Portion:
     Attributes:
         first_row: index of its first row in the batch; identifies it there.
         input: its input lines, joined by newlines.
-        lost: how often a worker vanished while it held it.
+        lost: leases on it that ran out, as when a worker died.
     """
 
     batch_id: str
@@ -38,7 +38,7 @@ class Portion:
 
     @property
     def key(self) -> tuple[str, int]:
-        """What identifies it."""
+        """Batch and first row, which identify it."""
         return self.batch_id, self.first_row
 
 
@@ -86,10 +86,10 @@ def add(connection: Connection, new: Sequence[Portion]) -> None:
 def claim(
     connection: Connection, batch_id: str, owner: str, now_s: float, lease_s: float
 ) -> Portion | None:
-    """Take the first portion of a batch that nobody holds; None when there is none.
+    """Lease the first portion of a batch that nobody holds; None when there is none.
 
-    A portion whose workers keep vanishing is cut into single rows, so that a row that kills its
-    worker is found (``suspect``) and does not take its neighbours with it.
+    A portion whose workers keep dying is cut into single rows, so that a row that kills its worker
+    is isolated (``suspect``) and does not take its neighbours with it.
     """
     lapsed = and_(portions.c.state == "leased", portions.c.lease_until < now_s)
     row = connection.execute(
@@ -129,12 +129,12 @@ def claim(
 
 
 def suspect(portion: Portion) -> bool:
-    """Whether so many workers vanished over a portion that it must run alone."""
+    """Whether so many workers died while running a portion that it must run alone."""
     return portion.lost >= SUSPECT_AFTER
 
 
 def hopeless(portion: Portion) -> bool:
-    """Whether a single row has taken so many workers with it that it must not run again."""
+    """Whether so many workers died while running a single row that it must not run again."""
     return portion.rows == 1 and portion.lost >= 2 * SUSPECT_AFTER
 
 
@@ -153,7 +153,7 @@ def renew(
     now_s: float,
     lease_s: float,
 ) -> set[tuple[str, int]]:
-    """Keep these portions; returns those that are still the owner's and worth running.
+    """Renew the leases on these portions; returns those still the owner's and worth running.
 
     A portion is no longer worth running when its batch was cancelled or has expired.
     """
@@ -185,7 +185,7 @@ def renew(
 def complete(
     connection: Connection, portion: Portion, owner: str, results: Results, now_s: float
 ) -> bool:
-    """Hand in a portion's results; False, and no change, when it is no longer the owner's."""
+    """Store a portion's results; False, and no change, when it is no longer the owner's."""
     done = connection.execute(
         update(portions)
         .where(
@@ -193,7 +193,7 @@ def complete(
             portions.c.first_row == portion.first_row,
             portions.c.owner == owner,
             portions.c.state == "leased",
-            # Not an earlier lease of the same owner's, when the portion may have been larger.
+            # The portion may have been larger under an earlier lease of the same owner.
             portions.c.lost == portion.lost,
             portions.c.rows == portion.rows,
         )
@@ -235,7 +235,7 @@ def drop(connection: Connection, batch_id: str) -> None:
 def release(
     connection: Connection, owner: str, keys: Sequence[tuple[str, int]] | None = None
 ) -> None:
-    """Give back these portions at once, or everything an owner holds, batches included."""
+    """End the leases on these portions, or all leases of an owner, on batches too."""
     mine = (portions.c.owner == owner) & (portions.c.state == "leased")
     freed = {"state": "waiting", "owner": None, "lease_until": None}
     if keys is None:

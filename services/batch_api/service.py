@@ -1,4 +1,4 @@
-"""The life of the bulk path in one process: opened beside the models, never before the port.
+"""The batch API of one process: opened beside the models, never before the port.
 
 SQLAlchemy takes a third of a second to import, so it is imported in a thread, once the most urgent
 models are up; a request that comes earlier waits for it.
@@ -40,11 +40,11 @@ class BatchService:
         self._endpoints: Endpoints | None = None
 
     async def start(self) -> None:
-        """Begin to open; returns at once."""
+        """Begin to open the database; returns at once."""
         self._opening = asyncio.ensure_future(self._open())
 
     async def stop(self) -> None:
-        """Give back what the worker holds and close the database."""
+        """Release what the worker holds and close the database."""
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.gather(self._opening, return_exceptions=True)
@@ -63,12 +63,12 @@ class BatchService:
         if self._opening is not None:
             await asyncio.shield(self._opening)
         if self._database is None:
-            why = self._problem or "not running"
-            raise CapacityError(f"batches are out of service: {why}", retry_after_s=60.0)
+            reason = self._problem or "not running"
+            raise CapacityError(f"batches are out of service: {reason}", retry_after_s=60.0)
         return self._database
 
     def known_endpoints(self) -> Endpoints:
-        """What a batch may call. Ask for ``database`` first."""
+        """The endpoints that a batch may call; open once ``database`` has returned."""
         if self._endpoints is None:
             raise CapacityError("batches are out of service", retry_after_s=60.0)
         return self._endpoints
@@ -90,6 +90,7 @@ class BatchService:
             logger.error("batches are out of service: %s", error)
             self._problem = error
             return
+        # Imported here: both need SQLAlchemy.
         from services.batch_api.targets import PlaneEndpoints
         from services.batch_api.worker import Worker
         from services.metrics.batches import BatchMetrics
@@ -101,7 +102,7 @@ class BatchService:
 
 
 def _open(url: str) -> Database:
-    try:
+    try:  # imported here: see the module's docstring; and the packages may not be installed
         from services.database.connection import Database
     except ModuleNotFoundError as error:
         raise ConfigError(f"the bulk path needs {error.name!r}; install turnout[bulk]") from error

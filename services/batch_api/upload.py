@@ -1,4 +1,4 @@
-"""``POST /v1/files``: a multipart form whose file goes to the database as it arrives.
+"""The form of ``POST /v1/files``, whose file goes to the database as it arrives.
 
 At most one piece of the file is in memory at a time. Source: RFC 7578 (multipart/form-data).
 """
@@ -17,7 +17,7 @@ from turnout.errors import InvalidRequest, PayloadTooLarge
 MAX_FILE_BYTES = 512 * 1024 * 1024
 _MAX_FIELD_BYTES = 4096
 _MAX_BESIDE_BYTES = 64 * 1024
-_KEPT = frozenset({"purpose", "expires_after[anchor]", "expires_after[seconds]"})
+_FIELDS = frozenset({"purpose", "expires_after[anchor]", "expires_after[seconds]"})
 
 
 class Form:
@@ -114,7 +114,7 @@ class Form:
             raise InvalidRequest(f"the field {self._name!r} is too long", param=self._name)
 
     def _on_part_end(self) -> None:
-        if self._name in _KEPT:
+        if self._name in _FIELDS:
             self.fields[self._name] = self._field.decode("utf-8", "replace")
         self._field.clear()
         self._in_file = False

@@ -1,7 +1,7 @@
-"""From an uploaded file to portions: every line checked, the rows cut into pieces of work.
+"""Validation of an uploaded file: every line is checked, the rows are cut into portions.
 
 Runs in a thread, under a lease on the batch, a piece of the file at a time. A validator that dies
-leaves portions that nobody can take (the batch is not ``in_progress``); the next one starts afresh.
+leaves portions that nobody can take (the batch is not ``in_progress``); the next one starts again.
 """
 
 from __future__ import annotations
@@ -15,24 +15,72 @@ from sqlalchemy import Connection, or_, select, update
 
 from services.batch_api import files, leases
 from services.batch_api.batches import Batch, find
-from services.batch_api.cutter import Cutter
-from services.batch_api.jsonl import MAX_LINES, Checker, Problem, split
+from services.batch_api.jsonl import MAX_LINES, LineChecker, Problem, split
 from services.batch_api.leases import Portion
 from services.database.connection import Database
 from services.database.tables import batches
 from turnout.errors import PayloadTooLarge
 
+_PORTION_BYTES = 1024 * 1024
 _MAX_PROBLEMS = 100
 _COMMIT_BYTES = 4 * 1024 * 1024
 
 
+@dataclass(slots=True)
+class PortionBuilder:
+    """Collects rows into portions of at most ``portion_rows`` rows and about ``_PORTION_BYTES``.
+
+    Attributes:
+        rows: rows so far.
+        ready_bytes: size of the portions that ``take`` would return.
+    """
+
+    batch_id: str
+    portion_rows: int
+    rows: int = 0
+    ready_bytes: int = 0
+    _lines: list[bytes] = field(default_factory=list)
+    _bytes: int = 0
+    _full: list[Portion] = field(default_factory=list)
+
+    def add(self, line: bytes) -> None:
+        """Add the next row."""
+        self._lines.append(line)
+        self._bytes += len(line)
+        self.rows += 1
+        if len(self._lines) >= self.portion_rows or self._bytes >= _PORTION_BYTES:
+            self._close()
+
+    def take(self, *, everything: bool = False) -> list[Portion]:
+        """The portions that are full; at the end of the file, the last one too."""
+        if everything:
+            self._close()
+        portions, self._full, self.ready_bytes = self._full, [], 0
+        return portions
+
+    def _close(self) -> None:
+        if self._lines:
+            count = len(self._lines)
+            first = self.rows - count
+            self._full.append(Portion(self.batch_id, first, count, b"\n".join(self._lines)))
+            self.ready_bytes += self._bytes
+            self._lines, self._bytes = [], 0
+
+
 class LeaseLost(Exception):
-    """Another worker validates this batch now, it was cancelled, or this worker stops."""
+    """Another worker holds this batch now, it was cancelled, or this worker stops."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who validates, by which clock, for how long at a time; and the word to leave off."""
+    """The worker that validates.
+
+    Attributes:
+        owner: its name.
+        clock: seconds since 1970.
+        lease_s: how long a batch is its own without a sign of life.
+        stopping: set when it must stop.
+    """
 
     owner: str
     clock: Callable[[], float]
@@ -41,7 +89,7 @@ class Holder:
 
 
 def claim(connection: Connection, holder: Holder) -> Batch | None:
-    """Take the oldest batch that waits for validation."""
+    """Lease the oldest batch that waits for validation; None when there is none."""
     now_s = holder.clock()
     free = or_(batches.c.owner.is_(None), batches.c.lease_until < now_s)
     batch_id = connection.execute(
@@ -67,8 +115,8 @@ def validate(database: Database, batch: Batch, holder: Holder, portion_rows: int
 
     Blocks; call it in a thread.
     """
-    cutter = Cutter(batch.id, portion_rows)
-    checker = Checker(batch.endpoint)
+    builder = PortionBuilder(batch.id, portion_rows)
+    checker = LineChecker(batch.endpoint)
     problems: list[Problem] = []
     try:
         for number, line in enumerate(split(_pieces(database, batch.input_file_id)), 1):
@@ -78,41 +126,45 @@ def validate(database: Database, batch: Batch, holder: Holder, portion_rows: int
             if problem is not None:
                 problems.append(problem)
             elif not problems:
-                cutter.add(line)
-            if len(problems) >= _MAX_PROBLEMS or cutter.rows > MAX_LINES:
+                builder.add(line)
+            if len(problems) >= _MAX_PROBLEMS or builder.rows > MAX_LINES:
                 break
-            if cutter.ready_bytes >= _COMMIT_BYTES:
-                _commit(database, batch, holder, cutter.take())
+            if builder.ready_bytes >= _COMMIT_BYTES:
+                _commit(database, batch, holder, builder.take())
     except PayloadTooLarge as error:
         problems.append(Problem("line_too_long", str(error)))
     except LeaseLost:
         return
-    if not problems and cutter.rows == 0:
+    if not problems and builder.rows == 0:
         problems.append(Problem("empty_file", "the input file has no requests, or was deleted"))
-    if cutter.rows > MAX_LINES:
+    if builder.rows > MAX_LINES:
         problems.append(Problem("too_many_requests", f"a batch has at most {MAX_LINES} requests"))
-    _conclude(database, batch, holder, cutter, problems)
+    _conclude(database, batch, holder, builder, problems)
 
 
-def refuse(database: Database, batch: Batch, holder: Holder, why: str) -> None:
-    """Make a claimed batch ``failed`` because nothing here answers its endpoint. Blocks."""
-    problem = Problem("invalid_endpoint", why, param="endpoint")
-    _conclude(database, batch, holder, Cutter(batch.id, 1), [problem])
+def fail(database: Database, batch: Batch, holder: Holder, reason: str) -> None:
+    """Make a claimed batch ``failed`` because its endpoint is unknown here. Blocks."""
+    problem = Problem("invalid_endpoint", reason, param="endpoint")
+    _conclude(database, batch, holder, PortionBuilder(batch.id, 1), [problem])
 
 
 def _conclude(
-    database: Database, batch: Batch, holder: Holder, cutter: Cutter, problems: list[Problem]
+    database: Database,
+    batch: Batch,
+    holder: Holder,
+    builder: PortionBuilder,
+    problems: list[Problem],
 ) -> None:
     def work(connection: Connection) -> None:
-        _hold(connection, batch.id, holder)
+        _renew(connection, batch.id, holder)
         now_s = holder.clock()
         if problems:
             leases.drop(connection, batch.id)
             errors = orjson.dumps([problem.as_json() for problem in problems]).decode()
             values = {"status": "failed", "failed_at": now_s, "errors": errors}
         else:
-            leases.add(connection, cutter.take(everything=True))
-            values = {"status": "in_progress", "in_progress_at": now_s, "total": cutter.rows}
+            leases.add(connection, builder.take(everything=True))
+            values = {"status": "in_progress", "in_progress_at": now_s, "total": builder.rows}
         connection.execute(
             update(batches)
             .where(batches.c.id == batch.id)
@@ -125,19 +177,19 @@ def _conclude(
         return
 
 
-def _commit(database: Database, batch: Batch, holder: Holder, ready: list[Portion]) -> None:
+def _commit(database: Database, batch: Batch, holder: Holder, portions: list[Portion]) -> None:
     def work(connection: Connection) -> None:
-        _hold(connection, batch.id, holder)
-        leases.add(connection, ready)
+        _renew(connection, batch.id, holder)
+        leases.add(connection, portions)
 
     database.write_now(work)
 
 
-def _hold(connection: Connection, batch_id: str, holder: Holder) -> None:
+def _renew(connection: Connection, batch_id: str, holder: Holder) -> None:
     """Renew the lease within the transaction that relies on it."""
     if holder.stopping.is_set():
         raise LeaseLost
-    mine = connection.execute(
+    renewed = connection.execute(
         update(batches)
         .where(
             batches.c.id == batch_id,
@@ -146,7 +198,7 @@ def _hold(connection: Connection, batch_id: str, holder: Holder) -> None:
         )
         .values(lease_until=holder.clock() + holder.lease_s)
     )
-    if mine.rowcount != 1:
+    if renewed.rowcount != 1:
         raise LeaseLost
 
 
@@ -154,8 +206,8 @@ def _pieces(database: Database, file_id: str) -> Iterator[bytes]:
     """A file's content, each piece read in a transaction of its own."""
     position: int | None = None
     while True:
-        found = database.read_now(lambda c, at=position: files.chunk_after(c, file_id, at))
-        if found is None:
+        chunk = database.read_now(lambda c, at=position: files.chunk_after(c, file_id, at))
+        if chunk is None:
             return
-        position, piece = found
+        position, piece = chunk
         yield piece

@@ -1,7 +1,7 @@
 """The worker of one process: validates, runs and ends batches, beside those of other processes.
 
-Workers know of each other only through the database. Whatever one of them holds is under a lease
-that it renews; what it loses, it drops.
+Workers know of each other only through the database. A worker leases what it works on and renews
+the leases; work whose lease it has lost is cancelled.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from services.batch_api import batches, files, leases
-from services.batch_api import finalize as endings
-from services.batch_api import validation as intake
+from services.batch_api import batches, files, finalize, leases, validation
 from services.batch_api.batches import Batch
 from services.batch_api.concurrency import ConcurrencyWindow
 from services.batch_api.job import Job, Sleep
@@ -46,11 +44,11 @@ class Worker:
 
     Args:
         database: the database, open.
-        endpoints: what runs a row.
-        meter: where it counts.
+        endpoints: run the rows.
+        metrics: of the batches.
         clock: seconds since 1970, for leases.
-        lease_s: how long what it holds stays its own without a sign of life.
-        poll_s: how often it looks for work of others.
+        lease_s: how long a lease lasts unless it is renewed.
+        poll_s: how often it looks for work from elsewhere.
         sleep: waits before a row is tried again.
     """
 
@@ -58,7 +56,7 @@ class Worker:
         self,
         database: Database,
         endpoints: Endpoints,
-        meter: BatchMetrics,
+        metrics: BatchMetrics,
         *,
         clock: Callable[[], float] = now_s,
         lease_s: float = LEASE_S,
@@ -68,12 +66,12 @@ class Worker:
         self.owner = f"{socket.gethostname()[:30]}/{os.getpid()}/{os.urandom(6).hex()}"
         self._database = database
         self._endpoints = endpoints
-        self._meter = meter
+        self._metrics = metrics
         self._clock = clock
         self._lease_s = lease_s
         self._poll_s = poll_s
         self._sleep = sleep
-        self._holder = intake.Holder(self.owner, clock, lease_s)
+        self._holder = validation.Holder(self.owner, clock, lease_s)
         self._woken = asyncio.Event()
         self._jobs: dict[str, asyncio.Task[int]] = {}
         self._idle: set[str] = set()
@@ -84,14 +82,14 @@ class Worker:
         self._loops: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start the worker's loops."""
         self._loops = [
             asyncio.ensure_future(loop())
-            for loop in (self._work, self._renew, self._feel, self._sweep)
+            for loop in (self._work, self._renew, self._measure_lag, self._delete_expired)
         ]
 
     async def stop(self) -> None:
-        """Drop what runs and give its leases back, so that others go on at once."""
+        """Cancel what runs and release its leases, so that other workers go on at once."""
         validating = [] if self._validating is None else [self._validating]
         self._holder.stopping.set()
         tasks = [*self._loops, *self._jobs.values()]
@@ -103,11 +101,11 @@ class Worker:
         await self._database.write(lambda c: leases.release(c, self.owner))
 
     def wake(self) -> None:
-        """Look for work now: there is a new batch, or one was cancelled."""
+        """Look for work now: a batch was created or cancelled."""
         self._woken.set()
 
     async def take(self, batch_id: str) -> Portion | None:
-        """See ``Ledger.take``."""
+        """See ``PortionQueue.take``."""
 
         def work(connection: Connection) -> Portion | None:
             return leases.claim(connection, batch_id, self.owner, self._clock(), self._lease_s)
@@ -116,28 +114,28 @@ class Worker:
         try:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
-            # A thread can't be cancelled: it may take the portion yet, for nobody.
+            # A thread can't be cancelled: it may still lease the portion, and nobody would run it.
             if (portion := await taking) is not None:
                 await self._give_back([portion.key])
             raise
 
-    async def hand_in(self, portion: Portion, results: Results) -> None:
-        """See ``Ledger.hand_in``."""
+    async def complete(self, portion: Portion, results: Results) -> None:
+        """See ``PortionQueue.complete``."""
 
         def work(connection: Connection) -> bool:
             return leases.complete(connection, portion, self.owner, results, self._clock())
 
         if await self._database.write(work):
-            self._meter.finished(results.completed, results.failed)
+            self._metrics.finished(results.completed, results.failed)
         else:
             logger.info("rows %d on of %s were taken over", portion.first_row, portion.batch_id)
 
     def running(self, portion: Portion, task: asyncio.Task[None]) -> None:
-        """See ``Ledger.running``."""
+        """See ``PortionQueue.running``."""
         self._held[portion.key] = task
-        task.add_done_callback(lambda done: self._ran(portion, done))
+        task.add_done_callback(lambda done: self._portion_ended(portion, done))
 
-    def _ran(self, portion: Portion, task: asyncio.Task[None]) -> None:
+    def _portion_ended(self, portion: Portion, task: asyncio.Task[None]) -> None:
         if self._held.get(portion.key) is task:
             del self._held[portion.key]
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -158,29 +156,29 @@ class Worker:
                         await self._woken.wait()
 
     async def turn(self) -> bool:
-        """Do what is due once; whether there is more to do at once."""
+        """Take every step that is due; whether more is due at once."""
         now_s = self._clock()
         active = await self._database.read(batches.active)
-        await self._drop({each.id for each in active if each.status == "in_progress"})
+        await self._cancel_ended({each.id for each in active if each.status == "in_progress"})
         if self._validating is None and any(each.status == "validating" for each in active):
             self._validating = asyncio.ensure_future(self._validate())
         more = False
         for each in active:
-            if endings.due(each, now_s):
-                work = partial(endings.step, batch_id=each.id, now_s=now_s)
+            if finalize.due(each, now_s):
+                work = partial(finalize.step, batch_id=each.id, now_s=now_s)
                 more = await self._database.write(work) or more
-        # Batches that had nothing to take the last time come after the others.
+        # Batches that had no portion to lease the last time come after the others.
         for each in sorted(active, key=lambda each: each.id in self._idle):
             if each.status == "in_progress" and len(self._jobs) < _JOBS:
-                self._begin(each)
+                self._start_job(each)
         await self._measure()
         return more
 
-    async def _drop(self, in_progress: set[str]) -> None:
-        """Stop what runs of batches that were cancelled or have expired."""
+    async def _cancel_ended(self, in_progress: set[str]) -> None:
+        """Cancel the jobs of batches that were cancelled or have expired."""
         for batch_id in [each for each in self._jobs if each not in in_progress]:
             job = self._jobs.get(batch_id)
-            if job is None:  # it ended while another one was dropped
+            if job is None:  # it ended while another job was cancelled
                 continue
             keys = [key for key in self._held if key[0] == batch_id]
             job.cancel()
@@ -191,7 +189,7 @@ class Worker:
         await self._database.write(lambda c: leases.release(c, self.owner, keys))
 
     async def _validate(self) -> None:
-        """Validate the oldest batch that waits for it."""
+        """Validate the oldest batch that waits for validation."""
         try:
             await self._database.apart(self._validate_now)
             self._woken.set()
@@ -201,18 +199,18 @@ class Worker:
             self._validating = None
 
     def _validate_now(self) -> None:
-        """In a thread."""
-        batch = self._database.write_now(lambda c: intake.claim(c, self._holder))
+        """Lease a batch and validate it. Blocks; runs in a thread."""
+        batch = self._database.write_now(lambda c: validation.claim(c, self._holder))
         if batch is None:
             return
         try:
             rows = self._endpoints.portion_rows(batch.endpoint)
         except InvalidRequest as error:  # the catalog has changed since it was taken
-            intake.refuse(self._database, batch, self._holder, str(error))
+            validation.fail(self._database, batch, self._holder, str(error))
             return
-        intake.validate(self._database, batch, self._holder, rows)
+        validation.validate(self._database, batch, self._holder, rows)
 
-    def _begin(self, batch: Batch) -> None:
+    def _start_job(self, batch: Batch) -> None:
         if batch.id in self._jobs:
             return
         try:
@@ -224,9 +222,9 @@ class Worker:
         job = Job(batch.id, batch.endpoint, self, self._endpoints, window, self._sleep)
         self._windows[batch.id] = window
         self._jobs[batch.id] = task = asyncio.ensure_future(job.run())
-        task.add_done_callback(lambda done: self._finished(batch.id, done))
+        task.add_done_callback(lambda done: self._job_ended(batch.id, done))
 
-    def _finished(self, batch_id: str, task: asyncio.Task[int]) -> None:
+    def _job_ended(self, batch_id: str, task: asyncio.Task[int]) -> None:
         self._jobs.pop(batch_id, None)
         self._windows.pop(batch_id, None)
         self._idle.discard(batch_id)
@@ -242,12 +240,12 @@ class Worker:
     async def _measure(self) -> None:
         if time.monotonic() - self._measured_s > _MEASURE_S:
             self._measured_s = time.monotonic()
-            self._meter.counted(*await self._database.read(batches.counts))
-        self._meter.running.set(sum(window.in_use for window in self._windows.values()))
-        self._meter.window.set(sum(window.limit for window in self._windows.values()))
+            self._metrics.counted(*await self._database.read(batches.counts))
+        self._metrics.running.set(sum(window.in_use for window in self._windows.values()))
+        self._metrics.window.set(sum(window.limit for window in self._windows.values()))
 
     async def _renew(self) -> None:
-        """Keep what is held, and drop what is not ours any more."""
+        """Renew the leases, and cancel the portions whose lease was lost."""
         while True:
             await asyncio.sleep(self._lease_s / 4)
             held = dict(self._held)
@@ -267,8 +265,8 @@ class Worker:
                 if key not in kept:
                     task.cancel()
 
-    async def _sweep(self) -> None:
-        """Delete files whose time is over."""
+    async def _delete_expired(self) -> None:
+        """Delete files that have expired."""
         while True:
             try:
                 removed = await self._database.write(lambda c: files.remove_stale(c, self._clock()))
@@ -278,8 +276,8 @@ class Worker:
             if not removed:
                 await asyncio.sleep(_SWEEP_S)
 
-    async def _feel(self) -> None:
-        """Tell the windows how late the event loop runs."""
+    async def _measure_lag(self) -> None:
+        """Report to the windows how late the event loop runs."""
         worst_s, pulses = 0.0, 0
         while True:
             if not self._windows:

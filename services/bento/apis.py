@@ -1,11 +1,12 @@
 """The BentoML APIs, one mixin a task, as BentoML's own HTTP clients discover them.
 
-They take BentoML's normal path (discovery, schema, multipart files); the same plane answers.
-Only their signatures are here: ``bentoml serve`` imports this in every process, and what they do
-(``services.bento.api_handlers``) in none before it is called.
+They take BentoML's normal path (discovery, schema, multipart files); the same data plane answers.
+Only their signatures are here: ``bentoml serve`` imports this in every process, and the handlers
+(``services.bento.api_handlers``) in none before an API is called, so each API imports them.
 """
 
 # BentoML reads these annotations at run time, so no ``from __future__ import annotations`` here.
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, List, Optional  # noqa: UP035 - BentoML needs List for files
@@ -18,25 +19,37 @@ from turnout.types import Task
 if TYPE_CHECKING:
     from services.dataplane.data_plane import DataPlane
 
+Json = dict[str, Any]
+Text = Optional[str]  # noqa: UP045
+Number = Optional[float]  # noqa: UP045
 
-class ChatApi:
-    """``chat``: a conversation in, an answer out."""
+
+class Api:
+    """A mixin with one API.
+
+    Attributes:
+        plane: answers it.
+    """
 
     plane: "DataPlane"
+
+
+class ChatApi(Api):
+    """``chat``: a conversation in, an answer out."""
 
     @bentoml.api
     async def chat(
         self,
         ctx: bentoml.Context,
-        messages: List[dict[str, Any]],  # noqa: UP006
+        messages: List[Json],  # noqa: UP006
         model: str = "auto",
         max_tokens: int = 256,
         temperature: float = 0.0,
-        latency_class: Optional[str] = None,  # noqa: UP045
-        deadline_ms: Optional[float] = None,  # noqa: UP045
-    ) -> dict[str, Any]:
+        latency_class: Text = None,
+        deadline_ms: Number = None,
+    ) -> Json:
         """Answer a conversation: ``{"text", "model", "decision_id", "usage"}``."""
-        from services.bento import api_handlers as calls
+        from services.bento import api_handlers
 
         body = {
             "model": model,
@@ -44,197 +57,25 @@ class ChatApi:
             "max_tokens": max_tokens,
             "temperature": temperature,
         }
-        return await calls.chat(self.plane, ctx, body, (latency_class, deadline_ms))
+        return await api_handlers.chat(self.plane, ctx, body, latency_class, deadline_ms)
 
 
-class ImageApi:
-    """``classify``: encoded images in, ImageNet classes out."""
-
-    plane: "DataPlane"
-
-    @bentoml.api
-    async def classify(
-        self,
-        ctx: bentoml.Context,
-        image: List[Path],  # noqa: UP006
-        model: str = "auto",
-        latency_class: Optional[str] = None,  # noqa: UP045
-        deadline_ms: Optional[float] = None,  # noqa: UP045
-    ) -> dict[str, Any]:
-        """Classify n JPEG or PNG files: ``class_id`` [n], ``class_name`` [n], ``score`` [n]."""
-        from services.bento import api_handlers as calls
-
-        return await calls.classify(self.plane, ctx, image, model, (latency_class, deadline_ms))
-
-
-class TabularApi:
-    """``score``: rows of features in, probabilities out."""
-
-    plane: "DataPlane"
-
-    @bentoml.api
-    async def score(
-        self,
-        ctx: bentoml.Context,
-        features: np.ndarray,
-        model: str = "auto",
-        latency_class: Optional[str] = None,  # noqa: UP045
-        deadline_ms: Optional[float] = None,  # noqa: UP045
-    ) -> dict[str, Any]:
-        """Score n transactions of 15 features: ``probability`` [n]."""
-        from services.bento import api_handlers as calls
-
-        return await calls.score(self.plane, ctx, features, model, (latency_class, deadline_ms))
-
-
-class EmbedApi:
-    """``embed``: sentences in, vectors out."""
-
-    plane: "DataPlane"
-
-    @bentoml.api
-    async def embed(
-        self,
-        ctx: bentoml.Context,
-        text: List[str],  # noqa: UP006
-        model: str = "auto",
-        latency_class: Optional[str] = None,  # noqa: UP045
-        deadline_ms: Optional[float] = None,  # noqa: UP045
-    ) -> dict[str, Any]:
-        """Embed n sentences: ``embedding`` [n, 384]."""
-        from services.bento import api_handlers as calls
-
-        said = (latency_class, deadline_ms)
-        return await calls.read_text(self.plane, ctx, Task.EMBED, text, model, said)
-
-
-class ClassifyTextApi:
-    """``classify_text``: texts in, labels out."""
-
-    plane: "DataPlane"
-
-    @bentoml.api
-    async def classify_text(
-        self,
-        ctx: bentoml.Context,
-        text: List[str],  # noqa: UP006
-        model: str = "auto",
-        latency_class: Optional[str] = None,  # noqa: UP045
-        deadline_ms: Optional[float] = None,  # noqa: UP045
-    ) -> dict[str, Any]:
-        """Classify n texts: ``label`` [n], ``score`` [n]."""
-        from services.bento import api_handlers as calls
-
-        said = (latency_class, deadline_ms)
-        return await calls.read_text(self.plane, ctx, Task.CLASSIFY_TEXT, text, model, said)
-
-
-class RankApi:
-    """``rank``: rows of features in, scores to sort by out."""
-
-    plane: "DataPlane"
-
-    @bentoml.api
-    async def rank(
-        self,
-        ctx: bentoml.Context,
-        features: np.ndarray,
-        model: str = "auto",
-        latency_class: Optional[str] = None,  # noqa: UP045
-        deadline_ms: Optional[float] = None,  # noqa: UP045
-    ) -> dict[str, Any]:
-        """Score n candidates: ``score`` [n], higher is better."""
-        from services.bento import api_handlers as calls
-
-        given = ("features", features, np.float32, 2)
-        said = (latency_class, deadline_ms)
-        return await calls.read_numbers(self.plane, ctx, Task.RANK, given, model, said)
-
-
-class RecommendApi:
-    """``recommend``: users in, items out."""
-
-    plane: "DataPlane"
-
-    @bentoml.api
-    async def recommend(
-        self,
-        ctx: bentoml.Context,
-        user: List[int],  # noqa: UP006
-        model: str = "auto",
-        latency_class: Optional[str] = None,  # noqa: UP045
-        deadline_ms: Optional[float] = None,  # noqa: UP045
-    ) -> dict[str, Any]:
-        """Items for n users: ``item``, ``score`` [n, top], ``features`` [n, top, columns]."""
-        from services.bento import api_handlers as calls
-
-        given = ("user", user, np.int64, 1)
-        said = (latency_class, deadline_ms)
-        return await calls.read_numbers(self.plane, ctx, Task.RECOMMEND, given, model, said)
-
-
-class RetrieveApi:
-    """``retrieve``: vectors in, nearest items out."""
-
-    plane: "DataPlane"
-
-    @bentoml.api
-    async def retrieve(
-        self,
-        ctx: bentoml.Context,
-        embedding: np.ndarray,
-        model: str = "auto",
-        latency_class: Optional[str] = None,  # noqa: UP045
-        deadline_ms: Optional[float] = None,  # noqa: UP045
-    ) -> dict[str, Any]:
-        """The items nearest to n vectors; see ``recommend``."""
-        from services.bento import api_handlers as calls
-
-        given = ("embedding", embedding, np.float32, 2)
-        said = (latency_class, deadline_ms)
-        return await calls.read_numbers(self.plane, ctx, Task.RETRIEVE, given, model, said)
-
-
-class LookupApi:
-    """``lookup``: items in, what is known of them out."""
-
-    plane: "DataPlane"
-
-    @bentoml.api
-    async def lookup(
-        self,
-        ctx: bentoml.Context,
-        item: List[int],  # noqa: UP006
-        model: str = "auto",
-        latency_class: Optional[str] = None,  # noqa: UP045
-        deadline_ms: Optional[float] = None,  # noqa: UP045
-    ) -> dict[str, Any]:
-        """Describe n items: ``text`` [n]."""
-        from services.bento import api_handlers as calls
-
-        given = ("item", item, np.int64, 1)
-        said = (latency_class, deadline_ms)
-        return await calls.read_numbers(self.plane, ctx, Task.LOOKUP, given, model, said)
-
-
-class RouteApi:
+class RouteApi(Api):
     """``route``: which model would answer, and why, without running it."""
-
-    plane: "DataPlane"
 
     @bentoml.api
     async def route(
         self,
         ctx: bentoml.Context,
-        inputs: dict[str, Any],
+        inputs: Json,
         route: str = "auto",
-        latency_class: Optional[str] = None,  # noqa: UP045
-        deadline_ms: Optional[float] = None,  # noqa: UP045
-        max_cost_usd: Optional[float] = None,  # noqa: UP045
-        min_quality: Optional[float] = None,  # noqa: UP045
-    ) -> dict[str, Any]:
+        latency_class: Text = None,
+        deadline_ms: Number = None,
+        max_cost_usd: Number = None,
+        min_quality: Number = None,
+    ) -> Json:
         """Decide: the same body and answer as ``POST /v1/route``."""
-        from services.bento import api_handlers as calls
+        from services.bento import api_handlers
 
         body = {
             "route": route,
@@ -244,27 +85,25 @@ class RouteApi:
             "max_cost_usd": max_cost_usd,
             "min_quality": min_quality,
         }
-        return calls.route(self.plane, ctx, body)
+        return api_handlers.route(self.plane, ctx, body)
 
 
-class PipelineApi:
+class PipelineApi(Api):
     """``pipeline``: several routes behind one name."""
-
-    plane: "DataPlane"
 
     @bentoml.api
     async def pipeline(
         self,
         ctx: bentoml.Context,
         name: str,
-        inputs: dict[str, Any],
+        inputs: Json,
         parameters: Optional[dict[str, str]] = None,  # noqa: UP045
         limit: Optional[int] = None,  # noqa: UP045
-        latency_class: Optional[str] = None,  # noqa: UP045
-        deadline_ms: Optional[float] = None,  # noqa: UP045
-    ) -> dict[str, Any]:
+        latency_class: Text = None,
+        deadline_ms: Number = None,
+    ) -> Json:
         """Answer: the same body and answer as ``POST /v1/pipelines/NAME``."""
-        from services.bento import api_handlers as calls
+        from services.bento import api_handlers
 
         body = {
             "inputs": inputs,
@@ -273,17 +112,75 @@ class PipelineApi:
             "latency_class": latency_class,
             "deadline_ms": deadline_ms,
         }
-        return await calls.pipeline(self.plane, ctx, name, body)
+        return await api_handlers.pipeline(self.plane, ctx, name, body)
+
+
+def _tensor_api(task: Task, name: str, tensor: str, kind: Any, doc: str) -> type[Api]:
+    """A mixin with an API that takes one tensor and answers with the tensors of a task.
+
+    Args:
+        task: the task.
+        name: of the API.
+        tensor: the name of its first parameter; the others are the same for all of these APIs.
+        kind: the type of that parameter.
+        doc: the docstring of the API.
+    """
+
+    async def api(
+        self: Api,
+        ctx: bentoml.Context,
+        model: str = "auto",
+        latency_class: Text = None,
+        deadline_ms: Number = None,
+        **inputs: Any,
+    ) -> Json:
+        from services.bento import api_handlers
+
+        return await api_handlers.infer(
+            self.plane, ctx, task, model, inputs, latency_class, deadline_ms
+        )
+
+    signature = inspect.signature(api)
+    owner, context, *routing, _ = signature.parameters.values()
+    first = context.replace(name=tensor, annotation=kind)
+    api.__signature__ = signature.replace(parameters=[owner, context, first, *routing])  # type: ignore[attr-defined]
+    api.__name__ = api.__qualname__ = name
+    api.__doc__ = doc
+    return type(f"{name}_api", (Api,), {name: bentoml.api(api), "__doc__": doc})
 
 
 API_OF: Mapping[Task, type] = {
     Task.CHAT: ChatApi,
-    Task.IMAGE: ImageApi,
-    Task.TABULAR: TabularApi,
-    Task.EMBED: EmbedApi,
-    Task.CLASSIFY_TEXT: ClassifyTextApi,
-    Task.RANK: RankApi,
-    Task.RECOMMEND: RecommendApi,
-    Task.RETRIEVE: RetrieveApi,
-    Task.LOOKUP: LookupApi,
-}
+    Task.IMAGE: _tensor_api(
+        Task.IMAGE, "classify", "image", List[Path],  # noqa: UP006
+        "Classify n JPEG or PNG files: ``class_id`` [n], ``class_name`` [n], ``score`` [n].",
+    ),
+    Task.TABULAR: _tensor_api(
+        Task.TABULAR, "score", "features", np.ndarray,
+        "Score n transactions of 15 features: ``probability`` [n].",
+    ),
+    Task.EMBED: _tensor_api(
+        Task.EMBED, "embed", "text", List[str],  # noqa: UP006
+        "Embed n sentences: ``embedding`` [n, 384].",
+    ),
+    Task.CLASSIFY_TEXT: _tensor_api(
+        Task.CLASSIFY_TEXT, "classify_text", "text", List[str],  # noqa: UP006
+        "Classify n texts: ``label`` [n], ``score`` [n].",
+    ),
+    Task.RANK: _tensor_api(
+        Task.RANK, "rank", "features", np.ndarray,
+        "Score n candidates: ``score`` [n], higher is better.",
+    ),
+    Task.RECOMMEND: _tensor_api(
+        Task.RECOMMEND, "recommend", "user", List[int],  # noqa: UP006
+        "Items for n users: ``item``, ``score`` [n, top], ``features`` [n, top, columns].",
+    ),
+    Task.RETRIEVE: _tensor_api(
+        Task.RETRIEVE, "retrieve", "embedding", np.ndarray,
+        "The items nearest to n vectors; see ``recommend``.",
+    ),
+    Task.LOOKUP: _tensor_api(
+        Task.LOOKUP, "lookup", "item", List[int],  # noqa: UP006
+        "Describe n items: ``text`` [n].",
+    ),
+}  # fmt: skip

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def begin() -> None:
     """What has to happen before numpy is imported."""
-    from services.coldstart.preload import leave_out_docstrings, preload
+    from services.process.preload import leave_out_docstrings, preload
 
     gc.disable()  # nothing made while starting is garbage
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy does no linear algebra here

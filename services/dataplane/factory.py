@@ -7,7 +7,6 @@ to in open protocols, so a model can move without its callers knowing.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,13 +25,13 @@ from runners.tasks import TensorTask, load_task
 from runners.tasks.pass_through import PassThrough
 from services.artifacts.measured_quality import with_measured_quality
 from services.artifacts.store import resolve, verify
-from services.bento.environment import service_name
 from services.dataplane.data_plane import DataPlane
 from services.dataplane.decision_log import DecisionLog
 from services.fleet.fleet import Fleet, urgency_of
 from services.fleet.memory_estimate import footprint
 from services.fleet.profiles import Profiles
 from services.metrics.metrics import Metrics
+from services.process.startup import service_addresses, service_name
 from services.routers.prompt_routers import routers_for
 from turnout.catalog import Catalog, Model
 from turnout.catalog.engines import OpenAI, OpenInference
@@ -53,7 +52,7 @@ def compose(catalog: Catalog, settings: Settings, metrics: Metrics | None = None
     """Build the plane of a catalog; nothing is loaded until ``fleet.start``."""
     catalog = with_measured_quality(catalog)
     metrics = metrics or Metrics()
-    addresses = process_addresses()
+    addresses = service_addresses()
     classes = {entry.priority: name for name, entry in catalog.classes.items()}
     pool = Pool(
         catalog.gateway.budgets,
@@ -157,16 +156,6 @@ def rank_of(catalog: Catalog, name: str) -> int:
         for route in catalog.routes_of(name)
     ]
     return min(urgent, default=len(ranks) - 1)
-
-
-def process_addresses(environment: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Where BentoML runs the services this one depends on: URL by service name."""
-    env = os.environ if environment is None else environment
-    found = json.loads(env.get("BENTOML_RUNNER_MAP") or "{}")
-    return {
-        name: url.replace("file://", "unix://", 1).replace("tcp://", "http://", 1)
-        for name, url in found.items()
-    }
 
 
 def _remote(

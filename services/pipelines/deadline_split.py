@@ -1,4 +1,4 @@
-"""How the time a request has left is shared among the stages still to come."""
+"""The split of a request's remaining time among the stages still to come."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ Seconds = Callable[[str], float]
 
 
 def seconds_after(stage: str, readers: Mapping[str, tuple[str, ...]], expected_s: Seconds) -> float:
-    """Expected seconds of the slowest way from the end of a stage to the answer.
+    """Expected seconds of the slowest path from the end of a stage to the answer.
 
     Args:
         stage: the stage.
-        readers: who waits for each stage; no stage waits for itself.
-        expected_s: of a stage by itself.
+        readers: the stages that wait for each stage; no stage waits for itself.
+        expected_s: expected seconds of one stage.
     """
     return max(
         (expected_s(next_) + seconds_after(next_, readers, expected_s) for next_ in readers[stage]),
@@ -22,15 +22,15 @@ def seconds_after(stage: str, readers: Mapping[str, tuple[str, ...]], expected_s
 
 
 def share_s(left_s: float, own_s: float, after_s: float) -> float:
-    """What a stage may take of the time that is left.
+    """A stage's share of the time that is left.
 
     In proportion to what it and the stages after it are expected to take: each keeps at least
     its expected time while there is enough for all, and all lose alike when there is not.
 
     Args:
         left_s: until the deadline; not negative.
-        own_s: what the stage is expected to take.
-        after_s: what the stages after it are.
+        own_s: expected seconds of the stage.
+        after_s: expected seconds of the stages after it.
     """
-    whole_s = own_s + after_s
-    return left_s if whole_s <= 0 else left_s * (own_s / whole_s)
+    total_s = own_s + after_s
+    return left_s if total_s <= 0 else left_s * (own_s / total_s)

@@ -1,86 +1,68 @@
-"""One stage of one request: its route, its tensors, its share of the deadline."""
+"""One stage of one request: its input tensors, its expected time, its run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeAlias, cast
 
 import numpy as np
 
-from routing.latency import Demand
+from routing.latency import Busy, Demand, ModelLatency
 from services.dataplane.data_plane import Answer, DataPlane, Snapshot, Stream
 from turnout.catalog.pipeline import Reference, Stage
 from turnout.errors import InvalidRequest
 from turnout.types import Generation, Message, Request, Task, Tensors
 
 _CHARS_PER_TOKEN = 4.0
-_MAX_CARD = 2_000
+_MAX_TEXT_CHARS = 2_000
+_TYPICAL_PROMPT_TOKENS = _MAX_TEXT_CHARS / _CHARS_PER_TOKEN / 4
+
+StageTensors: TypeAlias = "Mapping[str | None, Tensors]"
+"""Output tensors by stage; the request's own inputs stand under None."""
 
 
 @dataclass(frozen=True, slots=True)
-class Passed:
-    """A stage that has answered.
+class StageTime:
+    """The time a stage is expected to take.
 
     Attributes:
-        stage: its name.
-        decision_id: of its decision, for ``GET /v1/decisions/{id}``.
-        route: the route or model it called.
-        model: who answered.
-        ms: from the request's arrival at the stage to its answer.
-        cost_usd: expected.
-    """
-
-    stage: str
-    decision_id: str
-    route: str
-    model: str
-    ms: float
-    cost_usd: float
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """What a stage's quickest candidate would take now, by its predicted p95.
-
-    Attributes:
-        first_s: to the answer; to the first token of one that is written.
-        writing_s: from there to its end.
+        first_s: to the answer; to the first token of a generated one.
+        generation_s: from the first token to the last.
     """
 
     first_s: float
-    writing_s: float = 0.0
+    generation_s: float = 0.0
 
     @property
-    def whole_s(self) -> float:
+    def total_s(self) -> float:
         """To the end of the answer."""
-        return self.first_s + self.writing_s
+        return self.first_s + self.generation_s
 
 
-def expected(
-    plane: DataPlane, models: Sequence[str], task: Task, rows: int, stage: Stage
-) -> Expected:
-    """What a stage's candidates would take for so many rows under the present load."""
-    found: list[Expected] = []
+def estimate(
+    plane: DataPlane, models: Iterable[str], task: Task, rows: int, stage: Stage
+) -> StageTime:
+    """Time of the stage's quickest candidate, by its predicted p95 under the present load."""
+    times: list[StageTime] = []
     for name in models:
         member = plane.fleet.members.get(name)
-        state = None if member is None else plane.fleet.state(name)
-        if member is None or state is None or state.broken is not None:
+        if member is None or (state := plane.fleet.state(name)).broken is not None:
             continue
-        latency = member.latency
-        if task is Task.CHAT:
-            demand = Demand(_MAX_CARD / _CHARS_PER_TOKEN / 4, float(stage.max_tokens))
-            first_s = latency.predict(demand, state.busy).p95_s
-            found.append(Expected(first_s, latency.token_s * stage.max_tokens))
-        else:
-            found.append(Expected(latency.predict(Demand(float(rows)), state.busy).p95_s))
-    return min(found, key=lambda each: each.whole_s, default=Expected(0.0))
+        times.append(_time_of(member.latency, state.busy, task, rows, stage))
+    return min(times, key=lambda time: time.total_s, default=StageTime(0.0))
 
 
-def taken(reference: Reference, given: Tensors, done: Mapping[str, Tensors]) -> np.ndarray:
-    """The tensor a reference means."""
-    source = given if reference.stage is None else done[reference.stage]
-    tensor = source[reference.tensor]
+def _time_of(latency: ModelLatency, busy: Busy, task: Task, rows: int, stage: Stage) -> StageTime:
+    if task is not Task.CHAT:
+        return StageTime(latency.predict(Demand(float(rows)), busy).p95_s)
+    demand = Demand(_TYPICAL_PROMPT_TOKENS, float(stage.max_tokens))
+    return StageTime(latency.predict(demand, busy).p95_s, latency.token_s * stage.max_tokens)
+
+
+def resolve(reference: Reference, tensors: StageTensors) -> np.ndarray:
+    """The tensor a reference points to."""
+    tensor = tensors[reference.stage][reference.tensor]
     return tensor[0] if reference.first else tensor
 
 
@@ -96,17 +78,29 @@ def text_of(tensor: np.ndarray) -> str:
         raise InvalidRequest(f"the text is not UTF-8: {error}") from error
 
 
-def generation(stage: Stage, given: Tensors, done: Mapping[str, Tensors]) -> Generation:
-    """What a writing stage is asked: its prompt with every reference filled in."""
+def stage_inputs(
+    stage: Stage, task: Task, tensors: StageTensors
+) -> tuple[Tensors | Generation, int]:
+    """The inputs of a stage and their rows: its tensors, or its prompt filled in.
+
+    Raises:
+        InvalidRequest: a text of the prompt is not UTF-8.
+    """
+    if task is not Task.CHAT:
+        inputs = {
+            name: resolve(Reference.read(text), tensors) for name, text in stage.inputs.items()
+        }
+        return inputs, len(next(iter(inputs.values())))
     texts = {
-        _written(reference): text_of(taken(reference, given, done))[:_MAX_CARD]
+        _as_written(reference): text_of(resolve(reference, tensors))[:_MAX_TEXT_CHARS]
         for reference in stage.references()
     }
-    return Generation((Message("user", stage.asked(texts)),), max_tokens=stage.max_tokens)
+    prompt = Message("user", stage.asked(texts))
+    return Generation((prompt,), max_tokens=stage.max_tokens), 1
 
 
 async def run(
-    plane: DataPlane, request: Request, terms: Snapshot
+    plane: DataPlane, request: Request, snapshot: Snapshot
 ) -> tuple[Answer | Stream, Tensors]:
     """Run a stage's request to its end.
 
@@ -114,14 +108,14 @@ async def run(
         TurnoutError: see ``DataPlane.infer`` and ``DataPlane.generate``.
     """
     if request.task is not Task.CHAT:
-        answer = await plane.infer(request, terms)
+        answer = await plane.infer(request, snapshot)
         return answer, answer.tensors
-    stream = await plane.generate(request, terms)
+    stream = await plane.generate(request, snapshot)
     text = "".join([piece.text async for piece in stream.pieces])
     return stream, {"text": np.array([text.encode()], dtype=object)}
 
 
-def _written(reference: Reference) -> str:
+def _as_written(reference: Reference) -> str:
     """The reference as the prompt has it."""
     stage = "" if reference.stage is None else f"{reference.stage}."
     return f"{stage}{reference.tensor}{'.0' if reference.first else ''}"

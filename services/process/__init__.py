@@ -1,1 +1,1 @@
-"""Processes: what starts first, what is refused, what ends, who the other workers are."""
+"""The processes of one server: start order, preflight checks, shutdown, peer workers."""

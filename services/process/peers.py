@@ -1,8 +1,8 @@
-"""Workers of one gateway that ask each other: for a decision, or to bring metrics up to date.
+"""Questions between the workers of one gateway: for a decision, or for up-to-date metrics.
 
 With ``gateway: {workers: N}`` a request reaches any of N processes, and each remembers only its own
-decisions. What a worker does not know it asks the others, over a Unix socket that only this user
-can reach; nothing of it is on the way of an inference request.
+decisions. A worker asks the others over a Unix socket that only this user can reach; no inference
+request passes here.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ import orjson
 
 logger = logging.getLogger("turnout.peers")
 
-_PATIENCE_S = 1.0
-_MOST_BYTES = 16 * 1024 * 1024
+_TIMEOUT_S = 1.0
+_MAX_BYTES = 16 * 1024 * 1024
 
 Answers: TypeAlias = Mapping[str, Callable[[Any], Any]]
-"""What answers a question, by its name; both question and answer are plain values, or awaited."""
+"""The function that answers each question, by name; it takes and returns plain values, or an
+awaitable of one."""
 
 
 class Peers:
@@ -33,17 +34,17 @@ class Peers:
 
     Args:
         folder: where the workers' sockets are; the same for all of one gateway.
-        answers: what this worker answers when it is asked.
+        answers: how this worker answers the others.
     """
 
     def __init__(self, folder: Path, answers: Answers) -> None:
         self._folder = folder
         self._answers = answers
-        self._mine = folder / f"{os.getpid()}.{os.urandom(3).hex()}"
+        self._own_socket = folder / f"{os.getpid()}.{os.urandom(3).hex()}"
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Be reachable.
+        """Open this worker's socket.
 
         Raises:
             PermissionError: the folder is another user's.
@@ -51,43 +52,45 @@ class Peers:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if self._folder.stat().st_uid != os.getuid():
             raise PermissionError(f"{self._folder} belongs to another user; remove it")
-        self._server = await asyncio.start_unix_server(self._answer, self._mine, limit=_MOST_BYTES)
+        self._server = await asyncio.start_unix_server(
+            self._answer, self._own_socket, limit=_MAX_BYTES
+        )
 
     async def stop(self) -> None:
-        """Be out of reach again."""
+        """Close this worker's socket; the last worker removes the folder."""
         if self._server is not None:
             self._server.close()
-            self._mine.unlink(missing_ok=True)
+            self._own_socket.unlink(missing_ok=True)
             with suppress(OSError):
-                self._folder.rmdir()  # the last one to leave
+                self._folder.rmdir()
 
     async def ask(
-        self, question: str, value: Any = None, patience_s: float = _PATIENCE_S
+        self, question: str, value: Any = None, timeout_s: float = _TIMEOUT_S
     ) -> list[Any]:
-        """What the others answer; those that can't answer in time are left out."""
-        return (await self.ask_all(question, value, patience_s))[0]
+        """The answers of the other workers; those that can't answer in time are left out."""
+        return (await self.ask_all(question, value, timeout_s))[0]
 
     async def ask_all(
-        self, question: str, value: Any = None, patience_s: float = _PATIENCE_S
+        self, question: str, value: Any = None, timeout_s: float = _TIMEOUT_S
     ) -> tuple[list[Any], list[str]]:
-        """What the others answer, and who is there and did not answer."""
-        others = [path for path in self._sockets() if path != self._mine]
-        found = await asyncio.gather(
-            *(self._ask(path, question, value, patience_s) for path in others),
+        """The answers of the other workers, and the names of those that did not answer."""
+        others = [path for path in self._sockets() if path != self._own_socket]
+        outcomes = await asyncio.gather(
+            *(self._ask(path, question, value, timeout_s) for path in others),
             return_exceptions=True,
         )
         answers: list[Any] = []
         silent: list[str] = []
-        for path, answer in zip(others, found, strict=True):
-            if isinstance(answer, ConnectionRefusedError | FileNotFoundError):
-                path.unlink(missing_ok=True)  # it has left, or was killed and left its socket
-            elif isinstance(answer, OSError | TimeoutError | ValueError):
-                logger.warning("worker %s did not answer %r: %r", path.name, question, answer)
+        for path, outcome in zip(others, outcomes, strict=True):
+            if isinstance(outcome, ConnectionRefusedError | FileNotFoundError):
+                path.unlink(missing_ok=True)  # the worker has ended, or was killed
+            elif isinstance(outcome, OSError | TimeoutError | ValueError):
+                logger.warning("worker %s did not answer %r: %r", path.name, question, outcome)
                 silent.append(path.name)
-            elif isinstance(answer, BaseException):
-                raise answer
+            elif isinstance(outcome, BaseException):
+                raise outcome
             else:
-                answers.append(answer)
+                answers.append(outcome)
         return answers, silent
 
     def _sockets(self) -> list[Path]:
@@ -96,9 +99,9 @@ class Peers:
         except OSError:
             return []
 
-    async def _ask(self, path: Path, question: str, value: Any, patience_s: float) -> Any:
-        async with asyncio.timeout(patience_s):
-            reader, writer = await asyncio.open_unix_connection(path, limit=_MOST_BYTES)
+    async def _ask(self, path: Path, question: str, value: Any, timeout_s: float) -> Any:
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_unix_connection(path, limit=_MAX_BYTES)
             try:
                 writer.write(orjson.dumps([question, value]) + b"\n")
                 return orjson.loads(await reader.readline())
@@ -119,6 +122,6 @@ class Peers:
             writer.close()
 
 
-def meeting_place(name: str) -> Path:
-    """The folder where the workers of this gateway meet: children of one ``bentoml serve``."""
+def socket_folder(name: str) -> Path:
+    """The folder of the sockets of this gateway's workers: children of one ``bentoml serve``."""
     return Path(tempfile.gettempdir()) / f"turnout-{os.getuid()}-{os.getppid()}-{name}"

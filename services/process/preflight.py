@@ -1,6 +1,6 @@
-"""What cannot be served ends ``bentoml serve`` with the reasons, before any worker starts.
+"""The catalog of ``bentoml serve``; what cannot be served ends it before any worker starts.
 
-Its supervisor would start workers again and again, each ending with a traceback.
+Otherwise the supervisor would start workers again and again, each ending with a traceback.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from turnout.errors import TurnoutError
 from turnout.settings import Settings, from_environment
 
 
-def what_to_serve(*, decides: bool = True) -> Catalog:
+def catalog_to_serve(*, decides: bool = True) -> Catalog:
     """The catalog of this environment.
 
     Args:
-        decides: whether what serves it chooses between models, and so reads routers.
+        decides: whether the service chooses between models, and so reads routers.
 
     Raises:
         TurnoutError: it cannot be read; in ``bentoml serve`` itself, SystemExit after the reasons.
@@ -38,12 +38,11 @@ def what_to_serve(*, decides: bool = True) -> Catalog:
 def check_routers(catalog: Catalog, settings: Settings) -> None:
     """Read the routers without which a gateway of these settings does not start.
 
-    What reads them is imported here: who names none does not wait for it.
-
     Raises:
         ConfigError: a router is for a route that cannot have one.
-        ArtifactInvalid: one cannot be read.
+        ArtifactInvalid: a router cannot be read.
     """
+    # Imported here: every start of ``bentoml serve`` would wait for numpy and the routers' readers.
     if settings.router is not None:
         from routing.quality import load_router
         from services.routers.prompt_routers import asks_router

@@ -7,23 +7,39 @@ with the parameters among the request's.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from runners.open_inference import decode_request, encode_response, header_length_of
 from services.dataplane.data_plane import DataPlane
 from services.http.messages import Headers, HttpRequest, Reply, json_object, json_reply
-from services.pipelines.pipelines import Pipelines
+from services.pipelines.registry import PipelineRegistry
 from services.pipelines.types import PipelineRequest, PipelineResult
-from services.protocols import routing_options as options
-from services.protocols.native import read_tensors
-from services.protocols.open_inference import ROUTING_KEYS, spec_json
+from services.protocols.json_body import JsonBody
+from services.protocols.routing_options import ROUTING_KEYS, read_options
+from services.protocols.tensor_inputs import check, read_tensors, spec_json
+from turnout.catalog.pipeline import Stage
 from turnout.errors import InvalidRequest
+from turnout.types import Limits, Tensors
 
 _LENGTH = b"inference-header-content-length"
-_KEYS = frozenset({"inputs", "parameters", "limit", *ROUTING_KEYS})
-_MOST_ROWS = 1000
+_MAX_ROWS = 1000
+
+
+class PipelineParameters(JsonBody):
+    """The parameters of a request, and the rows of its answer at most."""
+
+    parameters: dict[str, Any] | None = None
+    limit: Annotated[int, Field(ge=1, le=_MAX_ROWS)] | None = None
+
+
+class PipelineBody(PipelineParameters):
+    """``POST /v1/pipelines/NAME``, besides the routing options."""
+
+    inputs: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
 
 
 class PipelineProtocol:
@@ -31,12 +47,12 @@ class PipelineProtocol:
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
-        self._pipelines = Pipelines(plane)
+        self._pipelines = PipelineRegistry(plane)
 
     async def native(self, http: HttpRequest, name: str) -> Reply:
         """``POST /v1/pipelines/NAME``."""
-        composed = await self.answer(name, json_object(http), http.headers)
-        return json_reply(native_json(name, composed), 200, _headers(composed))
+        result = await self.answer(name, json_object(http), http.headers)
+        return json_reply(native_json(name, result), 200, _headers(result))
 
     async def answer(
         self, name: str, body: dict[str, Any], headers: dict[bytes, bytes]
@@ -44,72 +60,78 @@ class PipelineProtocol:
         """Answer a native body.
 
         Raises:
-            TurnoutError: see ``Pipelines.run``.
+            TurnoutError: see ``PipelineRegistry.run``.
         """
-        now_s = self._plane.clock()
-        unknown = [str(key) for key in body if key not in _KEYS]
-        if unknown:
-            raise InvalidRequest(
-                f"unknown key {', '.join(unknown)}; there are {', '.join(sorted(_KEYS))}",
-                param=unknown[0],
-            )
-        said = {key: body[key] for key in ROUTING_KEYS if body.get(key) is not None}
-        inputs = body.get("inputs")
+        arrived_s = self._plane.clock()
+        pipeline_body = PipelineBody.read(body, besides=ROUTING_KEYS)
+        routing = {key: body[key] for key in ROUTING_KEYS if body.get(key) is not None}
         specs = self._pipelines.plans[name].signature.inputs
-        if not isinstance(inputs, dict):
-            names = ", ".join(spec.name for spec in specs)
-            raise InvalidRequest(f"inputs must be an object with {names}", param="inputs")
-        asked = PipelineRequest(
-            read_tensors(specs, inputs),
-            _words(body.get("parameters")),
-            options.read(headers, said),
-            _limit(body.get("limit")),
-            now_s,
-        )
-        return await self._pipelines.run(name, asked)
+        tensors = read_tensors(specs, pipeline_body.inputs)
+        return await self._run(name, tensors, pipeline_body, headers, routing, arrived_s)
 
     async def infer(self, http: HttpRequest, name: str) -> Reply:
         """``POST /v2/models/NAME/infer``."""
-        now_s = self._plane.clock()
-        infer = decode_request(http.body, header_length_of(http.headers.get(_LENGTH)))
-        given = dict(infer.parameters)
-        said = infer.extra.get("routing") or {
-            key: given.pop(key) for key in ROUTING_KEYS if key in given
+        arrived_s = self._plane.clock()
+        request = decode_request(http.body, header_length_of(http.headers.get(_LENGTH)))
+        words = {k: v for k, v in request.parameters.items() if not k.startswith("binary_data")}
+        routing = request.extra.get("routing") or {
+            key: words.pop(key) for key in ROUTING_KEYS if key in words
         }
-        limit = _limit(given.pop("limit", None))
-        for key in [key for key in given if key.startswith("binary_data")]:
-            del given[key]
-        asked = PipelineRequest(
-            infer.tensors, _words(given), options.read(http.headers, said), limit, now_s
+        limit = words.pop("limit", None)
+        parameters = PipelineParameters.read({"parameters": words, "limit": limit})
+        result = await self._run(
+            name, request.tensors, parameters, http.headers, routing, arrived_s
         )
-        composed = await self._pipelines.run(name, asked)
         headers, body = encode_response(
             name,
             "1",
-            infer.id,
-            infer.chosen(composed.tensors),
-            binary=infer.binary(composed.tensors),
-            parameters={"decisions": {one.stage: one.decision_id for one in composed.stages}},
+            request.id,
+            request.chosen(result.tensors),
+            binary=request.binary(result.tensors),
+            parameters={"decisions": {each.stage: each.decision_id for each in result.stages}},
         )
-        written = [(key.lower().encode(), value.encode()) for key, value in headers.items()]
-        return Reply(200, [*written, *_headers(composed)], body)
+        encoded = [(key.lower().encode(), value.encode()) for key, value in headers.items()]
+        return Reply(200, [*encoded, *_headers(result)], body)
+
+    async def _run(
+        self,
+        name: str,
+        tensors: Tensors,
+        parameters: PipelineParameters,
+        headers: Mapping[bytes, bytes],
+        routing: object,
+        arrived_s: float,
+    ) -> PipelineResult:
+        options = read_options(headers, routing)
+        request = PipelineRequest(
+            check(self._pipelines.plans[name].signature, tensors),
+            arrived_s,
+            _texts(parameters.parameters or {}),
+            options.latency_class,
+            options.deadline_ms,
+            Limits(options.max_cost_usd, options.min_quality),
+            parameters.limit,
+            options.trace_id,
+            options.session,
+        )
+        return await self._pipelines.run(name, request)
 
     async def metadata(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v2/models/NAME``: tensors, stages and parameters."""
         del http
-        made = self._pipelines.plans[name]
-        pipeline = made.pipeline
+        plan = self._pipelines.plans[name]
+        pipeline = plan.pipeline
         return json_reply(
             {
                 "name": name,
                 "versions": ["1"],
                 "platform": "turnout_pipeline",
-                "inputs": [spec_json(spec) for spec in made.inputs.values()],
-                "outputs": [spec_json(spec) for spec in made.outputs.values()],
+                "inputs": [spec_json(spec) for spec in plan.inputs.values()],
+                "outputs": [spec_json(spec) for spec in plan.outputs.values()],
                 "parameters": {
                     "latency_class": pipeline.latency_class,
-                    "stages": {stage: pipeline.stages[stage].route for stage in made.order},
-                    "values": {word: list(values) for word, values in made.values.items()},
+                    "stages": {stage: pipeline.stages[stage].route for stage in plan.order},
+                    "values": {word: list(values) for word, values in plan.values.items()},
                 },
             }
         )
@@ -117,11 +139,11 @@ class PipelineProtocol:
     async def ready(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v2/models/NAME/ready``: every stage has a route with a model that serves."""
         del http
-        made = self._pipelines.plans[name]
-        ready = all(self._serves(made.pipeline.stages[stage]) for stage in made.order)
+        plan = self._pipelines.plans[name]
+        ready = all(self._serves(plan.pipeline.stages[stage]) for stage in plan.order)
         return json_reply({"name": name, "ready": ready}, 200 if ready else 503)
 
-    def _serves(self, stage: Any) -> bool:
+    def _serves(self, stage: Stage) -> bool:
         catalog, fleet = self._plane.catalog, self._plane.fleet
         return any(
             fleet.serves(model)
@@ -131,57 +153,50 @@ class PipelineProtocol:
         )
 
 
-def native_json(name: str, composed: PipelineResult) -> dict[str, Any]:
-    """An answer as a shop reads it: one object a row, then how it came about."""
-    columns = {key: _plain(tensor) for key, tensor in composed.tensors.items()}
+def native_json(name: str, result: PipelineResult) -> dict[str, Any]:
+    """An answer as a shop reads it: one object a row, then its stages."""
+    columns = {key: _json_values(tensor) for key, tensor in result.tensors.items()}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=False)]
     return {
-        "id": composed.id,
+        "id": result.id,
         "pipeline": name,
-        "trace_id": composed.trace_id,
+        "trace_id": result.trace_id,
         "results": rows,
-        "ms": round(composed.ms, 3),
+        "ms": round(result.ms, 3),
         "stages": [
             {
-                "stage": one.stage,
-                "route": one.route,
-                "model": one.model,
-                "decision_id": one.decision_id,
-                "ms": round(one.ms, 3),
+                "stage": each.stage,
+                "route": each.route,
+                "model": each.model,
+                "decision_id": each.decision_id,
+                "ms": round(each.ms, 3),
             }
-            for one in composed.stages
+            for each in result.stages
         ],
     }
 
 
-def _headers(composed: PipelineResult) -> Headers:
-    stages = ", ".join(f"{one.stage}={one.model}" for one in composed.stages)
+def _texts(parameters: Mapping[str, Any]) -> Mapping[str, str]:
+    """The parameters; a refusal names the parameter itself, as refusals of its value do.
+
+    Raises:
+        InvalidRequest: one is no text.
+    """
+    for name, value in parameters.items():
+        if not isinstance(value, str):
+            raise InvalidRequest(f"parameter {name} must be text, got {value!r}", param=name)
+    return parameters
+
+
+def _headers(result: PipelineResult) -> Headers:
+    stages = ", ".join(f"{each.stage}={each.model}" for each in result.stages)
     return [
-        (b"x-turnout-decision", composed.id.encode()),
+        (b"x-turnout-decision", result.id.encode()),
         (b"x-turnout-stages", stages.encode()),
     ]
 
 
-def _plain(tensor: np.ndarray[Any, Any]) -> list[Any]:
+def _json_values(tensor: np.ndarray[Any, Any]) -> list[Any]:
     if tensor.dtype == object:
         return [value.decode("utf-8", "replace") for value in tensor]
     return tensor.tolist()
-
-
-def _words(given: object) -> dict[str, str]:
-    if given is None:
-        return {}
-    if not isinstance(given, dict):
-        raise InvalidRequest("parameters must be an object of texts", param="parameters")
-    for key, value in given.items():
-        if not isinstance(value, str):
-            raise InvalidRequest(f"parameter {key} must be a text, got {value!r}", param=str(key))
-    return given
-
-
-def _limit(value: object) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_ROWS:
-        raise InvalidRequest(f"limit must be 1 to {_MOST_ROWS}, got {value!r}", param="limit")
-    return value

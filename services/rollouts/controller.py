@@ -1,66 +1,45 @@
-"""The aliases of one gateway's models: read where they are kept, followed, and moved by trials."""
+"""The aliases of one gateway's models: read from their store, followed, and changed by trials."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from routing.rollout.canary import CanaryTest
 from routing.rollout.traffic_split import Rollout, rollouts_of
-from services.rollouts.aliases import (
-    Aliases,
-    Step,
-    as_written,
-    basis_of,
-    coming_in,
-    promoting_sound,
-    taking_back,
-)
-from services.rollouts.store import AliasStore, MemoryAliasStore, Rows, now_iso
+from services.rollouts.aliases import Aliases, AliasRow, incoming, initial_rows
+from services.rollouts.steps import Step, promote_canary, reject_canary
+from services.rollouts.store import AliasStore, ExclusiveStore, MemoryAliasStore, Rows, now_iso
+from services.rollouts.trials import Trial, Trials
 from turnout.catalog import Canary, Catalog, Versioned, model_name, realiased, split
 from turnout.errors import CapacityError, ConfigError, InvalidRequest, TurnoutError
 
 logger = logging.getLogger("turnout.rollouts")
 
 _BEAT_S = 0.5
-_PATIENCE_S = 3.0
-_LIMIT_S = 5.0
-_AGAIN_S = 5.0
+_FIRST_READ_S = 3.0
+_STORE_LIMIT_S = 5.0
+_RETRY_AFTER_S = 5.0
 
 
-async def _as_it_is(model: str) -> None:
+async def _is_ready(model: str) -> None:
     del model
-
-
-@dataclass(slots=True)
-class _Running:
-    """A trial, and what it is a trial of.
-
-    Attributes:
-        basis: what the catalog said.
-        number: of the trials of this model.
-        canary: the version and its share now.
-        trial: the evidence.
-    """
-
-    basis: str
-    number: int
-    canary: Canary
-    trial: CanaryTest
 
 
 class RolloutController:
     """The aliases and trials of one process.
 
+    Until ``open`` the aliases are kept in memory; after it, in a store that is read every half
+    second. A canary gets its share only once the rows of the present catalog are in the store.
+
     Args:
         catalog: as its file says.
-        changed: told when an alias has moved.
-        taken_back: told of each canary that was worse: model, version and in what.
-        came_in: told of each plain model that production or canary now is, before ``changed``.
+        changed: called when an alias has changed.
+        taken_back: called with each canary that was worse: model, version and in what.
+        came_in: called with each plain model that is production or canary now, before ``changed``.
     """
 
     def __init__(
@@ -70,54 +49,34 @@ class RolloutController:
         taken_back: Callable[[str, str, str], None] = lambda name, version, why: None,
         came_in: Callable[[str], None] = lambda model: None,
     ) -> None:
-        self._came_in = came_in
-        self._taken_back = taken_back
         self._changed = changed
-        self._make: Callable[[], AliasStore] | None = None
-        self._book: AliasStore | None = MemoryAliasStore()
-        self._written = catalog
-        self._rows: dict[str, tuple[str, Aliases]] = {}
-        self._running: dict[str, _Running] = {}
-        self._begun = True
+        self._taken_back = taken_back
+        self._came_in = came_in
+        self._store = ExclusiveStore(MemoryAliasStore, _STORE_LIMIT_S)
+        self._is_open = False
+        self._is_begun = True
+        self._file_catalog = catalog
+        self._rows: dict[str, AliasRow] = {}
+        self._trials = Trials()
         self._tasks: tuple[asyncio.Task[None], ...] = ()
-        self._limit_s = _LIMIT_S
-        self._moving = asyncio.Lock()  # a read that began before a change must not undo it
         self.problem: str | None = None
         self.adopt(catalog)
+
+    # -- the present state ---------------------------------------------------------------
 
     @property
     def any(self) -> bool:
         """Whether any model has versions."""
         return bool(self._rows)
 
-    # -- what holds now ------------------------------------------------------------------
-
-    def adopt(self, catalog: Catalog) -> Catalog:
-        """Take over a catalog as its file says.
-
-        Aliases of models of which it says the same as before stay where they are.
-
-        Returns:
-            The catalog with the aliases of now.
-        """
-        self._written = catalog
-        rows: dict[str, tuple[str, Aliases]] = {}
-        for name, known in catalog.versioned.items():
-            basis = basis_of(catalog, name)
-            kept = self._rows.get(name)
-            same = kept is not None and kept[0] == basis
-            rows[name] = kept if same and kept else (basis, as_written(known))
-            if kept is not None:
-                self._bring_in(name, kept[1], rows[name][1])
-        if rows != self._rows:
-            self._begun = self._make is None
-        self._rows = rows
-        self._retry()
-        return self.catalog()
+    @property
+    def trials(self) -> Mapping[str, tuple[Canary, CanaryTest]]:
+        """The canaries on trial, by model."""
+        return {name: (trial.canary, trial.test) for name, trial in self._trials}
 
     def catalog(self) -> Catalog:
-        """The catalog with the aliases of now."""
-        catalog = self._written
+        """The catalog with the present aliases."""
+        catalog = self._file_catalog
         for name, (_, aliases) in self._rows.items():
             catalog = realiased(catalog, name, aliases.production, aliases.canary)
         return catalog
@@ -125,188 +84,73 @@ class RolloutController:
     def on_trial(self, catalog: Catalog) -> dict[str, Rollout]:
         """The canaries that get their share now, by the model of their production version.
 
-        None before it is known where the aliases are: one that was taken back must not come back.
+        None before the store was read: a canary that was taken back must not come back.
         """
-        if not self._begun:
-            return {}
-        return rollouts_of(catalog, {name: one.trial for name, one in self._running.items()})
+        return rollouts_of(catalog, self._trials.tests) if self._is_begun else {}
 
     def state(self, name: str) -> dict[str, Any]:
-        """Where a model's aliases are, and the evidence on its canary.
+        """The aliases of a model, and the evidence on its canary.
 
         Raises:
             UnknownModel, InvalidRequest: it is no model with versions.
         """
-        self._known(name)
-        aliases, running = self._rows[name][1], self._running.get(name)
+        self._check(name)
+        trial = self._trials.get(name)
         return {
             "name": name,
-            "versions": list(self._written.versioned[name].versions),
-            **aliases.as_json(),
-            "trial": None if running is None else running.trial.state(),
+            "versions": list(self._file_catalog.versioned[name].versions),
+            **self._rows[name].aliases.as_json(),
+            "trial": None if trial is None else trial.test.state(),
             "problem": self.problem,
         }
 
-    @property
-    def trials(self) -> Mapping[str, tuple[Canary, CanaryTest]]:
-        """The canaries on trial, by model."""
-        return {name: (one.canary, one.trial) for name, one in self._running.items()}
+    def _check(self, name: str) -> None:
+        if name in self._rows:
+            return
+        model, version = split(name)
+        if model in self._rows:
+            raise InvalidRequest(
+                f"name the model, {model!r}, and give version {version!r} beside it", param="model"
+            )
+        if name not in self._file_catalog.models:
+            raise self._file_catalog.no_model(name, self._rows)
+        raise InvalidRequest(
+            f"model {name!r} has no versions; list them under `versions` in the catalog",
+            param="model",
+        )
 
-    # -- how it changes ------------------------------------------------------------------
+    # -- life ----------------------------------------------------------------------------
 
     async def open(
         self,
         make: Callable[[], AliasStore],
-        patience_s: float = _PATIENCE_S,
-        limit_s: float = _LIMIT_S,
+        patience_s: float = _FIRST_READ_S,
+        limit_s: float = _STORE_LIMIT_S,
     ) -> None:
-        """Keep the aliases in this book from now on, and follow it.
+        """Keep the aliases in this store from now on, and follow it.
 
-        A book that cannot be read is tried again, and waited for no longer than a moment; until
-        it is read no canary gets a share.
+        A store that cannot be read is tried again; until it is read no canary gets a share.
 
         Args:
-            make: opens the book, on a thread; called once there is a model with versions.
+            make: opens the store, on a thread; called once there is a model with versions.
             patience_s: how long to wait for its first reading.
-            limit_s: how long to wait for whatever else is asked of it.
+            limit_s: how long to wait for any other answer of the store.
         """
-        self._limit_s = limit_s
-        self._make, self._book, self._begun = make, None, not self._rows
+        self._store = ExclusiveStore(make, limit_s)
+        self._is_open, self._is_begun = True, not self._rows
         if self._rows:
             self._changed()
-        first = asyncio.get_running_loop().create_task(self.beat())
-        following = asyncio.get_running_loop().create_task(self._follow(first))
-        self._tasks = first, following
+        loop = asyncio.get_running_loop()
+        first = loop.create_task(self.beat())
+        self._tasks = first, loop.create_task(self._follow(first))
         await asyncio.wait([first], timeout=patience_s)
 
     async def close(self) -> None:
-        """Follow no more; a book that hangs is left to itself."""
+        """Stop following the store, and close it; does not wait for one that hangs."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._book is not None:
-            try:
-                await asyncio.wait_for(self._book.close(), self._limit_s)
-            except TimeoutError:
-                logger.warning("what keeps the aliases could not be closed in time")
-
-    async def change(
-        self, name: str, step: Step, ready: Callable[[str], Awaitable[None]] = _as_it_is
-    ) -> dict[str, Any]:
-        """Move the aliases of a model, here and wherever the book is read.
-
-        Which version a step brings in is known from the book alone: the step is tried there, what
-        would come in is made ready, and it is taken once nothing else would.
-
-        Args:
-            name: of the model.
-            step: what to do.
-            ready: makes a plain model ready to answer; what it raises ends the change.
-
-        Returns:
-            See ``state``.
-
-        Raises:
-            UnknownModel, InvalidRequest: there is no such model, or no such step.
-            CapacityError: the book cannot be reached now.
-        """
-        self._known(name)
-        had: set[str] = set()
-        while missing := await self._change(name, step, had):
-            for version in missing:
-                await ready(model_name(name, version))
-            had |= missing
-        return self.state(name)
-
-    async def _change(self, name: str, step: Step, ready: set[str]) -> set[str]:
-        """Take a step if it brings in none but these versions; else say which it would."""
-        missing: set[str] = set()
-
-        def careful(old: Aliases, known: Versioned) -> Aliases:
-            new = step(old, known)
-            missing.clear()
-            missing.update(coming_in(old, new) - ready)
-            return old if missing else new
-
-        try:
-            async with self._alone():
-                await self._move(name, careful)
-        except ConfigError as error:
-            raise CapacityError(str(error), retry_after_s=_AGAIN_S) from error
-        return missing
-
-    async def _move(self, name: str, step: Step) -> bool:
-        """Take a step in the book and heed it; whether that moved anything."""
-        known = self._written.versioned[name]
-        basis, now = self._rows[name]
-        moved = False
-
-        def stamped(old: Aliases) -> Aliases:
-            nonlocal moved
-            new = step(old, known)
-            moved = new is not old
-            return replace(new, at=now_iso()) if moved else old
-
-        book = await self._opened()
-        self._heed({name: (basis, await book.change(name, basis, now, stamped))})
-        return moved
-
-    async def beat(self) -> None:
-        """Once: heed what others have changed, and act on what the trials have shown."""
-        if not self._rows:
-            return
-        try:
-            async with self._alone():
-                begun, book = self._begun, await self._opened()
-                rows = await (book.read() if begun else book.begin(dict(self._rows)))
-                self._begun = True
-                self._heed(rows, anyway=not begun)
-                await self._judge()
-            self.problem = None
-        except TurnoutError as error:
-            if self.problem is None:
-                logger.error("aliases stay as they are for now: %s", error)
-            self.problem = str(error)
-
-    @asynccontextmanager
-    async def _alone(self) -> AsyncGenerator[None, None]:
-        """Nobody else asks the book meanwhile, and its answers are not waited for any longer.
-
-        Raises:
-            ConfigError: it has not answered. What it was asked to keep it may still keep: then the
-                next reading says so.
-        """
-        try:
-            async with asyncio.timeout(self._limit_s), self._moving:
-                yield
-        except TimeoutError as error:
-            raise ConfigError(
-                "the aliases of models cannot be read or kept: the database has not answered for "
-                f"{self._limit_s:g} s; see TURNOUT_DATABASE_URL, and look where the aliases are "
-                "before you try again"
-            ) from error
-
-    async def _opened(self) -> AliasStore:
-        if self._book is None:
-            make = self._make or MemoryAliasStore
-            self._book = await asyncio.to_thread(make)
-        return self._book
-
-    async def _judge(self) -> None:
-        for name, running in list(self._running.items()):
-            trial, version = running.trial, running.canary.version
-            enough = running.canary.promote_after
-            if trial.worse is not None:
-                if await self._move(name, taking_back(version, trial.why)):
-                    logger.error("canary %s@%s is taken back: %s", name, version, trial.why)
-                    self._taken_back(name, version, trial.worse)
-            elif (
-                enough is not None
-                and trial.verdict == "sound"
-                and trial.requests["canary"] >= enough
-                and await self._move(name, promoting_sound(version, trial.why))
-            ):
-                logger.warning("canary %s@%s is promoted: %s", name, version, trial.why)
+        await self._store.close()
 
     async def _follow(self, first: asyncio.Task[None]) -> None:
         await asyncio.wait([first])
@@ -317,50 +161,146 @@ class RolloutController:
             except Exception:
                 logger.exception("aliases could not be looked after; trying again")
 
-    def _heed(self, rows: Rows, *, anyway: bool = False) -> None:
-        """Move aliases to where the book says, where its rows are of our basis."""
-        moved = anyway
-        for name, (basis, aliases) in rows.items():
-            kept = self._rows.get(name)
-            if kept is None or kept[0] != basis or kept[1] == aliases:
+    async def beat(self) -> None:
+        """Once: apply what others have changed, and act on what the trials have shown."""
+        if not self._rows:
+            return
+        try:
+            async with self._store.use() as store:
+                is_begun = self._is_begun
+                rows = await (store.read() if is_begun else store.begin(dict(self._rows)))
+                self._is_begun = True
+                self._apply(rows, always=not is_begun)
+                await self._judge(store)
+            self.problem = None
+        except TurnoutError as error:
+            if self.problem is None:
+                logger.error("aliases stay as they are for now: %s", error)
+            self.problem = str(error)
+
+    # -- changes -------------------------------------------------------------------------
+
+    def adopt(self, catalog: Catalog) -> Catalog:
+        """Take over a catalog as its file says.
+
+        Aliases of models of which it says the same as before stay.
+
+        Returns:
+            The catalog with the present aliases.
+        """
+        self._file_catalog = catalog
+        rows = initial_rows(catalog)
+        for name, row in rows.items():
+            old = self._rows.get(name)
+            if old is not None and old.basis == row.basis:
+                rows[name] = old
+            elif old is not None:
+                self._bring_in(name, old.aliases, row.aliases)
+        if rows != self._rows:
+            self._is_begun = not self._is_open
+        self._rows = rows
+        self._update_trials()
+        return self.catalog()
+
+    async def change(
+        self, name: str, step: Step, ready: Callable[[str], Awaitable[None]] = _is_ready
+    ) -> dict[str, Any]:
+        """Change the aliases of a model, here and wherever the store is read.
+
+        Only the store knows which version a step brings in. So the step is tried there; the
+        versions it would bring in are made ready; and it is taken once it brings in no others.
+
+        Args:
+            name: of the model.
+            step: the change.
+            ready: makes a plain model ready to answer; an error it raises ends the change.
+
+        Returns:
+            See ``state``.
+
+        Raises:
+            UnknownModel, InvalidRequest: there is no such model, or no such step.
+            CapacityError: the store cannot be reached now.
+        """
+        self._check(name)
+        prepared: set[str] = set()
+        while missing := await self._take_if_prepared(name, step, prepared):
+            for version in missing:
+                await ready(model_name(name, version))
+            prepared |= missing
+        return self.state(name)
+
+    async def _take_if_prepared(self, name: str, step: Step, prepared: set[str]) -> set[str]:
+        """Take a step if it brings in only these versions; the versions it lacks."""
+        missing: set[str] = set()
+
+        def take(old: Aliases, versioned: Versioned) -> Aliases:
+            new = step(old, versioned)
+            missing.clear()
+            missing.update(incoming(old, new) - prepared)
+            return old if missing else new
+
+        try:
+            async with self._store.use() as store:
+                await self._take(store, name, take)
+        except ConfigError as error:
+            raise CapacityError(str(error), retry_after_s=_RETRY_AFTER_S) from error
+        return missing
+
+    async def _take(self, store: AliasStore, name: str, step: Step) -> bool:
+        """Take a step in the store and apply it; whether it changed anything."""
+        versioned = self._file_catalog.versioned[name]
+        basis, current = self._rows[name]
+        is_changed = False
+
+        def stamped(old: Aliases) -> Aliases:
+            nonlocal is_changed
+            new = step(old, versioned)
+            is_changed = new is not old
+            return replace(new, at=now_iso()) if is_changed else old
+
+        self._apply({name: AliasRow(basis, await store.change(name, basis, current, stamped))})
+        return is_changed
+
+    async def _judge(self, store: AliasStore) -> None:
+        """Take back the canaries that are worse, and promote those that have passed."""
+        for name, trial in self._trials:
+            if trial.test.worse is not None:
+                await self._reject(store, name, trial, trial.test.worse)
+            elif trial.is_passed:
+                version, why = trial.canary.version, trial.test.why
+                if await self._take(store, name, promote_canary(version, why)):
+                    logger.warning("canary %s@%s is promoted: %s", name, version, why)
+
+    async def _reject(self, store: AliasStore, name: str, trial: Trial, worse: str) -> None:
+        version, why = trial.canary.version, trial.test.why
+        if await self._take(store, name, reject_canary(version, why)):
+            logger.error("canary %s@%s is taken back: %s", name, version, why)
+            self._taken_back(name, version, worse)
+
+    def _apply(self, rows: Rows, *, always: bool = False) -> None:
+        """Take over the aliases of these rows where they have our basis.
+
+        Args:
+            rows: from the store.
+            always: report a change even where there is none.
+        """
+        is_changed = always
+        for name, row in rows.items():
+            old = self._rows.get(name)
+            if old is None or old.basis != row.basis or old == row:
                 continue
-            logger.info("model %s: %s", name, aliases.why)
-            self._rows[name] = basis, aliases
-            self._bring_in(name, kept[1], aliases)
-            moved = True
-        if moved:
-            self._retry()
+            logger.info("model %s: %s", name, row.aliases.why)
+            self._rows[name] = row
+            self._bring_in(name, old.aliases, row.aliases)
+            is_changed = True
+        if is_changed:
+            self._update_trials()
             self._changed()
 
     def _bring_in(self, name: str, old: Aliases, new: Aliases) -> None:
-        for version in coming_in(old, new):
+        for version in incoming(old, new):
             self._came_in(model_name(name, version))
 
-    def _retry(self) -> None:
-        """A trial for each canary: the one that runs, or a new one."""
-        running: dict[str, _Running] = {}
-        for name, (basis, aliases) in self._rows.items():
-            if aliases.canary is None:
-                continue
-            old = self._running.get(name)
-            if old is not None and (old.basis, old.number) == (basis, aliases.trials):
-                running[name] = replace(old, canary=aliases.canary)
-            else:
-                trial = CanaryTest(aliases.canary.rollback, self._written.gateway.workers)
-                running[name] = _Running(basis, aliases.trials, aliases.canary, trial)
-        self._running = running
-
-    def _known(self, name: str) -> None:
-        if name in self._rows:
-            return
-        own, version = split(name)
-        if own in self._rows:
-            raise InvalidRequest(
-                f"name the model, {own!r}, and give version {version!r} beside it", param="model"
-            )
-        if name not in self._written.models:
-            raise self._written.no_model(name, self._rows)
-        raise InvalidRequest(
-            f"model {name!r} has no versions; list them under `versions` in the catalog",
-            param="model",
-        )
+    def _update_trials(self) -> None:
+        self._trials.update(self._rows, self._file_catalog.gateway.workers)

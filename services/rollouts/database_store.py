@@ -13,8 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.database.connection import Database
 from services.database.tables import aliases as table
 from services.database.tables import now_s
-from services.rollouts.aliases import Aliases
-from services.rollouts.store import Rows
+from services.rollouts.aliases import Aliases, AliasRow
+from services.rollouts.store import Rows, outdated, stored_aliases
 from turnout.errors import ConfigError
 
 logger = logging.getLogger("turnout.rollouts")
@@ -24,7 +24,7 @@ _LOCK = 0x7475726F  # any number no other program uses
 
 
 class DatabaseAliasStore:
-    """``Book`` in a table that every worker, and every replica, shares.
+    """``AliasStore`` in a table that every worker, and every replica, shares.
 
     Args:
         url: see ``Database``.
@@ -34,83 +34,85 @@ class DatabaseAliasStore:
         self._database = Database(url)
         self._open = False
 
-    async def begin(self, written: Rows) -> Rows:
-        """See ``Book.begin``.
+    async def begin(self, initial: Rows) -> Rows:
+        """See ``AliasStore.begin``.
 
         Raises:
             ConfigError: the database cannot be reached.
         """
 
         def work(connection: Connection) -> Rows:
-            _alone(connection)
-            kept = _read(connection)
-            for name, (basis, aliases) in written.items():
-                if name not in kept or kept[name][0] != basis:
-                    _write(connection, name, basis, aliases)
+            _lock(connection)
+            for name, row in outdated(_read(connection), initial).items():
+                _write(connection, name, row)
             return _read(connection)
 
         return await self._try(lambda: self._database.write_now(work))
 
     async def read(self) -> Rows:
-        """See ``Book.read``."""
+        """See ``AliasStore.read``."""
         return await self._try(lambda: self._database.read_now(_read))
 
     async def change(
-        self, name: str, basis: str, now: Aliases, step: Callable[[Aliases], Aliases]
+        self, name: str, basis: str, current: Aliases, step: Callable[[Aliases], Aliases]
     ) -> Aliases:
-        """See ``Book.change``; one change at a time, whoever makes it."""
+        """See ``AliasStore.change``; one change at a time, whoever makes it."""
 
         def work(connection: Connection) -> Aliases:
-            _alone(connection)
-            kept = _read(connection).get(name)
-            old = now if kept is None or kept[0] != basis else kept[1]
+            _lock(connection)
+            old = stored_aliases(_read(connection), name, basis, current)
             new = step(old)
             if new is not old:
-                _write(connection, name, basis, new)
+                _write(connection, name, AliasRow(basis, new))
             return new
 
         return await self._try(lambda: self._database.write_now(work))
 
     async def close(self) -> None:
-        """See ``Book.close``."""
+        """See ``AliasStore.close``."""
         self._database.close()
 
     async def _try(self, work: Callable[[], T]) -> T:
-        def reached() -> T:
+        def open_and_work() -> T:
             if not self._open:
                 self._database.open()
                 self._open = True
             return work()
 
         try:
-            return await self._database.apart(reached)
+            return await self._database.apart(open_and_work)
         except SQLAlchemyError as error:
             raise ConfigError(
                 f"the aliases of models cannot be read or kept: {error}; see TURNOUT_DATABASE_URL"
             ) from error
 
 
-def _alone(connection: Connection) -> None:
-    """One writer at a time; SQLite's transactions that write are that by themselves."""
+def _lock(connection: Connection) -> None:
+    """Let one writer pass at a time; SQLite's transactions that write do so by themselves."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
 
 
 def _read(connection: Connection) -> Rows:
-    found: dict[str, tuple[str, Aliases]] = {}
+    rows: dict[str, AliasRow] = {}
     for row in connection.execute(select(table)).mappings():
         name = row["model"]
         try:
-            found[name] = row["basis"], Aliases.from_json(json.loads(row["aliases"]))
+            aliases = Aliases.from_json(json.loads(row["aliases"]))
         except (ValueError, TypeError, KeyError):
             logger.warning("the aliases of model %s cannot be read, so they begin anew", name)
-    return found
+        else:
+            rows[name] = AliasRow(row["basis"], aliases)
+    return rows
 
 
-def _write(connection: Connection, name: str, basis: str, aliases: Aliases) -> None:
+def _write(connection: Connection, name: str, row: AliasRow) -> None:
     connection.execute(delete(table).where(table.c.model == name))
     connection.execute(
         insert(table).values(
-            model=name, basis=basis, aliases=json.dumps(aliases.as_json()), changed_at=now_s()
+            model=name,
+            basis=row.basis,
+            aliases=json.dumps(row.aliases.as_json()),
+            changed_at=now_s(),
         )
     )

@@ -1,33 +1,39 @@
-"""Where aliases are kept: in memory, or in the gateway's database, where every worker reads them.
+"""Stores of aliases: in memory, or in the gateway's database, where every worker reads them.
 
-A row is kept with its *basis*: what the catalog said of this model when the row was written. A
-gateway heeds rows of its own basis only, and writes the catalog's word over any other when it
-starts or reloads, so an edit of the catalog counts from then on, and nothing older comes back.
+A row has the *basis* it was written on: a hash of what the catalog said of this model. A gateway
+heeds rows of its own basis only, and replaces all others by the catalog's aliases when it starts or
+reloads, so an edit of the catalog counts from then on, and nothing older comes back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Protocol, TypeAlias
 
-from services.rollouts.aliases import Aliases
+from services.rollouts.aliases import Aliases, AliasRow
+from turnout.errors import ConfigError
 
-Rows: TypeAlias = "Mapping[str, tuple[str, Aliases]]"
-"""Basis and aliases by model."""
+logger = logging.getLogger("turnout.rollouts")
+
+Rows: TypeAlias = "Mapping[str, AliasRow]"
+"""Aliases and their basis by model."""
 
 
 class AliasStore(Protocol):
     """The aliases of every versioned model."""
 
-    async def begin(self, written: Rows) -> Rows:
-        """Heed the rows of the same basis, write the catalog's word over the others.
+    async def begin(self, initial: Rows) -> Rows:
+        """Keep the rows of the same basis, replace the others.
 
         Args:
-            written: what the catalog says.
+            initial: as the catalog says.
 
         Returns:
-            What holds from now on.
+            The rows that hold from now on.
         """
         ...
 
@@ -36,9 +42,9 @@ class AliasStore(Protocol):
         ...
 
     async def change(
-        self, name: str, basis: str, now: Aliases, step: Callable[[Aliases], Aliases]
+        self, name: str, basis: str, current: Aliases, step: Callable[[Aliases], Aliases]
     ) -> Aliases:
-        """Take a step from what is kept, or from ``now`` where nothing of this basis is.
+        """Take a step from the stored aliases, or from ``current`` where none have this basis.
 
         Raises:
             InvalidRequest: there is no such step from there.
@@ -46,21 +52,19 @@ class AliasStore(Protocol):
         ...
 
     async def close(self) -> None:
-        """Let go of it."""
+        """Close the store."""
         ...
 
 
 class MemoryAliasStore:
-    """A book that ends with the process."""
+    """A store that ends with the process."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, tuple[str, Aliases]] = {}
+        self._rows: dict[str, AliasRow] = {}
 
-    async def begin(self, written: Rows) -> Rows:
+    async def begin(self, initial: Rows) -> Rows:
         """See ``AliasStore.begin``."""
-        for name, (basis, aliases) in written.items():
-            if name not in self._rows or self._rows[name][0] != basis:
-                self._rows[name] = basis, aliases
+        self._rows |= outdated(self._rows, initial)
         return await self.read()
 
     async def read(self) -> Rows:
@@ -68,17 +72,74 @@ class MemoryAliasStore:
         return dict(self._rows)
 
     async def change(
-        self, name: str, basis: str, now: Aliases, step: Callable[[Aliases], Aliases]
+        self, name: str, basis: str, current: Aliases, step: Callable[[Aliases], Aliases]
     ) -> Aliases:
         """See ``AliasStore.change``."""
-        kept = self._rows.get(name)
-        old = now if kept is None or kept[0] != basis else kept[1]
-        new = step(old)
-        self._rows[name] = basis, new
+        new = step(stored_aliases(self._rows, name, basis, current))
+        self._rows[name] = AliasRow(basis, new)
         return new
 
     async def close(self) -> None:
         """See ``AliasStore.close``."""
+
+
+class ExclusiveStore:
+    """A store that is opened when it is first used, by one task at a time, within a time limit.
+
+    Args:
+        open_store: opens it, on a thread.
+        limit_s: how long one use may take.
+    """
+
+    def __init__(self, open_store: Callable[[], AliasStore], limit_s: float) -> None:
+        self._open = open_store
+        self._limit_s = limit_s
+        self._store: AliasStore | None = None
+        self._lock = asyncio.Lock()  # a read that began before a change must not undo it
+
+    @asynccontextmanager
+    async def use(self) -> AsyncGenerator[AliasStore, None]:
+        """The store, while no other task uses it.
+
+        Raises:
+            ConfigError: it did not answer in time. A change that was under way may still be
+                stored: the next reading shows it.
+        """
+        try:
+            async with asyncio.timeout(self._limit_s), self._lock:
+                if self._store is None:
+                    self._store = await asyncio.to_thread(self._open)
+                yield self._store
+        except TimeoutError as error:
+            raise ConfigError(
+                "the aliases of models cannot be read or kept: the database has not answered for "
+                f"{self._limit_s:g} s; see TURNOUT_DATABASE_URL, and look where the aliases are "
+                "before you try again"
+            ) from error
+
+    async def close(self) -> None:
+        """Close the store; does not wait for one that hangs."""
+        if self._store is None:
+            return
+        try:
+            await asyncio.wait_for(self._store.close(), self._limit_s)
+        except TimeoutError:
+            logger.warning("the store of aliases could not be closed in time")
+
+
+def outdated(rows: Rows, initial: Rows) -> dict[str, AliasRow]:
+    """The catalog's rows of models whose stored row is missing or has another basis."""
+    return {
+        name: row
+        for name, row in initial.items()
+        if name not in rows or rows[name].basis != row.basis
+    }
+
+
+def stored_aliases(rows: Rows, name: str, basis: str, default: Aliases) -> Aliases:
+    """The stored aliases of a model; ``default`` where none have this basis."""
+    row = rows.get(name)
+    return default if row is None or row.basis != basis else row.aliases
 
 
 def now_iso() -> str:

@@ -17,7 +17,7 @@ import pytest
 
 from tests.e2e.batches import IMAGE, ended, line, lines_of, submit
 from tests.e2e.conftest import PROJECT, free_port
-from tests.services.batch_api import postgres
+from tests.services.database import postgres
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
 FAKES = Path(__file__).parent / "fakes.yaml"

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import typer
 from rich.console import Console
 
-from services.batch_api.offline import job_file
+from services.batch_api.offline import job_file, ray
 from services.batch_api.offline.job_file import JobFile
 from services.batch_api.offline.parts import Parts
 from services.batch_api.offline.ray import Cluster
 from services.batch_api.targets import portion_rows
 from turnout.catalog import load
 
-_TELL_S = 2.0
+_REPORT_S = 2.0
 
 
 def run(
@@ -26,8 +25,8 @@ def run(
 
     Args:
         file: OpenAI batch lines, all for one endpoint.
-        output: where good results go.
-        errors: where bad ones go; not made when there are none.
+        output: file of the results that succeeded.
+        errors: file of the results that failed; not made when there are none.
         engine: ``local`` or ``ray``.
         catalog: the catalog file.
         cluster: where ``ray`` runs.
@@ -40,47 +39,45 @@ def run(
         InvalidRequest: the catalog has nothing for its endpoint.
         ConfigError: no model could be loaded, or Ray is not installed.
     """
-    fleet = load(catalog)
+    models = load(catalog)
     job = job_file.read(file)
-    size = portion_rows(fleet, job.endpoint)
+    size = portion_rows(models, job.endpoint)
     parts = Parts(job, size, output, errors)
     todo = (each for each in job.portions(size) if not parts.has(each.first_row))
-    tell = _teller(job, parts)
+    report = _ProgressReport(job, parts).update
     if engine == "ray":
-        from services.batch_api.offline import ray
-
-        ray.run(job, catalog.read_text(encoding="utf-8"), cluster, parts, todo, tell)
+        ray.run(job, catalog.read_text(encoding="utf-8"), cluster, parts, todo, report)
     else:
+        # Imported here: the process that drives Ray's actors loads no engine.
         from services.batch_api.offline import local
 
-        local.run(job, fleet, parts, todo, tell)
+        local.run(job, models, parts, todo, report)
     parts.finish()
     return parts.rows
 
 
-def _teller(job: JobFile, parts: Parts) -> Callable[[], None]:
-    """Says now and then how far it is."""
-    console = Console(stderr=True, highlight=False)
-    began_s = told_s = time.monotonic()
-    before = sum(parts.rows)
-    first = True
-    if before:
-        console.print(f"{before} of {job.rows} rows were finished by an earlier run")
+class _ProgressReport:
+    """Prints every few seconds how many rows of a job are finished, and how fast it runs."""
 
-    def tell() -> None:
-        nonlocal told_s, began_s, before, first
-        now_s = time.monotonic()
-        done = sum(parts.rows)
-        if first:  # what came before it was loading
-            began_s, before, first = now_s, done, False
-        if now_s - told_s < _TELL_S and done < job.rows:
+    def __init__(self, job: JobFile, parts: Parts) -> None:
+        self._job = job
+        self._parts = parts
+        self._console = Console(stderr=True, highlight=False)
+        self._printed_s = time.monotonic()
+        self._began: tuple[float, int] | None = None  # instant and rows, once models are loaded
+        if earlier := sum(parts.rows):
+            self._console.print(f"{earlier} of {job.rows} rows were finished by an earlier run")
+
+    def update(self) -> None:
+        """A portion was stored."""
+        now_s, done = time.monotonic(), sum(self._parts.rows)
+        began_s, earlier = self._began = self._began or (now_s, done)
+        if now_s - self._printed_s < _REPORT_S and done < self._job.rows:
             return
-        told_s = now_s
-        rate = (done - before) / max(now_s - began_s, 1e-3)
-        left = f", {rate:.0f}/s, {(job.rows - done) / rate:.0f} s left" if rate else ""
-        console.print(f"{done} of {job.rows} rows{left}")
-
-    return tell
+        self._printed_s = now_s
+        rate = (done - earlier) / max(now_s - began_s, 1e-3)
+        left = f", {rate:.0f}/s, {(self._job.rows - done) / rate:.0f} s left" if rate else ""
+        self._console.print(f"{done} of {self._job.rows} rows{left}")
 
 
 def default_errors(output: Path) -> Path:
@@ -89,7 +86,7 @@ def default_errors(output: Path) -> Path:
 
 
 def fail(errors: Path, failed: int) -> None:
-    """End with exit code 1 when rows failed, and say where they are."""
+    """End with exit code 1 when rows failed, and print where they are."""
     if failed:
         typer.echo(f"{failed} rows failed; see {errors}", err=True)
         raise SystemExit(1)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import orjson
 
-from services.batch_api.cutter import Cutter
-from services.batch_api.jsonl import Checker, Problem, split
+from services.batch_api.jsonl import LineChecker, Problem, split
 from services.batch_api.leases import Portion
+from services.batch_api.validation import PortionBuilder
 from turnout.errors import DataError, PayloadTooLarge
 
 _PIECE_BYTES = 1024 * 1024
@@ -20,13 +20,13 @@ _SHOWN_PROBLEMS = 20
 
 @dataclass(frozen=True, slots=True)
 class JobFile:
-    """A job file that is fine.
+    """A job file whose lines were all checked.
 
     Attributes:
         path: the file.
         sha256: of its content; results belong to it.
-        endpoint: what every line calls.
-        rows: how many lines.
+        endpoint: the URL of every line.
+        rows: number of its lines.
     """
 
     path: Path
@@ -36,17 +36,17 @@ class JobFile:
 
     @property
     def batch_id(self) -> str:
-        """Names its results, the same at every run."""
+        """The id in its results, the same at every run."""
         return f"batch_{self.sha256[:32]}"
 
     def portions(self, portion_rows: int) -> Iterator[Portion]:
-        """Its rows as portions, read as they are asked for."""
-        cutter = Cutter(self.batch_id, portion_rows)
+        """Its rows as portions, read lazily."""
+        builder = PortionBuilder(self.batch_id, portion_rows)
         for line in split(_pieces(self.path)):
             if line.strip():
-                cutter.add(line)
-                yield from cutter.take()
-        yield from cutter.take(everything=True)
+                builder.add(line)
+                yield from builder.take()
+        yield from builder.take(everything=True)
 
 
 def read(path: Path) -> JobFile:
@@ -64,7 +64,7 @@ def read(path: Path) -> JobFile:
                 continue
             if checker is None:
                 endpoint = _url(line)
-                checker = Checker(endpoint)
+                checker = LineChecker(endpoint)
             if (problem := checker.check(line, number)) is not None:
                 problems.append(problem)
             rows += 1
@@ -82,13 +82,13 @@ def read(path: Path) -> JobFile:
 
 
 def _url(line: bytes) -> str:
-    """What the first line calls; anything at all when it is malformed: the checker says so."""
+    """The URL of the first line; empty when it is malformed, which the checker reports."""
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError:
         return ""
-    found = row.get("url") if isinstance(row, dict) else None
-    return found if isinstance(found, str) else ""
+    url = row.get("url") if isinstance(row, dict) else None
+    return url if isinstance(url, str) else ""
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

@@ -13,26 +13,34 @@ from turnout.catalog import Catalog
 
 
 def run(
-    job: JobFile, catalog: Catalog, parts: Parts, todo: Iterator[Portion], tell: Callable[[], None]
+    job: JobFile,
+    catalog: Catalog,
+    parts: Parts,
+    todo: Iterator[Portion],
+    report: Callable[[], None],
 ) -> None:
-    """Run what is left of a job.
+    """Run the portions of a job that are left.
 
     Args:
         job: the job.
-        catalog: where its models are.
-        parts: where results are kept.
-        todo: what is left.
-        tell: called after each portion that was kept.
+        catalog: the models.
+        parts: stores the results.
+        todo: the portions that are left.
+        report: called after each portion that was stored.
     """
-    asyncio.run(_run(job, catalog, parts, todo, tell))
+    asyncio.run(_run(job, catalog, parts, todo, report))
 
 
 async def _run(
-    job: JobFile, catalog: Catalog, parts: Parts, todo: Iterator[Portion], tell: Callable[[], None]
+    job: JobFile,
+    catalog: Catalog,
+    parts: Parts,
+    todo: Iterator[Portion],
+    report: Callable[[], None],
 ) -> None:
     async def keep(portion: Portion, results: Results) -> None:
         await asyncio.to_thread(parts.add, portion.first_row, results)
-        tell()
+        report()
 
     rows = Rows(catalog, job.endpoint)
     await rows.start()

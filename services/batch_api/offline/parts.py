@@ -1,7 +1,7 @@
-"""The results of a job that is under way: one file a portion, so that a rerun goes on.
+"""The results of an unfinished job: one file per portion, so that a rerun resumes.
 
-A portion's file appears whole or not at all, so whatever happens to the process (or the machine),
-what is there is finished. When every portion is, they become the output and the error file.
+A portion's file appears whole or not at all, whatever happens to the process (or the machine).
+When every portion has one, they become the output and the error file.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from turnout.errors import DataError
 
 
 class Parts:
-    """What is finished of one job.
+    """The finished portions of one job.
 
     Args:
         job: the job.
         portion_rows: rows of a portion.
-        output: where the good results go in the end; the parts are beside it until then.
-        errors: where the bad ones go.
+        output: file of the results that succeeded; the parts are beside it until the end.
+        errors: file of the results that failed.
 
     Raises:
         DataError: the output exists already, or the parts are of another job.
@@ -39,11 +39,11 @@ class Parts:
             if path.exists():
                 raise DataError(f"{path} exists already; remove it or name another")
         facts = {"sha256": job.sha256, "endpoint": job.endpoint, "portion_rows": portion_rows}
-        note = self._folder / "job.json"
+        description = self._folder / "job.json"
         self._folder.mkdir(parents=True, exist_ok=True)
-        if not note.exists():
-            _write(note, orjson.dumps(facts))
-        elif orjson.loads(note.read_bytes()) != facts:
+        if not description.exists():
+            _write(description, orjson.dumps(facts))
+        elif orjson.loads(description.read_bytes()) != facts:
             raise DataError(
                 f"{self._folder} holds the results of another job, or of an older version of this "
                 "file; remove it or name another output"
@@ -61,13 +61,13 @@ class Parts:
         return first_row in self._done
 
     def add(self, first_row: int, results: Results) -> None:
-        """Keep a portion's results, on disk when this returns."""
+        """Store a portion's results; they are on disk when this returns."""
         name = f"{first_row:09d}-{results.completed}-{results.failed}.part"
         _write(self._folder / name, results.output + results.errors)
         self._done[first_row] = _Part(self._folder / name)
 
     def finish(self) -> None:
-        """Make the output and the error file, in input order; the latter only if there is one."""
+        """Write the output file, and the error file if a row failed, in input order."""
         parts = [self._done[row] for row in sorted(self._done)]
         _write_all(self._output, (part.lines(bad=False) for part in parts))
         if self.rows[1]:
@@ -99,10 +99,10 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _write_with(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
-    """Write a file that is whole or not there."""
-    beside = path.with_name(f".{path.name}.new")
-    with beside.open("wb") as file:
+    """Write a file that appears whole or not at all."""
+    partial = path.with_name(f".{path.name}.new")
+    with partial.open("wb") as file:
         fill(file)
         file.flush()
         os.fsync(file.fileno())
-    beside.replace(path)
+    partial.replace(path)

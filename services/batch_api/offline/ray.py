@@ -2,7 +2,7 @@
 
 An actor is a process with the same plane, runners and artefacts as a gateway; Ray Data feeds it
 portions and runs those of an actor that died again elsewhere. Results come back to this process,
-which keeps them: the cluster needs no shared disk.
+which stores them: the cluster needs no shared disk.
 """
 
 from __future__ import annotations
@@ -54,21 +54,21 @@ def run(
     cluster: Cluster,
     parts: Parts,
     todo: Iterator[Portion],
-    tell: Callable[[], None],
+    report: Callable[[], None],
 ) -> None:
-    """Run what is left of a job.
+    """Run the portions of a job that are left.
 
     Args:
         job: the job.
         catalog_text: YAML; the actors' models. They must be built on every node.
         cluster: where to run.
-        parts: where results are kept.
-        todo: what is left.
-        tell: called after each portion that was kept.
+        parts: stores the results.
+        todo: the portions that are left.
+        report: called after each portion that was stored.
 
     Raises:
         ConfigError: Ray is not installed.
-        UpstreamFailed: the cluster failed, or no actor could load a model; what is kept stays.
+        UpstreamFailed: the cluster failed, or no actor could load a model; stored results stay.
     """
     ray = _ray(cluster)
     try:
@@ -78,7 +78,7 @@ def run(
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         blocks = max(len(items) // _PORTIONS_A_CALL, min(len(items), 2 * cluster.actors))
-        results = ray.data.from_items(items, override_num_blocks=max(blocks, 1)).map_batches(
+        rows = ray.data.from_items(items, override_num_blocks=max(blocks, 1)).map_batches(
             Actor,
             fn_constructor_args=(catalog_text, job.endpoint, job.batch_id),
             batch_size=_PORTIONS_A_CALL,
@@ -86,10 +86,10 @@ def run(
             num_cpus=cluster.cpus,
             num_gpus=cluster.gpus,
         )
-        for row in results.iter_rows():
-            found = Results(row["output"], row["errors"], row["completed"], row["failed"])
-            parts.add(int(row["first_row"]), found)
-            tell()
+        for row in rows.iter_rows():
+            results = Results(row["output"], row["errors"], row["completed"], row["failed"])
+            parts.add(int(row["first_row"]), results)
+            report()
     except ray.exceptions.RayError as error:
         raise UpstreamFailed("ray", f"the cluster failed: {error}") from error
     finally:

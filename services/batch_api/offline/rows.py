@@ -1,4 +1,4 @@
-"""Rows run by a plane of this process's own: what a gateway does with them, without the gateway."""
+"""Rows run by a data plane of this process, as a gateway would run them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Rows:
 
     Args:
         catalog: where the endpoint's models are.
-        endpoint: what the rows call.
+        endpoint: the URL of the rows.
     """
 
     def __init__(self, catalog: Catalog, endpoint: str) -> None:
@@ -66,8 +66,8 @@ class Rows:
         await self._plane.fleet.settled()
         fleet = self._plane.fleet
         if not any(fleet.serves(name) for name in fleet.members):
-            why = "; ".join(f"{name}: {fleet.state(name).broken}" for name in fleet.members)
-            raise ConfigError(f"no model for {self._endpoint} could be loaded: {why}")
+            reasons = "; ".join(f"{name}: {fleet.state(name).broken}" for name in fleet.members)
+            raise ConfigError(f"no model for {self._endpoint} could be loaded: {reasons}")
 
     async def stop(self) -> None:
         """Free the models."""
@@ -75,44 +75,44 @@ class Rows:
         self._plane.log.close()
 
     async def run(self, batch_id: str, portions: Iterator[Portion], keep: Keep) -> None:
-        """Run portions, several at once; ``keep`` is given each one's results."""
+        """Run portions, several at once; ``keep`` stores the results of each."""
         window = ConcurrencyWindow(self._endpoints.most_rows(self._endpoint), time.monotonic)
         growing = asyncio.ensure_future(_grow(window))
         try:
-            ledger = _Ledger(portions, keep)
-            await Job(batch_id, self._endpoint, ledger, self._endpoints, window).run()
-            if ledger.problem is not None:
-                raise ledger.problem
+            queue = _IteratedPortions(portions, keep)
+            await Job(batch_id, self._endpoint, queue, self._endpoints, window).run()
+            if queue.error is not None:
+                raise queue.error
         finally:
             growing.cancel()
 
 
-class _Ledger:
-    """Portions in order, taken by nobody else."""
+class _IteratedPortions:
+    """Portions in order, for one job alone."""
 
     def __init__(self, portions: Iterator[Portion], keep: Keep) -> None:
         self._portions = portions
         self._keep = keep
-        self.problem: BaseException | None = None
+        self.error: BaseException | None = None
 
     async def take(self, batch_id: str) -> Portion | None:
         del batch_id
-        return None if self.problem is not None else next(self._portions, None)
+        return None if self.error is not None else next(self._portions, None)
 
-    async def hand_in(self, portion: Portion, results: Results) -> None:
+    async def complete(self, portion: Portion, results: Results) -> None:
         await self._keep(portion, results)
 
     def running(self, portion: Portion, task: asyncio.Task[None]) -> None:
         del portion
-        task.add_done_callback(self._ran)
+        task.add_done_callback(self._ended)
 
-    def _ran(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.problem = self.problem or error
+            self.error = self.error or error
 
 
 async def _grow(window: ConcurrencyWindow) -> None:
-    """Nobody else needs this event loop, so nothing but a full queue holds the window down."""
+    """Grow the window: no real-time request shares this event loop."""
     while True:
         await asyncio.sleep(_GROW_S)
         window.lagged(0.0)

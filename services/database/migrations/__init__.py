@@ -1,1 +1,1 @@
-"""Alembic migrations of the bulk path's tables, applied at start by ``database.py``."""
+"""Alembic migrations of the tables; ``services.database.connection`` applies them at start."""

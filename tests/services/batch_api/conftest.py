@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from prometheus_client import CollectorRegistry
-from sqlalchemy import text
 
 from services.batch_api import batches, files
 from services.batch_api.batches import Batch
@@ -18,7 +16,9 @@ from services.batch_api.jsonl import Answered
 from services.batch_api.worker import Worker
 from services.database.connection import Database
 from services.metrics.batches import BatchMetrics
-from tests.services.batch_api import postgres
+from tests.services.database.conftest import database as database
+from tests.services.database.conftest import postgres_url as postgres_url
+from tests.services.database.conftest import url as url
 from turnout.errors import InvalidRequest, TurnoutError
 
 URL = "/v2/models/square/infer"
@@ -81,34 +81,6 @@ class Squares:
     def refusal(self, url: str, error: Exception) -> Answered:
         del url
         return Answered(503, "", orjson.dumps({"error": str(error)}))
-
-
-@pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    postgres.need()
-    with postgres.server() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/turnout.db"
-    found: str = request.getfixturevalue("postgres_url")
-    database = Database(found)
-    database.write_now(
-        lambda c: c.execute(text("DROP SCHEMA public CASCADE; CREATE SCHEMA public"))
-    )
-    database.close()
-    return found
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    made = Database(url)
-    made.open()
-    yield made
-    made.close()
 
 
 @pytest.fixture

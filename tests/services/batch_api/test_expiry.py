@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from services.batch_api import files
-from services.batch_api.expiry import expires_after_s
+from services.batch_api.schema import ExpiresAfter
 from services.database.connection import Database
 from tests.services.batch_api.conftest import Clock
 from turnout.errors import InvalidRequest
@@ -43,10 +43,10 @@ def test_an_upload_that_was_given_up_is_deleted(database: Database, clock: Clock
      ("created_at", 2_592_001), ("created_at", "x"), ("created_at", True), ("created_at", 3600.5)],
 )  # fmt: skip
 def test_an_expiry_that_cannot_be_is_refused(anchor: object, seconds: object) -> None:
-    with pytest.raises(InvalidRequest, match="expires_after"):
-        expires_after_s(anchor, seconds, "expires_after")
+    with pytest.raises(InvalidRequest, match="expires_after") as refused:
+        ExpiresAfter.read({"anchor": anchor, "seconds": seconds}, within="expires_after")
+    assert refused.value.param == "expires_after"
 
 
 def test_an_expiry_may_come_as_text_in_a_form() -> None:
-    assert expires_after_s("created_at", "7200", "expires_after") == 7200.0
-    assert expires_after_s(None, None, "expires_after") is None
+    assert ExpiresAfter.read({"anchor": "created_at", "seconds": "7200"}).seconds == 7200

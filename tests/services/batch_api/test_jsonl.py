@@ -6,14 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.batch_api.jsonl import Answered, Checker, Problem, parse, result, split, unanswered
+from services.batch_api.jsonl import (
+    Answered,
+    LineChecker,
+    Problem,
+    parse,
+    result,
+    split,
+    unanswered,
+)
 from tests.services.batch_api.conftest import URL
 
 GOOD = {"custom_id": "a", "method": "POST", "url": URL, "body": {"x": 1}}
 
 
 def checked(*rows: object) -> list[tuple[str, str | None] | None]:
-    checker = Checker(URL)
+    checker = LineChecker(URL)
     found: list[Problem | None] = [
         checker.check(row if isinstance(row, bytes) else json.dumps(row).encode(), number)
         for number, row in enumerate(rows, 1)
@@ -28,6 +36,9 @@ def checked(*rows: object) -> list[tuple[str, str | None] | None]:
         (b"{", ("invalid_json_line", None)),
         ([1], ("invalid_json_line", None)),
         ({**GOOD, "method": "GET"}, ("invalid_method", "method")),
+        ({**GOOD, "method": None}, ("invalid_type", "method")),
+        ({**GOOD, "custom_id": "a" * 513}, ("invalid_custom_id", "custom_id")),
+        ({**GOOD, "url": 7}, ("invalid_type", "url")),
         ({**GOOD, "url": "/v1/embeddings"}, ("invalid_url", "url")),
         ({**GOOD, "custom_id": ""}, ("invalid_custom_id", "custom_id")),
         ({**GOOD, "custom_id": 7}, ("invalid_type", "custom_id")),

@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from services.batch_api import batches, leases
-from services.batch_api import validation as intake
+from services.batch_api import batches, leases, validation
 from services.batch_api.worker import LEASE_S, Worker
 from services.database.connection import Database
 from tests.services.batch_api.conftest import URL, Clock, Squares, content, lines_of, submit, until
@@ -140,7 +139,7 @@ async def test_cancelling_keeps_what_is_done_and_drops_what_runs(
     portion = await half.take(batch.id)
     assert portion is not None
     results = leases.Results(b'{"custom_id": "id-0"}\n', b"", 4, 0)
-    await half.hand_in(portion, results)
+    await half.complete(portion, results)
     await half.stop()
     squares.gate = asyncio.Event()
     make_worker().start()
@@ -184,7 +183,7 @@ async def test_a_row_that_kills_its_worker_fails_alone(
             deaths += 1
             clock.now_s += LEASE_S + 1
         else:
-            await worker.hand_in(portion, leases.Results(b"{}\n", b"", 1, 0))
+            await worker.complete(portion, leases.Results(b"{}\n", b"", 1, 0))
     assert deaths == 2 * leases.SUSPECT_AFTER
     make_worker().start()
     done = await until(database, batch.id, "completed")
@@ -203,7 +202,7 @@ async def test_progress_is_measured_over_all_workers(
     first, _second = await worker.take(batch.id), await worker.take(batch.id)
     assert first is not None
     clock.now_s += 2.0
-    await worker.hand_in(first, leases.Results(b"x\n", b"", 4, 0))
+    await worker.complete(first, leases.Results(b"x\n", b"", 4, 0))
     progress = await database.read(lambda c: batches.progress(c, begun, clock()))
     assert progress == batches.Progress(rows_per_s=2.0, running=4)
 
@@ -270,13 +269,13 @@ async def test_a_batch_that_is_never_validated_expires(
     database: Database, make_worker: Make, clock: Clock
 ) -> None:
     batch = await submit(database, lines_of([1, 2]), clock, window_s=60.0)
-    gone = intake.Holder("gone", clock, 1000.0)
-    claimed = await database.write(lambda c: intake.claim(c, gone))
+    gone = validation.Holder("gone", clock, 1000.0)
+    claimed = await database.write(lambda c: validation.claim(c, gone))
     assert claimed is not None
     clock.now_s += 61
     make_worker().start()
     expired = await until(database, batch.id, "expired")
     assert expired.expired_at == clock.now_s
     assert (expired.total, expired.output_file_id, expired.error_file_id) == (0, None, None)
-    await database.apart(lambda: intake.validate(database, claimed, gone, 4))  # comes too late
+    await database.apart(lambda: validation.validate(database, claimed, gone, 4))  # comes too late
     assert (await database.read(lambda c: batches.find(c, batch.id))) == expired

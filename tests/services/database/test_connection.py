@@ -85,7 +85,7 @@ async def test_closing_waits_for_nothing_that_hangs(tmp_path: Path) -> None:
 
 def test_what_waits_in_a_database_of_an_earlier_version_is_kept(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/t.db"
-    migrations = Path(str(files("services.batch_api") / "migrations"))
+    migrations = Path(str(files("services.database") / "migrations"))
     engine = create_engine(url)
     with engine.begin() as connection:
         config = Config()

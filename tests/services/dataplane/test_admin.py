@@ -11,7 +11,7 @@ import pytest
 
 from services.dataplane.admin import AdminOperations
 from services.process.peers import Answers, Peers
-from services.rollouts.aliases import promoting
+from services.rollouts.steps import promote
 from tests.services.conftest import Rig
 from tests.services.rollouts.conftest import CATALOG
 from turnout.catalog import Catalog
@@ -51,7 +51,7 @@ async def test_a_name_means_the_same_version_in_every_worker(
     make_rig: Callable[..., Rig], join: Join
 ) -> None:
     first, second = [await worker(make_rig, join) for _ in range(2)]
-    await first.plane.rollouts.change("ranker", promoting("2", "by a test"))
+    await first.plane.rollouts.change("ranker", promote("2", "by a test"))
     await AdminOperations(first.plane).do("unload", "ranker")
     for rig in (first, second):
         parked = [name for name, slot in rig.plane.fleet.pool.slots.items() if slot.parked]

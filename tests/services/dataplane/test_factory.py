@@ -5,9 +5,9 @@ import json
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.bento.environment import service_name
 from services.dataplane.factory import compose
 from services.metrics.metrics import Metrics
+from services.process.startup import service_name
 from turnout.catalog.reading import parse
 from turnout.settings import from_environment
 

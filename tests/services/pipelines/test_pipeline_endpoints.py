@@ -21,9 +21,8 @@ from services.dataplane.decision_log import DecisionLog
 from services.fleet.fleet import Fleet
 from services.http.messages import Receive, Scope, Send
 from services.metrics.metrics import Metrics
-from services.pipelines.pipelines import Pipelines
+from services.pipelines.registry import PipelineRegistry
 from services.pipelines.types import PipelineRequest
-from services.protocols import routing_options as options
 from services.server.app import GatewayApp
 from turnout.catalog import Model
 from turnout.catalog.reading import parse
@@ -175,7 +174,8 @@ async def test_a_product_becomes_text(client: httpx.AsyncClient) -> None:
     ("body", "status", "what"),
     [
         ([], 400, "must be a JSON object"),
-        ({}, 400, "inputs must be an object with query"),
+        ({}, 400, "inputs.query is missing"),
+        ({"inputs": []}, 400, "inputs must be an object"),
         ({"inputs": {}}, 400, "inputs.query is missing"),
         ({"inputs": {"query": 3}}, 400, "cannot be read"),
         ({"inputs": {"query": [3]}}, 400, "must be text"),
@@ -185,8 +185,12 @@ async def test_a_product_becomes_text(client: httpx.AsyncClient) -> None:
         ({"inputs": {"query": "a"}, "limit": True}, 400, "limit must be"),
         ({"inputs": {"query": "a"}, "limit": 10**9}, 400, "limit must be"),
         ({"inputs": {"query": "a"}, "size": 3}, 400, "unknown key size"),
-        ({"inputs": {"query": "a"}, "parameters": []}, 400, "object of texts"),
-        ({"inputs": {"query": "a"}, "parameters": {"category": 3}}, 400, "must be a text"),
+        ({"inputs": {"query": "a"}, "parameters": []}, 400, "parameters must be an object"),
+        (
+            {"inputs": {"query": "a"}, "parameters": {"category": 3}},
+            400,
+            "parameter category must be text",
+        ),
         ({"inputs": {"query": "a"}, "parameters": {"category": "x"}}, 400, "known here: shoes, b"),
         ({"inputs": {"query": "a"}, "parameters": {"market": "x"}}, 400, "no parameter 'market'"),
         ({"inputs": {"query": "a"}, "latency_class": "x"}, 400, "no latency class"),
@@ -292,9 +296,7 @@ async def test_an_unexpected_failure_is_not_counted_as_an_answer() -> None:
     plane = DataPlane(catalog, fleet, RequestAnalyzer(catalog), Metrics(registry), DecisionLog())
     query = {"query": np.array([b"red"], object)}
     with pytest.raises(RuntimeError, match="unforeseen"):
-        await Pipelines(plane).run(
-            "search", PipelineRequest(query, {}, options.read({}, {}), None, plane.clock())
-        )
+        await PipelineRegistry(plane).run("search", PipelineRequest(query, plane.clock(), {}))
     await fleet.stop()
     labels = {"pipeline": "search", "latency_class": "quick", "status": "internal"}
     assert registry.get_sample_value("turnout_pipeline_seconds_count", labels) == 1

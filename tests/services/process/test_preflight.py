@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.process import preflight as refusing
-from services.process.preflight import what_to_serve
+from services.process.preflight import catalog_to_serve
 from turnout.errors import ArtifactInvalid, CatalogInvalid
 from turnout.settings import PROJECT
 
@@ -43,7 +43,7 @@ def in_bentoml_serve(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("in_bentoml_serve")
 def test_a_router_that_cannot_be_read_ends_it(nowhere: Path, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
-        what_to_serve()
+        catalog_to_serve()
     assert ended.value.code == 2
     said = capsys.readouterr().err
     assert said.startswith(f"turnout: router {nowhere}: there is no router.json")
@@ -56,13 +56,13 @@ def test_a_catalog_that_cannot_be_read_ends_it(
 ):
     monkeypatch.setenv("TURNOUT_CATALOG", str(nowhere / "none.yaml"))
     with pytest.raises(SystemExit):
-        what_to_serve()
+        catalog_to_serve()
     assert "none.yaml: cannot be read" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("in_bentoml_serve", "nowhere")
 def test_what_serves_one_model_reads_no_router():
-    assert "chat" in what_to_serve(decides=False).routes
+    assert "chat" in catalog_to_serve(decides=False).routes
 
 
 @pytest.mark.usefixtures("in_bentoml_serve")
@@ -71,18 +71,18 @@ def test_a_catalog_with_nothing_to_choose_reads_no_router(
 ):
     (nowhere / "one.yaml").write_text(ONE_MODEL)
     monkeypatch.setenv("TURNOUT_CATALOG", str(nowhere / "one.yaml"))
-    assert list(what_to_serve().models) == ["only"]
+    assert list(catalog_to_serve().models) == ["only"]
 
 
 @pytest.mark.usefixtures("nowhere")
 def test_a_worker_leaves_the_router_to_its_own_start():
-    assert what_to_serve().routes
+    assert catalog_to_serve().routes
 
 
 def test_elsewhere_it_is_an_error_like_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("TURNOUT_CATALOG", str(tmp_path / "none.yaml"))
     with pytest.raises(CatalogInvalid):
-        what_to_serve()
+        catalog_to_serve()
     monkeypatch.setenv("TURNOUT_CATALOG", str(DEFAULT))
     monkeypatch.setenv("TURNOUT_ROUTER", str(tmp_path))
     settings = refusing.from_environment()

@@ -16,9 +16,9 @@ import pytest
 
 from services.process.startup import (
     beside_a_gateway,
-    give_way,
-    lead_workers,
+    prepare_workers,
     starts_workers,
+    wait_for_gateway,
 )
 from turnout.settings import PROJECT
 
@@ -71,7 +71,7 @@ class Clock:
 def test_it_waits_until_the_gateway_is_warm(gateway: dict[str, str]) -> None:
     Gateway.unready = 3
     clock = Clock()
-    assert give_way(MODEL, gateway, clock=clock.read, sleep=clock.sleep)
+    assert wait_for_gateway(MODEL, gateway, clock=clock.read, sleep=clock.sleep)
     assert Gateway.asked == ["/livez", *["/readyz"] * 4]
 
 
@@ -80,7 +80,7 @@ def test_a_gateway_that_waits_for_this_model_is_not_waited_for_long(
 ) -> None:
     Gateway.unready = 10**9
     clock = Clock()
-    assert give_way(MODEL, gateway, clock=clock.read, sleep=clock.sleep)
+    assert wait_for_gateway(MODEL, gateway, clock=clock.read, sleep=clock.sleep)
     assert 2 < clock.now_s < 4
 
 
@@ -98,7 +98,7 @@ def test_a_gateway_that_waits_for_this_model_is_not_waited_for_long(
 def test_where_no_gateway_starts_beside_it_nothing_is_waited_for(
     arguments: list[str], runners: dict[str, str]
 ) -> None:
-    assert not give_way(arguments, {"BENTOML_RUNNER_MAP": json.dumps(runners)})
+    assert not wait_for_gateway(arguments, {"BENTOML_RUNNER_MAP": json.dumps(runners)})
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_only_bentoml_serve_starts_workers(arguments: list[str], starts: bool) -
 
 
 def led(environment: dict[str, str]) -> dict[str, str]:
-    lead_workers(environment)
+    prepare_workers(environment)
     return environment
 
 
@@ -147,8 +147,8 @@ def test_a_worker_looks_for_no_garbage_until_it_has_started(
     arguments: list[str], looks: str
 ) -> None:
     look = (
-        "import gc; print(gc.isenabled()); from services.process.startup import settle_down;"
-        "settle_down(); print(gc.isenabled())"
+        "import gc; print(gc.isenabled()); from services.process.startup import resume_collection;"
+        "resume_collection(); print(gc.isenabled())"
     )
     root = str(PROJECT)
     said = subprocess.run(
@@ -165,7 +165,7 @@ def test_a_gateway_that_is_gone_does_not_hold_it_up() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as closed:
         port = closed.server_port
     runners = {"turnout": f"http://127.0.0.1:{port}"}
-    assert give_way(MODEL, {"BENTOML_RUNNER_MAP": json.dumps(runners)})
+    assert wait_for_gateway(MODEL, {"BENTOML_RUNNER_MAP": json.dumps(runners)})
 
 
 def test_a_process_knows_whether_it_serves_a_gateways_model(gateway: dict[str, str]) -> None:

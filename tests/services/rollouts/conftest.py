@@ -17,9 +17,9 @@ from services.metrics.metrics import Metrics
 from services.rollouts.store import AliasStore
 from services.server.app import GatewayApp
 from services.server.auth import TOKEN
-from tests.services.batch_api.conftest import postgres_url as postgres_url
 from tests.services.batch_api.conftest import url as url
 from tests.services.conftest import behind
+from tests.services.database.conftest import postgres_url as postgres_url
 from turnout.catalog.reading import parse
 from turnout.settings import Settings
 

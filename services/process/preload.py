@@ -9,6 +9,8 @@ first does that work on another core; the import then finds it in place.
 
 from __future__ import annotations
 
+import _thread
+import ctypes
 import os
 import sys
 from collections.abc import Sequence
@@ -26,9 +28,6 @@ _DOCSTRINGS = ("numpy._core._add_newdocs", "numpy._core._add_newdocs_scalars")
 
 def preload(libraries: Sequence[tuple[str, str]] = LIBRARIES) -> None:
     """Open these libraries in the background. Does nothing where they, or dlopen, are absent."""
-    import _thread
-    import ctypes
-
     process = ctypes.CDLL(None)
     if not hasattr(process, "dlopen"):
         return

@@ -1,0 +1,45 @@
+"""Request bodies as pydantic models, with refusals that name the field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from turnout.errors import InvalidRequest
+from turnout.problem import said_of
+
+
+class JsonBody(BaseModel):
+    """A body of which every key is known and no value is converted."""
+
+    # A model is built when it is first used: building them all would delay the gateway's start.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
+
+    @classmethod
+    def read(
+        cls, values: Mapping[str, Any], *, within: str = "", besides: Iterable[str] = ()
+    ) -> Self:
+        """Check the keys and values of a body.
+
+        Args:
+            values: the body; not changed.
+            within: the field of the request that holds the body, where it is not the whole.
+            besides: keys that another model reads.
+
+        Raises:
+            InvalidRequest: names the top field, and what is wrong with it.
+        """
+        ignored = frozenset(besides)
+        try:
+            return cls.model_validate({k: v for k, v in values.items() if k not in ignored})
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+        path = [each for each in (within, *map(str, problem["loc"])) if each]
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(sorted({*cls.model_fields, *ignored})) or "none"
+            message = f"unknown key {'.'.join(path)}; there are {known}"
+        else:
+            message = f"{'.'.join(path)} {said_of(problem)}"
+        raise InvalidRequest(message, param=path[0])
