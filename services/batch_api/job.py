@@ -116,16 +116,16 @@ class Job:
         if hopeless(portion):
             message = "the worker vanished each time it ran this request"
             return False, jsonl.unanswered(portion.batch_id, row, custom_id, "worker_lost", message)
-        answer = await self._answer(body)
+        answer = await self._answer(body, len(line))
         return answer.status == 200, jsonl.result(portion.batch_id, row, custom_id, answer)
 
-    async def _answer(self, body: dict[str, object]) -> Answered:
+    async def _answer(self, body: dict[str, object], size_bytes: int) -> Answered:
         """Run a row until it is answered or has failed for good."""
         url, failures, pauses = self.endpoint, 0, 0
         while True:
             await self.window.acquire()
             try:
-                return await self.endpoints.run(url, body)
+                return await self.endpoints.run(url, body, size_bytes)
             except InvalidRequest as error:
                 return self.endpoints.refusal(url, error)
             except TurnoutError as error:

@@ -43,12 +43,12 @@ class Answered:
     Attributes:
         status: HTTP status; 200 goes to the output file, every other to the error file.
         request_id: the id of the decision behind it.
-        body: JSON.
+        body: JSON values, whose numbers may be numpy arrays.
     """
 
     status: int
     request_id: str
-    body: bytes
+    body: dict[str, Any]
 
 
 class InputLine(BaseModel):
@@ -138,11 +138,11 @@ def parse(line: bytes) -> tuple[str, dict[str, Any]]:
 
 
 def result(batch_id: str, row: int, custom_id: str, answered: Answered) -> bytes:
-    """The result line of a row that was answered; its body is not encoded again."""
+    """The result line of a row that was answered."""
     response = {
         "status_code": answered.status,
         "request_id": answered.request_id,
-        "body": orjson.Fragment(answered.body),
+        "body": answered.body,
     }
     return _line(batch_id, row, custom_id, response, None)
 
@@ -161,7 +161,7 @@ def _line(batch_id: str, row: int, custom_id: str, response: object, error: obje
         "response": response,
         "error": error,
     }
-    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _digest(text: str) -> int:

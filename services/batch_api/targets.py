@@ -7,15 +7,11 @@ unless the row's body names one.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any, Protocol
-
-import orjson
 
 from services.batch_api.jsonl import Answered
 from services.dataplane.data_plane import DataPlane
-from services.http.messages import JSON, HttpRequest, Reply
 from services.protocols import errors
 from services.protocols.open_inference import OpenInferenceProtocol
 from services.protocols.openai import OpenAIProtocol
@@ -49,8 +45,13 @@ class Endpoints(Protocol):
         """Rows that may run at once at most."""
         ...
 
-    async def run(self, url: str, body: dict[str, Any]) -> Answered:
+    async def run(self, url: str, body: dict[str, Any], size_bytes: int) -> Answered:
         """Run one row.
+
+        Args:
+            url: the endpoint.
+            body: the row's request.
+            size_bytes: of its line, which bounds the request as ``max_body`` bounds a body.
 
         Raises:
             TurnoutError: it failed; see ``refusal`` for its answer.
@@ -69,7 +70,7 @@ class PlaneEndpoints:
         self._plane = plane
         self._openai = OpenAIProtocol(plane)
         self._oip = OpenInferenceProtocol(plane)
-        self._header = _least_urgent(plane.catalog).encode()
+        self._headers = {b"x-latency-class": _least_urgent(plane.catalog).encode()}
 
     @property
     def _catalog(self) -> Catalog:
@@ -91,31 +92,29 @@ class PlaneEndpoints:
         largest = max((_batch_rows(self._catalog, each) for each in names), default=_FEWEST)
         return min(max(2 * largest, _FEWEST), _MOST)
 
-    async def run(self, url: str, body: dict[str, Any]) -> Answered:
+    async def run(self, url: str, body: dict[str, Any], size_bytes: int) -> Answered:
         """See ``Endpoints.run``."""
         if body.get("stream"):
             raise InvalidRequest("a row of a batch cannot stream", param="stream")
-        headers = {} if _names_class(body) else {b"x-latency-class": self._header}
-        content = orjson.dumps(body)
-        if len(content) > self._catalog.gateway.max_body:
-            raise PayloadTooLarge(self._catalog.gateway.max_body)
-        http = HttpRequest("POST", url, headers, content)
-        return _answered(await self._handler(url)(http))
+        max_body = self._catalog.gateway.max_body
+        if size_bytes > max_body:
+            raise PayloadTooLarge(max_body, "the row")
+        headers = {} if _names_class(body) else self._headers
+        if url == _CHAT:
+            answer, document = await self._openai.chat_document(body, headers)
+        elif url == _EMBED:
+            answer, document = await self._openai.embeddings_document(body, headers)
+        elif name := model_named(url):
+            answer, document = await self._oip.infer_document(body, name, headers)
+        else:
+            raise InvalidRequest(f"no batch may call {url!r}", param="url")
+        return Answered(200, answer.decision.id, document)
 
     def refusal(self, url: str, error: Exception) -> Answered:
         """See ``Endpoints.refusal``: the error in the shape of the row's own protocol."""
-        shape = errors.open_inference if _INFER.match(url) else errors.openai
-        return _answered(shape(error))
-
-    def _handler(self, url: str) -> Callable[[HttpRequest], Any]:
-        if url == _CHAT:
-            return self._openai.chat
-        if url == _EMBED:
-            return self._openai.embeddings
-        match = _INFER.match(url)
-        if match is None:
-            raise InvalidRequest(f"no batch may call {url!r}", param="url")
-        return partial(self._oip.infer, name=match["name"])
+        shape = errors.open_inference_document if model_named(url) else errors.openai_document
+        status, _, document = shape(error)
+        return Answered(status, "", document)
 
     def _task(self, url: str) -> Task:
         return task_called(self._catalog, url)
@@ -172,10 +171,3 @@ def _names_class(body: Mapping[str, Any]) -> bool:
     """Whether a body names its latency class (Open Inference also has it in ``parameters``)."""
     said = body["routing"] if "routing" in body else body.get("parameters")
     return isinstance(said, Mapping) and "latency_class" in said
-
-
-def _answered(reply: Reply) -> Answered:
-    if not isinstance(reply.body, bytes) or JSON not in reply.headers:
-        raise InvalidRequest("a row of a batch takes JSON outputs only, no binary ones")
-    found = (value for name, value in reply.headers if name == b"x-turnout-decision")
-    return Answered(reply.status, next(found, b"").decode(), reply.body)

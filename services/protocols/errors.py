@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from typing import Any
 
 import orjson
 
@@ -41,33 +42,48 @@ _OPENAI_TYPE = {429: "rate_limit_error"} | dict.fromkeys(
 
 def openai(error: Exception) -> Reply:
     """``{"error": {"message", "type", "param", "code"}}``."""
-    status, code, message, headers = _facts(error)
-    body = {
-        "message": message,
-        "type": _OPENAI_TYPE.get(status, "server_error"),
-        "param": error.param if isinstance(error, InvalidRequest) else None,
-        "code": code,
-    }
-    return Reply(status, headers, orjson.dumps({"error": body}))
+    status, headers, document = openai_document(error)
+    return Reply(status, headers, orjson.dumps(document))
 
 
 def open_inference(error: Exception) -> Reply:
     """``{"error": "message"}``."""
-    status, _, message, headers = _facts(error)
-    return Reply(status, headers, orjson.dumps({"error": message}))
+    status, headers, document = open_inference_document(error)
+    return Reply(status, headers, orjson.dumps(document))
 
 
 def native(error: Exception) -> Reply:
     """``{"error": {"code", "message", "param"}}``."""
     status, code, message, headers = _facts(error)
-    param = error.param if isinstance(error, InvalidRequest) else None
-    body = {"code": code, "message": message, "param": param}
+    body = {"code": code, "message": message, "param": _param(error)}
     return Reply(status, headers, orjson.dumps({"error": body}))
+
+
+def openai_document(error: Exception) -> tuple[int, Headers, dict[str, Any]]:
+    """Status, headers and JSON values of an error in OpenAI's shape."""
+    status, code, message, headers = _facts(error)
+    body = {
+        "message": message,
+        "type": _OPENAI_TYPE.get(status, "server_error"),
+        "param": _param(error),
+        "code": code,
+    }
+    return status, headers, {"error": body}
+
+
+def open_inference_document(error: Exception) -> tuple[int, Headers, dict[str, Any]]:
+    """Status, headers and JSON values of an error in the Open Inference Protocol's shape."""
+    status, _, message, headers = _facts(error)
+    return status, headers, {"error": message}
 
 
 def status_of(error: TurnoutError) -> int:
     """The HTTP status of an error."""
     return _STATUS.get(error.code, 500)
+
+
+def _param(error: Exception) -> str | None:
+    return error.param if isinstance(error, InvalidRequest) else None
 
 
 def _facts(error: Exception) -> tuple[int, str, str, Headers]:

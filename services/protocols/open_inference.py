@@ -7,6 +7,7 @@ extension, as Triton documents it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -34,26 +35,36 @@ _LENGTH = b"inference-header-content-length"
 ONLY = "1"
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A model or route, its task and its public tensors."""
+
+    name: str
+    task: Task
+    signature: Signature
+
+
 class OpenInferenceProtocol:
     """Adapter over one plane."""
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
-        self._signatures: dict[str, Signature] = {}
+        self._targets: dict[str, _Target] = {}
 
-    def _signature_of(self, name: str) -> Signature:
-        """The public tensors of a model or route; kept, as making them costs more than a run.
+    def _target(self, name: str) -> _Target:
+        """A model or route; kept, as making its signature costs more than a small model's run.
 
         Raises:
             UnknownModel: there is none of this name.
         """
-        signature = self._signatures.get(name)
-        if signature is None:
-            signature = self._plane.catalog.signature_of(name)
+        target = self._targets.get(name)
+        if target is None:
+            catalog = self._plane.catalog
+            task, signature = task_of(catalog, name), catalog.signature_of(name)
             if signature is None:
-                raise UnknownModel(name, self._plane.catalog.names)
-            self._signatures[name] = signature
-        return signature
+                raise UnknownModel(name, catalog.names)
+            target = self._targets[name] = _Target(name, task, signature)
+        return target
 
     async def server(self, http: HttpRequest) -> Reply:
         """``GET /v2``."""
@@ -85,7 +96,7 @@ class OpenInferenceProtocol:
     async def metadata(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v2/models/{name}``: tensors, and what really runs."""
         del http
-        signature = self._signature_of(name)
+        signature = self._target(name).signature
         return json_reply(
             {
                 "name": split(name)[0],
@@ -100,8 +111,9 @@ class OpenInferenceProtocol:
     async def infer(self, http: HttpRequest, name: str) -> Reply:
         """``POST /v2/models/{name}/infer``."""
         now_s = self._plane.clock()
+        target = self._target(name)
         infer = decode_request(http.body, header_length_of(http.headers.get(_LENGTH)))
-        answer, outputs = await self._run(infer, name, http.headers, now_s)
+        answer, outputs = await self._run(infer, target, http.headers, now_s)
         headers, body = encode_response(
             *self._answered(name, answer.model),
             infer.id,
@@ -126,20 +138,20 @@ class OpenInferenceProtocol:
             InvalidRequest: it asks for binary outputs, or see ``infer``.
         """
         now_s = self._plane.clock()
+        target = self._target(name)
         infer = read_request(document)
-        answer, outputs = await self._run(infer, name, headers, now_s)
+        answer, outputs = await self._run(infer, target, headers, now_s)
         if infer.binary(outputs):
             raise InvalidRequest("a row of a batch takes JSON outputs only, no binary ones")
         own, version = self._answered(name, answer.model)
         return answer, response_document(own, version, infer.id, infer.chosen(outputs))
 
     async def _run(
-        self, infer: InferRequest, name: str, headers: Mapping[bytes, bytes], now_s: float
+        self, infer: InferRequest, target: _Target, headers: Mapping[bytes, bytes], now_s: float
     ) -> tuple[Answer | Stream, Tensors]:
         """Decide and run a request; who answered, and the public outputs."""
-        plane = self._plane
-        task = task_of(plane.catalog, name)
-        tensors = check(self._signature_of(name), infer.tensors)
+        plane, name, task = self._plane, target.name, target.task
+        tensors = check(target.signature, infer.tensors)
         options = read_options(headers, _routing(infer))
         if task is not Task.CHAT:
             answer = await plane.infer(new_request(plane, name, task, tensors, options, now_s))

@@ -160,8 +160,8 @@ async def _events(stream: Stream, body: ChatBody) -> AsyncIterator[bytes]:
                 choice = _delta({"content": piece.text}, piece if body.logprobs else None)
                 yield _event(head | extra | {"choices": [choice]})
     except TurnoutError as error:
-        body_bytes = errors.openai(error).body
-        yield b"data: " + (body_bytes if isinstance(body_bytes, bytes) else b"{}") + b"\n\n"
+        _, _, document = errors.openai_document(error)
+        yield _event(document)
         return
     finally:
         close = getattr(pieces, "aclose", None)

@@ -66,7 +66,7 @@ class Squares:
             raise self.surprises.pop()
         return 8
 
-    async def run(self, url: str, body: dict[str, Any]) -> Answered:
+    async def run(self, url: str, body: dict[str, Any], size_bytes: int) -> Answered:
         del url
         x = body["x"]
         if self.gate is not None:
@@ -76,11 +76,11 @@ class Squares:
         if self.problems.get(x):
             raise self.problems[x].pop(0)
         self.ran.append(x)
-        return Answered(200, f"req-{x}", orjson.dumps({"y": x * x}))
+        return Answered(200, f"req-{x}", {"y": x * x})
 
     def refusal(self, url: str, error: Exception) -> Answered:
         del url
-        return Answered(503, "", orjson.dumps({"error": str(error)}))
+        return Answered(503, "", {"error": str(error)})
 
 
 @pytest.fixture

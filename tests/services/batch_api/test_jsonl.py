@@ -72,7 +72,7 @@ def test_lines_don_t_depend_on_how_the_file_is_cut(
 
 
 def test_a_result_line_has_openai_s_shape_and_an_id_that_never_changes() -> None:
-    line = json.loads(result("batch_1", 3, "a", Answered(200, "req-1", b'{"y":1}')))
+    line = json.loads(result("batch_1", 3, "a", Answered(200, "req-1", {"y": 1})))
     assert line["response"] == {"status_code": 200, "request_id": "req-1", "body": {"y": 1}}
     assert line["error"] is None
     late = json.loads(unanswered("batch_1", 3, "a", "batch_expired", "too late"))
