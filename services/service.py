@@ -78,7 +78,9 @@ class ServiceInstance:
     serves_bulk = False
 
     def __init__(self) -> None:
+        from services.dataplane.data_plane import DataPlane
         from services.dataplane.factory import compose
+        from services.dataplane.single_model import SingleModelPlane
         from services.fleet.profile_drift import ProfileWatch
         from services.fleet.profiles import Profiles
         from services.metrics.metrics import Metrics
@@ -87,8 +89,8 @@ class ServiceInstance:
         if not self.serves_bulk:
             # A gateway's models hear each request again; the decision is the gateway's.
             settings = replace(settings, decision_log=None, feature_routers={})
-        metrics = Metrics(counts_requests=self.serves_bulk or not beside_a_gateway())
-        self.plane = compose(self.catalog, settings, metrics)
+        kind = SingleModelPlane if beside_a_gateway() else DataPlane
+        self.plane = compose(self.catalog, settings, Metrics(), kind=kind)
         self.bulk: BatchService | None = None
         if self.serves_bulk:
             from services.batch_api.service import BatchService

@@ -102,13 +102,15 @@ class DataPlane:
         learned: those of routes of rows and pictures, where there are any.
 
     Attributes:
+        catalog: the present one, with the aliases of now.
+        snapshot: what a new request goes by.
         on_adopt: called after each change of the catalog or its aliases.
         draining: whether new requests are refused.
         peers: the other workers of this gateway, where there are any.
     """
 
     catalog: Catalog
-    _snapshot: Snapshot
+    snapshot: Snapshot
 
     def __init__(
         self,
@@ -144,7 +146,7 @@ class DataPlane:
     @property
     def decider(self) -> Decider:
         """Decides over the present catalog."""
-        return self._snapshot.decider
+        return self.snapshot.decider
 
     def adopt(self, catalog: Catalog, analyzer: RequestAnalyzer) -> None:
         """Decide over this catalog from now on; requests under way end as they began.
@@ -158,7 +160,7 @@ class DataPlane:
 
     def _realias(self) -> None:
         """Decide with the aliases of now."""
-        self._serve(self.rollouts.catalog(), former=self._snapshot.decider)
+        self._serve(self.rollouts.catalog(), former=self.snapshot.decider)
         for notify in self.on_adopt:
             notify()
 
@@ -177,7 +179,7 @@ class DataPlane:
         )
         attempts = Attempts(catalog, self.fleet, accounting, self.clock)
         cascade = Cascade(catalog, decider, attempts, accounting, self.clock, self.feature_routers)
-        self._snapshot = Snapshot(catalog, decider, attempts, accounting, cascade)
+        self.snapshot = Snapshot(catalog, decider, attempts, accounting, cascade)
 
     def new_id(self) -> str:
         """An id for a request: unique over processes and restarts."""
@@ -189,8 +191,8 @@ class DataPlane:
         Raises:
             InvalidRequest, CapacityError, LoadFailed: see ``Router.decide``.
         """
-        self._refuse_when_draining()
-        return self._record(self._snapshot, request, trial=True)
+        self.refuse_when_draining()
+        return self._record(self.snapshot, request, trial=True)
 
     @contextmanager
     def under_way(self, models: Collection[str]) -> Iterator[Snapshot]:
@@ -202,9 +204,9 @@ class DataPlane:
         Raises:
             Draining: no new request is taken.
         """
-        self._refuse_when_draining()
+        self.refuse_when_draining()
         with self.fleet.promised(models):
-            yield self._snapshot
+            yield self.snapshot
 
     async def infer(self, request: Request, snapshot: Snapshot | None = None) -> Answer:
         """Answer tensors with tensors.
@@ -226,9 +228,13 @@ class DataPlane:
         """
         return await self._first_answer(request, snapshot, self._generate)
 
+    def turned_away(self, code: str) -> None:
+        """Count a request that ended before a model was chosen."""
+        self.metrics.turned_away(code)
+
     def feedback(self, decision_id: str, said: dict[str, Any]) -> bool:
         """Attach feedback to a decision; False when it is not remembered."""
-        return self._snapshot.accounting.feedback(decision_id, said)
+        return self.snapshot.accounting.feedback(decision_id, said)
 
     def measure(self) -> None:
         """Bring the metrics up to date: what has ended, and each model's load now."""
@@ -271,7 +277,12 @@ class DataPlane:
         self.log.shadowed(record, result)
         self.metrics.shadowed(record.decision.route, agrees=result["agrees"])
 
-    def _refuse_when_draining(self) -> None:
+    def refuse_when_draining(self) -> None:
+        """Refuse a new request once the gateway shuts down.
+
+        Raises:
+            Draining: it does.
+        """
         if self.draining:
             raise Draining("the gateway is shutting down; retry", retry_after_s=1.0)
 
@@ -292,10 +303,10 @@ class DataPlane:
         """
         try:
             if not part:
-                self._refuse_when_draining()
+                self.refuse_when_draining()
             record = self._record(snapshot, request, trial=False)
         except TurnoutError as error:
-            self.metrics.turned_away(error.code)
+            self.turned_away(error.code)
             raise
         self._shadow.offer(record, request)
         return record
@@ -310,7 +321,7 @@ class DataPlane:
             whole: what the request goes by of which this is a part; None where it is no part.
             attempt: runs it on one model.
         """
-        snapshot = whole or self._snapshot
+        snapshot = whole or self.snapshot
         record = self._decide(snapshot, request, part=whole is not None)
         accounting, decision = snapshot.accounting, record.decision
         first_error: TurnoutError | None = None
@@ -343,7 +354,7 @@ class DataPlane:
         total_s = self.clock() - request.arrived_s
         outcome = Outcome(name, "ok", result.queue_s, result.run_s, total_s, total_s, result.batch)
         snapshot.accounting.answered(record, outcome, request)
-        return Answer(record.decision, name, _public(result.tensors), record.escalated)
+        return Answer(record.decision, name, public_tensors(result.tensors), record.escalated)
 
     async def _generate(
         self, snapshot: Snapshot, record: DecisionRecord, request: Request, name: str
@@ -388,7 +399,7 @@ def _is_canary(record: DecisionRecord, name: str) -> bool:
     return drawn is not None and drawn.served and name == drawn.model
 
 
-def _public(tensors: Tensors) -> Tensors:
+def public_tensors(tensors: Tensors) -> Tensors:
     """The outputs that callers are promised, without what only a cascade needs."""
     if "confidence" not in tensors:
         return tensors

@@ -48,8 +48,21 @@ _NICE_A_RANK = 5
 _WORKERS_A_CORE = 2
 
 
-def compose(catalog: Catalog, settings: Settings, metrics: Metrics | None = None) -> DataPlane:
-    """Build the plane of a catalog; nothing is loaded until ``fleet.start``."""
+def compose(
+    catalog: Catalog,
+    settings: Settings,
+    metrics: Metrics | None = None,
+    *,
+    kind: type[DataPlane] = DataPlane,
+) -> DataPlane:
+    """Build the plane of a catalog; nothing is loaded until ``fleet.start``.
+
+    Args:
+        catalog: the catalog.
+        settings: where routers and logs are.
+        metrics: where everything is counted.
+        kind: the class of the plane.
+    """
     catalog = with_measured_quality(catalog)
     metrics = metrics or Metrics()
     addresses = service_addresses()
@@ -83,7 +96,7 @@ def compose(catalog: Catalog, settings: Settings, metrics: Metrics | None = None
         settings.decision_log, prompts=settings.log_prompts, features=settings.log_features
     )
     judge = RequestAnalyzer(catalog, routers, learned)
-    return DataPlane(catalog, fleet, judge, metrics, log, routers=routers, learned=learned)
+    return kind(catalog, fleet, judge, metrics, log, routers=routers, learned=learned)
 
 
 def _learned(catalog: Catalog, settings: Settings) -> TensorRouters | None:

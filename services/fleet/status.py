@@ -1,8 +1,9 @@
-"""What is said of one model: its state, what really runs, and what the pool knows of it."""
+"""The status of one model: its state, what really runs, and what the pool counts of it."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from runners.pool import Slot
 from services.fleet.fleet import Fleet
@@ -10,17 +11,40 @@ from services.fleet.member import Member
 from services.rollouts.controller import RolloutController
 from turnout.catalog import split
 
+State = Literal["ready", "cold", "loading", "broken"]
 
-def status(fleet: Fleet, name: str) -> dict[str, Any]:
-    """The state of a model: ``ready``, ``cold`` (loads on demand), ``loading``, or why it is not.
 
-    ``slow`` says why a model that serves is slower than it was.
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """The state of one model.
+
+    Attributes:
+        state: ``cold`` loads on demand; ``broken`` is out of service.
+        reason: why it is out of service.
+        details: what really runs, and what the pool has counted, by name.
     """
+
+    state: State
+    reason: str | None
+    details: dict[str, Any]
+
+    @property
+    def shown(self) -> str:
+        """The state, or why the model is out of service, in one text."""
+        return self.reason or self.state
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; ``state`` is ``shown``."""
+        return {"state": self.shown, **self.details}
+
+
+def status(fleet: Fleet, name: str) -> ModelStatus:
+    """The state of a model. ``slow`` in its details says why it is slower than it was."""
     member = fleet.members[name]
-    found: dict[str, Any] = {"state": _state(fleet, member)}
+    details: dict[str, Any] = {}
     active = member.backend.active
     if active is not None:
-        found |= {
+        details |= {
             "engine": active.engine,
             "requested": active.requested,
             "provider": active.provider,
@@ -31,14 +55,15 @@ def status(fleet: Fleet, name: str) -> dict[str, Any]:
             "memory_bytes": active.memory_bytes,
         }
     if slow := member.pace.slow_reason():
-        found["slow"] = slow
+        details["slow"] = slow
     if member.slot is not None:
-        found |= _pooled(member.slot)
-    return found
+        details |= _pooled(member.slot)
+    reason = fleet.broken(member)
+    return ModelStatus(_state(member) if reason is None else "broken", reason, details)
 
 
 def version_status(rollouts: RolloutController, model: str) -> dict[str, Any]:
-    """What a version is to its model: its alias and share, and how its trial stands."""
+    """The alias and share of a version of a model, and the state of its trial."""
     name, version = split(model)
     known = rollouts.state(name)
     canary = known["canary"]
@@ -54,10 +79,8 @@ def version_status(rollouts: RolloutController, model: str) -> dict[str, Any]:
     return found
 
 
-def _state(fleet: Fleet, member: Member) -> str:
-    broken = fleet.broken(member)
-    if broken is not None:
-        return broken
+def _state(member: Member) -> State:
+    """The state of a model that is not broken."""
     if member.slot is None:
         return "ready" if member.backend.active is not None else "loading"
     if member.slot.inner is not None:

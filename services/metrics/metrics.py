@@ -24,17 +24,13 @@ class Metrics:
 
     Args:
         registry: where they are registered; a test brings its own.
-        counts_requests: whether requests are counted here. A model in a process of its own beside
-            a gateway hears each request again; the count is the gateway's.
 
     Attributes:
         versions: metrics of the versions of models.
         profile_ratio, profile_renewed: of the stored latency profiles, by model.
     """
 
-    def __init__(
-        self, registry: CollectorRegistry = REGISTRY, *, counts_requests: bool = True
-    ) -> None:
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         def gauge(name: str, documentation: str, labels: tuple[str, ...], mode: str) -> Gauge:
             return Gauge(
                 name,
@@ -48,7 +44,6 @@ class Metrics:
             return Counter(name, documentation, labels, registry=registry)
 
         self.registry = registry
-        self._counts_requests = counts_requests
         self.versions = VersionMetrics(registry)
         self._requests = RequestMetrics(registry, self.versions)
         self.pipeline_seconds = self._requests.pipeline_seconds
@@ -121,13 +116,11 @@ class Metrics:
             within: whether it came within the p95 predicted for the chosen model; None when
                 another one answered.
         """
-        if self._counts_requests:
-            self._requests.ended(decision, outcome, held, cost_usd, within)
+        self._requests.ended(decision, outcome, held, cost_usd, within)
 
     def turned_away(self, code: str) -> None:
         """Count a request that ended before a model was chosen; shown after the next ``flush``."""
-        if self._counts_requests:
-            self._requests.turned_away(code)
+        self._requests.turned_away(code)
 
     def flush(self) -> None:
         """Bring every metric up to date with what has ended."""

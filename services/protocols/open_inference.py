@@ -181,7 +181,7 @@ class OpenInferenceProtocol:
         if route is not None:
             return {"candidates": list(route.candidates), "latency_class": route.latency_class}
         model = self._plane.catalog.model_called(name) or name
-        found = status(self._plane.fleet, model)
+        found = status(self._plane.fleet, model).as_json()
         if "@" not in model:
             return found
         return found | version_status(self._plane.rollouts, model)

@@ -52,9 +52,8 @@ class RepositoryProtocol:
         return json_reply(await self._operations.do("reload", None))
 
     def _row(self, name: str) -> dict[str, Any]:
-        state = status(self._plane.fleet, name)["state"]
-        known = {"ready": "READY", "loading": "LOADING", "cold": "UNAVAILABLE"}
-        reason = {"ready": "", "cold": "not loaded; loads on demand"}.get(state, state)
-        shown = known.get(state, "UNAVAILABLE")
+        model = status(self._plane.fleet, name)
+        state = {"ready": "READY", "loading": "LOADING"}.get(model.state, "UNAVAILABLE")
+        reason = {"ready": "", "cold": "not loaded; loads on demand"}.get(model.state, model.shown)
         own, version = split(name)
-        return {"name": own, "version": version or "1", "state": shown, "reason": reason}
+        return {"name": own, "version": version or "1", "state": state, "reason": reason}

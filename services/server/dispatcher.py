@@ -47,7 +47,7 @@ class Dispatcher:
         self._batches = batches
         self.access_log = access_log
         self._started_at = int(datetime.now(UTC).timestamp())
-        refused = partial(plane.metrics.turned_away, Overloaded.code)
+        refused = partial(plane.turned_away, Overloaded.code)
         self.admission = Admission(*admission_terms(plane.catalog), plane.clock, refused)
         plane.on_adopt.append(self._adopt)
         self._adopt()

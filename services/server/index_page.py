@@ -82,11 +82,12 @@ def index_page(plane: DataPlane) -> bytes:
 def _models(plane: DataPlane) -> Iterable[Sequence[str]]:
     for name, model in plane.catalog.models.items():
         found = status(plane.fleet, name)
-        state = str(found["state"])
-        kind = {"ready": "ready", "loading": "waits", "cold": "waits"}.get(state, "broken")
-        shown = "loads on demand" if state == "cold" else state
+        kind = {"loading": "waits", "cold": "waits"}.get(found.state, found.state)
+        shown = "loads on demand" if found.state == "cold" else found.shown
         runs = " ".join(
-            str(found[key]) for key in ("engine", "provider", "precision") if key in found
+            str(found.details[key])
+            for key in ("engine", "provider", "precision")
+            if key in found.details
         )
         yield (
             f"<code>{escape(name)}</code>",

@@ -27,17 +27,30 @@ def test_observing_together_is_the_same_as_one_by_one(values: list[float]) -> No
     assert shown[0]
 
 
-def test_a_models_own_process_leaves_the_counting_to_the_gateway() -> None:
+def test_requests_are_counted_by_their_labels_at_the_next_flush() -> None:
     decision = Decision("1", "chat", "m", (), "", "only", "bulk", ())
-    outcome = Outcome("m", "ok", 0.0, 1.0, 1.0, 1.0)
-    for counts in (True, False):
-        registry = CollectorRegistry()
-        metrics = Metrics(registry, counts_requests=counts)
-        metrics.ended(decision, outcome, True, 0.0, None)
-        metrics.turned_away("queue_full")
-        metrics.flush()
-        labels = {"route": "chat", "model": "m", "latency_class": "bulk", "status": "ok"}
-        counted = registry.get_sample_value("turnout_requests_total", labels)
-        assert counted == (1.0 if counts else None)
-        refused = registry.get_sample_value("turnout_refused_total", {"code": "queue_full"})
-        assert refused == (1.0 if counts else None)
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    for status, tokens in (("ok", 3), ("ok", 4), ("run_failed", 0)):
+        outcome = Outcome("m", status, 0.0, 1.0, 1.0, 0.5, 1, 2, tokens)
+        metrics.ended(decision, outcome, True, 0.25, None)
+    metrics.turned_away("queue_full")
+    labels = {"route": "chat", "model": "m", "latency_class": "bulk"}
+
+    def counted(name: str, **more: str) -> float | None:
+        return registry.get_sample_value(f"turnout_{name}", more)
+
+    assert counted("requests_total", **labels, status="ok") is None
+    metrics.flush()
+    assert counted("requests_total", **labels, status="ok") == 2
+    assert counted("requests_total", **labels, status="run_failed") == 1
+    assert counted("decisions_total", **labels, rule="only") == 3
+    assert counted("refused_total", code="queue_full") == 1
+    assert counted("cost_usd_total", model="m") == 0.5
+    assert counted("tokens_total", model="m", kind="input") == 4
+    assert counted("tokens_total", model="m", kind="output") == 7
+    assert counted("request_seconds_count", route="chat", latency_class="bulk") == 2
+    assert counted("first_token_seconds_sum", model="m", latency_class="bulk") == 1.0
+    assert counted("batch_rows_count", model="m") is None
+    metrics.flush()
+    assert counted("requests_total", **labels, status="ok") == 2
