@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import bentoml
 
-from services.models import make_service, what_is_served
+from services.models import apis_and_artifacts, make_service
 from services.process.preflight import catalog_to_serve
 from services.process.startup import GATEWAY, prepare_workers, starts_workers
 from services.service import ServiceInstance, TurnoutService, listening
@@ -35,7 +35,7 @@ def make_gateway(catalog: Catalog) -> TurnoutService:
     models = catalog.models.values()
     tasks = dict.fromkeys(model.task for model in models)
     here = [model for model in models if model.placement == "inline"]
-    apis, declared = what_is_served(tasks, here, more)
+    apis, declared = apis_and_artifacts(tasks, here, more)
     inner = type("Gateway", (ServiceInstance, *apis), body | declared)
     decorate = bentoml.service(
         name=GATEWAY,

@@ -25,10 +25,10 @@ def __getattr__(name: str) -> Any:
     """``services.models:<name>``, for every model of the catalog."""
     if name.startswith("_"):
         raise AttributeError(name)
-    known = _services()
-    if name not in known:
-        raise AttributeError(f"no model is named {name!r}; known here: {', '.join(known)}")
-    return known[name]
+    services = _services()
+    if name not in services:
+        raise AttributeError(f"no model is named {name!r}; known here: {', '.join(services)}")
+    return services[name]
 
 
 def __dir__() -> list[str]:
@@ -37,7 +37,7 @@ def __dir__() -> list[str]:
 
 
 def narrowed(catalog: Catalog, name: str) -> Catalog:
-    """The catalog of one model: it alone, inline, with the routes it is a candidate of."""
+    """The catalog of one model alone, inline, with the routes it is a candidate of."""
     model = catalog.models[name]
     placement = "remote" if model.placement == "remote" else "inline"
     routes = {
@@ -54,7 +54,7 @@ def narrowed(catalog: Catalog, name: str) -> Catalog:
         )
     gateway = catalog.gateway
     if model.placement == "process":
-        # The budget is the gateway's own, for its inline models; this process has one model.
+        # The budget is for the gateway's inline models; this process has one model.
         gateway = gateway.model_copy(update={"memory_budget": None})
     return catalog.model_copy(
         update={"models": {name: model.model_copy(update={"placement": placement})},
@@ -73,7 +73,7 @@ def make_service(catalog: Catalog, name: str) -> TurnoutService:
     """
     model = catalog.models[name]
     body: dict[str, Any] = {"catalog": narrowed(catalog, name), "__module__": __name__}
-    apis, declared = what_is_served([model.task], [model])
+    apis, declared = apis_and_artifacts([model.task], [model])
     inner = type(service_name(name).replace("-", "_"), (ServiceInstance, *apis), body | declared)
     inner.__doc__ = f"{name}: {model.task.value} on {model.runner.engine}."
     decorate = bentoml.service(
@@ -91,13 +91,12 @@ def make_service(catalog: Catalog, name: str) -> TurnoutService:
     return service
 
 
-def what_is_served(
+def apis_and_artifacts(
     tasks: Iterable[Task], models: Iterable[Model], more: Iterable[str] = ()
 ) -> tuple[list[type], dict[str, Any]]:
     """BentoML's APIs of tasks, and the attributes that declare the artifacts of models.
 
-    Nothing of it where ``bentoml serve`` only starts the processes that serve: importing it takes
-    a tenth of a second, and every one of them waits for that.
+    Both are empty in the process of ``bentoml serve`` that only starts the workers.
 
     Args:
         tasks: each once.
@@ -106,11 +105,12 @@ def what_is_served(
     """
     if starts_workers():
         return [], {}
+    # Imported here: they take a tenth of a second, and each worker would wait for the supervisor.
     from services.bento import apis
     from services.bento.artifact_refs import bento_models
 
-    found = [*(getattr(apis, name) for name in more), *(apis.API_OF[task] for task in tasks)]
-    return found, bento_models(models)
+    mixins = [*(getattr(apis, name) for name in more), *(apis.API_OF[task] for task in tasks)]
+    return mixins, bento_models(models)
 
 
 @cache

@@ -54,11 +54,11 @@ class TurnoutService(Service[Any]):
     def to_asgi(self, is_main: bool = True) -> Any:
         """Our front door, with BentoML's application behind it."""
         from services.bento.form_validation import check_forms
-        from services.bento.log_filter import keep_out
+        from services.bento.log_filter import drop_caller_errors
         from services.server.access_log import AccessLog
         from services.server.app import GatewayApp
 
-        keep_out()
+        drop_caller_errors()
         check_forms(self)
         count_apart()
         where = from_environment().access_log

@@ -1,1 +1,1 @@
-"""The bulk path: files of requests, run durably at bulk priority (OpenAI Batch API shapes)."""
+"""The batch API: files of requests, run durably at bulk priority, as the OpenAI API has it."""

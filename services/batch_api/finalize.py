@@ -12,8 +12,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, literal,
 from services.batch_api import files, jsonl, leases
 from services.batch_api.batches import Batch, find
 from services.batch_api.leases import Portion, Results
-from services.database.tables import batches, chunks, inputs, new_id, portions
-from services.database.tables import files as uploaded
+from services.database.tables import batches, chunks, inputs, portions
 
 _EXPIRE_AT_ONCE = 64
 _NOT_DONE = portions.c.state != "done"
@@ -118,16 +117,11 @@ def _file_of(
     some = (portions.c.batch_id == batch.id) & column.is_not(None)
     if not connection.execute(select(func.count()).select_from(portions).where(some)).scalar():
         return None
-    file_id = new_id("file-", now_s)
+    file_id = files.begin(connection, now_s)
     connection.execute(
         insert(chunks).from_select(
             ["file_id", "position", "content"],
             select(literal(file_id), portions.c.first_row, column).where(some),
-        )
-    )
-    connection.execute(
-        insert(uploaded).values(
-            id=file_id, filename="", purpose="", bytes=0, created_at=now_s, status="uploading"
         )
     )
     name = f"{batch.id}_{kind}.jsonl"

@@ -53,34 +53,22 @@ class Results:
 
 
 def add(connection: Connection, new: Sequence[Portion]) -> None:
-    """Add portions that wait to be taken."""
-    if new:
-        connection.execute(
-            insert(portions),
-            [
-                {
-                    "batch_id": portion.batch_id,
-                    "first_row": portion.first_row,
-                    "rows": portion.rows,
-                    "state": "waiting",
-                    "lost": portion.lost,
-                    "completed": 0,
-                    "failed": 0,
-                }
-                for portion in new
-            ],
-        )
-        connection.execute(
-            insert(inputs),
-            [
-                {
-                    "batch_id": portion.batch_id,
-                    "first_row": portion.first_row,
-                    "content": portion.input,
-                }
-                for portion in new
-            ],
-        )
+    """Add portions that wait to be leased."""
+    if not new:
+        return
+    keys = [{"batch_id": portion.batch_id, "first_row": portion.first_row} for portion in new]
+    waiting = {"state": "waiting", "completed": 0, "failed": 0}
+    connection.execute(
+        insert(portions),
+        [
+            key | waiting | {"rows": portion.rows, "lost": portion.lost}
+            for key, portion in zip(keys, new, strict=True)
+        ],
+    )
+    connection.execute(
+        insert(inputs),
+        [key | {"content": portion.input} for key, portion in zip(keys, new, strict=True)],
+    )
 
 
 def claim(

@@ -1,1 +1,1 @@
-"""What BentoML itself needs of a service: its APIs, forms, log filter and model references."""
+"""The parts of a service that BentoML needs: APIs, form checks, log filter, model references."""

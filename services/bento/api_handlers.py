@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import bentoml
 import numpy as np
 from bentoml.exceptions import BentoMLException
 
@@ -27,16 +28,13 @@ from services.protocols.tensor_inputs import check
 from turnout.errors import InvalidRequest, TurnoutError, UnknownRoute
 from turnout.types import Task, Tensors, TensorSpec
 
-if TYPE_CHECKING:
-    import bentoml
-
 _CANCELLED = 499
 
 
 class _Failed(BentoMLException):
     """One of our errors as BentoML reports it: the status and the message, no traceback."""
 
-    known = True  # see services/bento/log_filter.py
+    is_answered = True  # see services/bento/log_filter.py
 
     def __init__(self, error: TurnoutError) -> None:
         super().__init__(str(error))

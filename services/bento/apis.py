@@ -16,7 +16,7 @@ import numpy as np
 
 from turnout.types import Task
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the process of ``bentoml serve`` itself needs no data plane
     from services.dataplane.data_plane import DataPlane
 
 Json = dict[str, Any]

@@ -1,4 +1,4 @@
-"""Which artifacts a service declares to BentoML, so that a built Bento carries them."""
+"""The artifacts that a service declares to BentoML, so that a built Bento carries them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def bento_models(models: Iterable[Model]) -> dict[str, Any]:
 
 
 def _named(artifacts: Sequence[Artifact]) -> Iterator[str]:
-    """The one build of a tag as its latest; where there are several, those that models use."""
+    """A tag's only build, as its latest; of several builds, those that models use."""
     tag = artifacts[0].tag
     if len(list((home() / "models" / tag).glob("*/"))) <= 1:
         yield f"{tag}:latest"

@@ -1,7 +1,7 @@
-"""Keeps what callers did wrong out of the log of errors.
+"""A log filter that drops callers' errors.
 
-BentoML logs every request that one of its own endpoints refuses as an error, with a traceback. What
-a caller did wrong is answered to the caller and counted; an operator would look for a fault here.
+BentoML logs every request that one of its own endpoints refuses as an error, with a traceback. A
+caller's error is answered and counted; in the log an operator would take it for a fault here.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from bentoml.exceptions import BentoMLException
 _LOGGER = "bentoml._internal.server.http_app"
 
 
-class CallersFaults(logging.Filter):
-    """Lets through only what this server did wrong."""
+class CallerErrorFilter(logging.Filter):
+    """Passes only records of faults of this server."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a record says anything of this server."""
+        """Whether a record is of a fault of this server."""
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, BentoMLException):
-            return error.error_code.value >= 500 and not getattr(error, "known", False)
-        # pydantic's, of a form or body that does not fit; by name, since it need not be imported.
+            return error.error_code.value >= 500 and not getattr(error, "is_answered", False)
+        # pydantic's, of a wrong form or body; compared by name, as pydantic need not be imported.
         return type(error).__name__ != "ValidationError"
 
 
-def keep_out() -> None:
-    """Begin to."""
+def drop_caller_errors() -> None:
+    """Install the filter; a second call changes nothing."""
     logger = logging.getLogger(_LOGGER)
-    if not any(isinstance(known, CallersFaults) for known in logger.filters):
-        logger.addFilter(CallersFaults())
+    if not any(isinstance(each, CallerErrorFilter) for each in logger.filters):
+        logger.addFilter(CallerErrorFilter())

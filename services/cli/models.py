@@ -15,7 +15,7 @@ from services.artifacts import store
 from services.artifacts.mapped_weights import map_graphs
 from services.artifacts.store import resolve
 from services.cli import gateway_client as running
-from services.fleet.profiles import Profiles, made
+from services.fleet.profiles import Profiles, new_profile
 from turnout.catalog import load
 from turnout.errors import ArtifactInvalid, UnknownModel
 from turnout.settings import PROJECT
@@ -205,7 +205,7 @@ def profile(
         progress.print(f"{name}: measuring", soft_wrap=True, markup=False)
         plain = entry.model_dump(mode="json", exclude_none=True)
         curve = profiling.profile(name, plain, resolve(entry.artifact))
-        kept = made(
+        kept = new_profile(
             entry, curve.base_ms, curve.per_unit_ms, curve.per_token_ms, "measured", asdict(curve)
         )
         if kept is not None:

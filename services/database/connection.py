@@ -1,7 +1,7 @@
-"""One database, SQLite or PostgreSQL: opened, migrated, and used from threads of its own.
+"""One database, SQLite or PostgreSQL, used from threads of its own.
 
 SQLite runs in WAL mode with ``synchronous=FULL``: a committed transaction survives the loss of
-power, not only of the process. Transactions that write say so (``BEGIN IMMEDIATE``), so that two
+power, not only of the process. Transactions that write begin with ``BEGIN IMMEDIATE``, so that two
 writers wait for each other instead of one of them failing halfway.
 """
 
@@ -46,7 +46,7 @@ class Database:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="bulk-db")
 
     def open(self) -> None:
-        """Bring the tables up to date. Blocks; several processes may do it at once.
+        """Migrate the tables. Blocks; several processes may do it at once.
 
         Raises:
             ConfigError: the database cannot be reached.
@@ -69,21 +69,21 @@ class Database:
         return await self._in_thread(self.read_now, work)
 
     def write_now(self, work: Callable[[Connection], T]) -> T:
-        """``write`` for a caller that is in a thread of its own."""
+        """Like ``write``, in the caller's thread."""
         with self._writing().begin() as connection:
             return work(connection)
 
     def read_now(self, work: Callable[[Connection], T]) -> T:
-        """``read`` for a caller that is in a thread of its own."""
+        """Like ``read``, in the caller's thread."""
         with self._engine.begin() as connection:
             return work(connection)
 
     async def apart(self, work: Callable[[], T]) -> T:
-        """Run long ``work`` that does its own transactions, on one of the database's threads."""
+        """Run long ``work``, with its own transactions, on one of the database's threads."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def close(self) -> None:
-        """Close every connection once what runs on it has ended; waits for none."""
+        """Close each connection once its transaction has ended; does not wait for that."""
         self._threads.shutdown(wait=False)
         self._engine.dispose()
 
@@ -91,9 +91,9 @@ class Database:
         return self._engine.execution_options(**{_WRITES: True})
 
     async def _in_thread(
-        self, how: Callable[[Callable[[Connection], T]], T], work: Callable[[Connection], T]
+        self, run: Callable[[Callable[[Connection], T]], T], work: Callable[[Connection], T]
     ) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, how, work)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run, work)
 
 
 def _engine(url: str) -> Engine:
@@ -127,13 +127,13 @@ def _sqlite_connected(connection: Any, record: object) -> None:
 
 
 def _switch_to_wal(connection: Any) -> None:
-    """Where two switch a new file at once SQLite fails one without waiting; it tries again."""
-    until_s = time.monotonic() + _BUSY_MS / 1e3
+    """Switch to WAL; where two do so at once SQLite fails one without waiting, so it retries."""
+    limit_s = time.monotonic() + _BUSY_MS / 1e3
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError:
-            if time.monotonic() > until_s:
+            if time.monotonic() > limit_s:
                 raise
             time.sleep(_RETRY_S)
         else:
@@ -146,12 +146,12 @@ def _sqlite_begins(connection: Connection) -> None:
 
 
 def _migrate(connection: Connection) -> None:
-    """Apply what is missing. SQLite's write lock, or a PostgreSQL lock, keeps others out."""
+    """Apply the missing migrations; SQLite's write lock, or a PostgreSQL lock, keeps others out."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
     if _version(connection) == HEAD:
         return
-    # Imported here: most starts find the tables as they should be and don't pay for Alembic.
+    # Imported here: most starts need no migration, and do not wait for Alembic.
     from alembic import command
     from alembic.config import Config
 

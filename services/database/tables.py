@@ -1,4 +1,4 @@
-"""The tables of the gateway's database: the bulk path's, and the aliases of models.
+"""The tables of the gateway's database: files and batches, and the aliases of models.
 
 ``migrations/`` makes them; the two must agree (tested).
 
@@ -73,12 +73,12 @@ batches = Table(
     Column("expired_at", Float),
     Column("cancelling_at", Float),
     Column("cancelled_at", Float),
-    Column("owner", String(64)),  # who validates it
+    Column("owner", String(64)),  # the worker that validates it
     Column("lease_until", Float),
     Column("output_expires_s", Float),  # how long its output and error files are kept
 )
 
-# What a worker takes at a time: consecutive rows of one batch, and then their results.
+# The unit that a worker leases: consecutive rows of one batch, and later their results.
 portions = Table(
     "bulk_portions",
     metadata,
@@ -108,12 +108,12 @@ inputs = Table(
     Column("content", LargeBinary, nullable=False),
 )
 
-# Which version of a model is production, and which is on trial: see ``services/rollouts``.
+# The production and canary version of each model: see ``services/rollouts``.
 aliases = Table(
     "model_aliases",
     metadata,
     Column("model", String(64), primary_key=True),
-    Column("basis", String(64), nullable=False),  # what the catalog said then, a hash
+    Column("basis", String(64), nullable=False),  # hash of what the catalog said then
     Column("aliases", Text, nullable=False),  # JSON
     Column("changed_at", Float, nullable=False),
 )

@@ -1,8 +1,8 @@
-"""Whether models still run as fast as their stored profiles say; profiles that don't are renewed.
+"""Renewal of stored profiles that no longer fit how fast their models run.
 
 A profile is the latency a fleet begins with, so a wrong one costs the first requests after each
-start. Serving measures the same thing all the time: when what it has learned lies beyond a factor
-of the stored for a while, or nothing is stored, the learned line is written.
+start. Serving measures the same all the time: when the learned latency differs from the stored one
+by more than a factor for a while, or nothing is stored, the learned latency is stored.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from routing.latency import ModelLatency
 from services.fleet.fleet import Fleet
 from services.fleet.member import Member
-from services.fleet.profiles import Profile, Profiles, made
+from services.fleet.profiles import Profile, Profiles, key_of, new_profile
 from services.metrics.metrics import Metrics
 
 logger = logging.getLogger("turnout.profiles")
 
 BOUND = 2.0
-_PATIENCE_S = 60.0
+_MIN_BEYOND_S = 60.0
 _MIN_ANSWERS = 200
 
 
@@ -36,8 +36,8 @@ class ProfileWatch:
 
     Args:
         fleet: the models.
-        profiles: what is stored.
-        metrics: where the ratio is shown.
+        profiles: the stored ones.
+        metrics: show the ratio.
         clock: monotonic seconds.
     """
 
@@ -55,15 +55,15 @@ class ProfileWatch:
         self._watched: dict[str, _Watched] = {}
 
     def due(self) -> list[Member]:
-        """Look at every model; those whose profile should be written anew."""
-        return [member for member in self._settled() if self._look(member)]
+        """Compare every model; those whose profile should be renewed."""
+        return [member for member in self._ready() if self._is_due(member)]
 
     def renew(self, members: list[Member]) -> None:
-        """Write what was learned of these models. Blocks on the disk: call it off the loop."""
+        """Store the learned latency of these models. Blocks on the disk: call it off the loop."""
         for member in members:
             latency = member.latency
             base_s = latency.run_s(1.0)
-            learned = made(
+            learned = new_profile(
                 member.model,
                 base_s * 1e3,
                 max(latency.run_s(2.0) - base_s, 0.0) * 1e3,
@@ -84,20 +84,20 @@ class ProfileWatch:
             )  # fmt: skip
             self._watched[member.name] = _Watched(learned, latency.observations)
 
-    def _settled(self) -> Iterator[Member]:
+    def _ready(self) -> Iterator[Member]:
         for member in self._fleet.members.values():
             inline = member.model.placement == "inline"
             if inline and member.ready.is_set() and member.broken is None:
                 yield member
 
-    def _look(self, member: Member) -> bool:
+    def _is_due(self, member: Member) -> bool:
         watched = self._watched.get(member.name)
         if watched is None:
             stored = self._profiles.of(member.name, member.model)
             watched = self._watched[member.name] = _Watched(stored, 0)
         now_s, answers = self._clock(), member.latency.observations
         if watched.stored is None:
-            return answers >= _MIN_ANSWERS and made(member.model, 1, 0, 0, "served") is not None
+            return answers >= _MIN_ANSWERS and key_of(member.model) is not None
         ratio = ratio_of(member.latency, watched.stored)
         self._metrics.profile_ratio.labels(member.name).set(ratio)
         if answers - watched.answers < _MIN_ANSWERS or 1 / BOUND <= ratio <= BOUND:
@@ -105,11 +105,11 @@ class ProfileWatch:
             return False
         if watched.beyond_since_s is None:
             watched.beyond_since_s = now_s
-        return now_s - watched.beyond_since_s >= _PATIENCE_S
+        return now_s - watched.beyond_since_s >= _MIN_BEYOND_S
 
 
 def ratio_of(learned: ModelLatency, stored: Profile) -> float:
-    """Learned time by stored time: between tokens for text, of one unit else."""
+    """Learned by stored time: between tokens for text, of one unit for all else."""
     if stored.per_token_ms > 0 and learned.token_s > 0:
         return learned.token_s * 1e3 / stored.per_token_ms
     return learned.run_s(1.0) * 1e3 / max(stored.base_ms, 1e-6)

@@ -1,4 +1,4 @@
-"""How fast each model was on this host, kept between starts.
+"""Profiles of each model's speed on this host, kept between starts.
 
 One small JSON file below the cache folder (``$TURNOUT_CACHE``, else ``~/.cache/turnout``), read
 once when a fleet starts. ``turnout models profile`` measures and writes it; while serving, an
@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from filelock import FileLock
 
 from routing.latency import ModelLatency
 from runners.engines import host
@@ -39,14 +41,14 @@ Describe: TypeAlias = "Callable[[tuple[str, ...]], Mapping[str, str | int]]"
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a latency model begins with.
+    """The line that a latency model begins with.
 
     Attributes:
         key: of host, versions, artefact and runner.
         base_ms, per_unit_ms, per_token_ms: see ``turnout.catalog.Profile``.
         source: ``measured`` by the command, or ``served``.
         when: date.
-        curve: what was measured, for a person; empty when served.
+        curve: the measured points, for a person to read; empty when served.
     """
 
     key: str
@@ -67,12 +69,12 @@ class Profiles:
 
     Args:
         path: the file.
-        found: what it holds, by model.
+        profiles: its content, by model.
     """
 
-    def __init__(self, path: Path, found: Mapping[str, Profile]) -> None:
+    def __init__(self, path: Path, profiles: Mapping[str, Profile]) -> None:
         self._path = path
-        self._found = dict(found)
+        self._profiles = dict(profiles)
         self._hosts: dict[tuple[str, ...], Mapping[str, str | int]] = {}
 
     @classmethod
@@ -82,14 +84,15 @@ class Profiles:
         return cls(path, _read(path))
 
     def of(self, name: str, model: Model) -> Profile | None:
-        """The profile of a model as it stands now; None when there is none that counts."""
-        found = self._found.get(name)
-        return found if found is not None and found.key == key_of(model, self._host) else None
+        """The profile of a model; None when there is none for its present key."""
+        profile = self._profiles.get(name)
+        is_valid = profile is not None and profile.key == key_of(model, self._host)
+        return profile if is_valid else None
 
     def prior(self, name: str, model: Model) -> ModelLatency | None:
-        """What a fleet begins with; None where the catalog's guess must do."""
-        found = self.of(name, model)
-        return None if found is None else found.latency()
+        """The latency model that a fleet begins with; None leaves it to the catalog's estimate."""
+        profile = self.of(name, model)
+        return None if profile is None else profile.latency()
 
     def keep(self, name: str, profile: Profile) -> None:
         """Write one profile; other processes may write theirs beside it.
@@ -97,18 +100,16 @@ class Profiles:
         Raises:
             OSError: the file cannot be written.
         """
-        from filelock import FileLock
-
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self._path.with_suffix(".lock")):
-            found = _read(self._path) | {name: profile}
-            fresh = self._path.with_name(f".{self._path.name}-{os.getpid()}")
-            fresh.write_text(json.dumps({k: asdict(v) for k, v in found.items()}, indent=1))
-            fresh.replace(self._path)
-        self._found[name] = profile
+            profiles = _read(self._path) | {name: profile}
+            temporary = self._path.with_name(f".{self._path.name}-{os.getpid()}")
+            temporary.write_text(json.dumps({k: asdict(v) for k, v in profiles.items()}, indent=1))
+            temporary.replace(self._path)
+        self._profiles[name] = profile
 
     def _host(self, packages: tuple[str, ...]) -> Mapping[str, str | int]:
-        """Looked up once an engine: versions are read from disk."""
+        """The description of this host; read once per engine, as versions are read from disk."""
         if packages not in self._hosts:
             self._hosts[packages] = host.described(packages)
         return self._hosts[packages]
@@ -116,14 +117,14 @@ class Profiles:
 
 def default_path() -> Path:
     """``profiles.json`` below the cache folder."""
-    if given := os.environ.get("TURNOUT_CACHE"):
-        return Path(given) / _FILE
+    if cache := os.environ.get("TURNOUT_CACHE"):
+        return Path(cache) / _FILE
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "turnout" / _FILE
 
 
 def key_of(model: Model, describe: Describe = host.described) -> str | None:
-    """What a profile of this model depends on, as a hash; None where it has no files here."""
+    """A hash of all that a profile of this model depends on; None where it has no files here."""
     packages = _PACKAGES.get(model.runner.engine)
     if packages is None or model.artifact is None:
         return None
@@ -131,11 +132,11 @@ def key_of(model: Model, describe: Describe = host.described) -> str | None:
         version = resolve(model.artifact).name
     except ArtifactInvalid:
         return None
-    shaping = [describe(packages), version, model.runner.model_dump(mode="json")]
-    return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:32]
+    facts = [describe(packages), version, model.runner.model_dump(mode="json")]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def made(
+def new_profile(
     model: Model,
     base_ms: float,
     per_unit_ms: float,
@@ -143,7 +144,7 @@ def made(
     source: str,
     curve: Mapping[str, Any] | None = None,
 ) -> Profile | None:
-    """A profile of today; None for a model that can have none."""
+    """A profile with today's date; None for a model that can have none."""
     key = key_of(model)
     if key is None:
         return None

@@ -1,4 +1,4 @@
-"""What is done before numpy is imported, so that its import takes less of the start.
+"""Preparations before numpy is imported, so that its import takes less of the start.
 
 Large shared libraries are mapped while the interpreter is busy with Python's own imports.
 
@@ -41,7 +41,7 @@ def preload(libraries: Sequence[tuple[str, str]] = LIBRARIES) -> None:
 
 
 def leave_out_docstrings() -> None:
-    """Have numpy not hang docstrings on its C functions: 5 ms, and nobody reads them here."""
+    """Keep numpy from attaching docstrings to its C functions, which takes 5 ms."""
     for name in _DOCSTRINGS:
         sys.modules.setdefault(name, ModuleType(name))
 

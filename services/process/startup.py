@@ -142,7 +142,7 @@ def _own_service(arguments: Sequence[str]) -> str | None:
 
 def _status(host: str, port: int, path: str, timeout_s: float) -> int | None:
     """The status of a GET; None when there is no answer in time."""
-    import socket  # only the process of a model beside a gateway gets here
+    import socket  # only the process of a model beside a gateway needs it
 
     try:
         with socket.create_connection((host, port), timeout_s) as connection:

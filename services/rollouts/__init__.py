@@ -1,1 +1,1 @@
-"""Versions of a model: which one is production, which is on trial, and how that changes."""
+"""Versions of a model: the aliases production and canary, their changes and trials."""

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter
 
 from turnout.catalog import Canary, Catalog, Versioned, model_name
 
@@ -41,27 +44,16 @@ class Aliases:
 
     def as_json(self) -> dict[str, Any]:
         """The aliases as a JSON object."""
-        canary = None if self.canary is None else self.canary.model_dump(mode="json")
-        return asdict(self) | {"canary": canary}
+        return _adapter().dump_python(self, mode="json")
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Aliases:
+    def from_json(cls, values: object) -> Aliases:
         """Read what ``as_json`` wrote.
 
         Raises:
-            ValueError, TypeError, KeyError: the object is another one.
+            ValueError: the object is another one.
         """
-        canary = values["canary"]
-        return cls(
-            production=str(values["production"]),
-            canary=None if canary is None else Canary.model_validate(canary),
-            previous=values["previous"],
-            taken_back=values["taken_back"],
-            taken_back_why=str(values.get("taken_back_why", "")),
-            trials=int(values["trials"]),
-            why=str(values["why"]),
-            at=str(values["at"]),
-        )
+        return _adapter().validate_python(values)
 
 
 class AliasRow(NamedTuple):
@@ -69,6 +61,12 @@ class AliasRow(NamedTuple):
 
     basis: str
     aliases: Aliases
+
+
+@cache
+def _adapter() -> TypeAdapter[Aliases]:
+    """Reads and writes aliases; built when first used, as most catalogs have no versions."""
+    return TypeAdapter(Aliases)
 
 
 def initial_aliases(versioned: Versioned) -> Aliases:

@@ -99,7 +99,7 @@ def _read(connection: Connection) -> Rows:
         name = row["model"]
         try:
             aliases = Aliases.from_json(json.loads(row["aliases"]))
-        except (ValueError, TypeError, KeyError):
+        except ValueError:
             logger.warning("the aliases of model %s cannot be read, so they begin anew", name)
         else:
             rows[name] = AliasRow(row["basis"], aliases)

@@ -1,1 +1,1 @@
-"""A job file run without a gateway: here, or over a Ray cluster. Same rows, runners, results."""
+"""Job files run without a gateway, in this process or on a Ray cluster, with equal results."""

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from starlette.requests import Request
 
 from services.bento.api_handlers import _Failed
-from services.bento.log_filter import keep_out
+from services.bento.log_filter import drop_caller_errors
 from turnout.errors import InvalidRequest, QueueFull
 
 
@@ -35,8 +35,8 @@ def not_a_number() -> ValidationError:
 def test_only_faults_of_this_server_are_logged_as_errors(
     error: Exception, logged: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    keep_out()
-    keep_out()
+    drop_caller_errors()
+    drop_caller_errors()
     asked = Request({"type": "http", "method": "POST", "path": "/score", "headers": [],
                      "query_string": b"", "server": ("x", 1)})  # fmt: skip
     with caplog.at_level(logging.ERROR):

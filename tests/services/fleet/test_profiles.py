@@ -18,7 +18,7 @@ from services.artifacts import build as building
 from services.cli.models import app
 from services.fleet.fleet import Fleet
 from services.fleet.profile_drift import ProfileWatch
-from services.fleet.profiles import Profile, Profiles, key_of, made
+from services.fleet.profiles import Profile, Profiles, key_of, new_profile
 from services.metrics.metrics import Metrics
 from tests.e2e.test_faults import scorer
 from tests.services.conftest import StandIn
@@ -93,7 +93,7 @@ def test_the_command_measures_and_the_next_fleet_begins_there(
 
 def test_a_profile_counts_for_its_model_options_and_artefact_only(catalog_: Catalog) -> None:
     model = catalog_.models["mine"]
-    kept = made(model, 3.0, 0.5, 0.0, "measured")
+    kept = new_profile(model, 3.0, 0.5, 0.0, "measured")
     assert kept is not None
     Profiles.read().keep("mine", kept)
     profiles = Profiles.read()
@@ -120,7 +120,7 @@ def test_two_processes_keep_each_others_profiles(tmp_path: Path) -> None:
 
 def test_engines_without_files_have_no_profile(catalog: Catalog) -> None:
     assert key_of(catalog.models["fraud-small"]) is None
-    assert made(catalog.models["fraud-small"], 1, 0, 0, "served") is None
+    assert new_profile(catalog.models["fraud-small"], 1, 0, 0, "served") is None
 
 
 class Clock:
@@ -173,7 +173,7 @@ async def test_without_a_profile_what_was_served_is_kept(watched: Any, catalog_:
 
 async def test_a_drift_that_lasts_renews_the_profile(watched: Any, catalog_: Catalog) -> None:
     fleet, make, clock, registry = watched
-    stored = made(catalog_.models["mine"], 1.0, 0.1, 0.0, "measured")
+    stored = new_profile(catalog_.models["mine"], 1.0, 0.1, 0.0, "measured")
     assert stored is not None
     Profiles.read().keep("mine", stored)
     watch = make()
