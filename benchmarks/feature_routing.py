@@ -32,8 +32,7 @@ from routing.evaluation.calibration import reliability
 from routing.evaluation.pair import oracle_win_rate, pair_curve, quality_at
 from routing.features.picture import NAMES, picture_features
 from routing.quality.feature_artifact import save_feature_router
-from routing.quality.feature_quality import FeatureQuality
-from routing.quality.row_look import row_look
+from routing.quality.feature_quality import FeatureQuality, row_predictor
 from routing.training.feature_fit import train_features
 from routing.training.outcomes import Outcomes
 from runners.recipes.fraud.features import DELAY_DAYS, WARM_UP_DAYS
@@ -216,7 +215,7 @@ def cpu(router: FeatureQuality, file: Path | None) -> dict[str, Any]:
 
     row = router.centre[None].copy()
     many = np.tile(row, (64, 1))
-    look, sure = row_look(router), np.array([0.9], np.float32)
+    look, sure = row_predictor(router), np.array([0.9], np.float32)
     found: dict[str, Any] = {
         "a look at one row": microseconds(lambda _: look(row[0])),
         "a look at one row and a confidence": microseconds(

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NoReturn
 
-from routing.decision.policy import Choice, best, fastest
-from routing.decision.wording import shown_ms
+from routing.decision.policy import Choice, best, fastest, shown_ms
 from turnout.errors import DeadlineUnreachable, LimitUnreachable, LoadFailed
 from turnout.types import Candidate, Prediction
 

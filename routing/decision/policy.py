@@ -2,7 +2,7 @@
 
 One function a policy, in one explicit dictionary. Each takes the feasible candidates and returns
 the chosen one with the rule and the sentence that say why. What happens when nothing is feasible
-is the latency class's word, not the policy's.
+is decided by the latency class, not by the policy.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from routing.decision.budget_control import Steer
-from routing.decision.wording import shown_ms
 from turnout.types import Candidate
 
 _TIE = 1e-9
@@ -115,6 +114,12 @@ POLICIES: dict[str, Policy] = {
     "fastest": fastest,
     "cascade": cascade,
 }
+
+
+def shown_ms(seconds: float) -> str:
+    """A time in milliseconds, three digits or whole: ``4.21 ms``, ``8720 ms``."""
+    ms = seconds * 1e3
+    return f"{ms:.0f} ms" if ms >= 100 else f"{ms:.3g} ms"
 
 
 def _by_cost(candidate: Candidate) -> tuple[float, float, str]:

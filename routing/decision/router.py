@@ -1,13 +1,14 @@
 """The decision: for each candidate a prediction, then constraints, then the policy.
 
-``Router`` is pure: what it knows of the world (load, readiness, the quality of each candidate
-for this request) comes in as arguments, and one call gives one ``Decision``.
+``Router`` is pure: the state of the world (load, readiness, the quality of each candidate for this
+request) comes in as arguments, and one call gives one ``Decision``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from routing.decision.budget_control import Steer
 from routing.decision.constraints import Bounds, choose_anyway, keeps_limits, never_in_time, why_not
@@ -17,12 +18,12 @@ from turnout.catalog import Catalog, LatencyClass, Model, Route
 from turnout.errors import UnknownClass, UnknownModel, WrongTask
 from turnout.types import Candidate, Decision, Limits, Prediction, Request
 
-_SEEN = 20
+_ENOUGH_ANSWERS = 20
 
 
 @dataclass(slots=True)
 class ModelState:
-    """What the router must know of a model now.
+    """The state of a model that a decision depends on.
 
     Attributes:
         busy: what is ahead of a new request.
@@ -42,7 +43,7 @@ class Question:
 
     Attributes:
         request: the request.
-        demand: what it asks of an engine.
+        demand: the work it is for an engine.
         input_tokens: tokens of the prompt, for cost.
         quality: calibrated P(good answer) of each candidate by model name.
     """
@@ -51,6 +52,20 @@ class Question:
     demand: Demand
     input_tokens: float
     quality: Mapping[str, float]
+
+
+class Target(NamedTuple):
+    """The target of a request, resolved.
+
+    Attributes:
+        name: the route that decides, or the model named directly.
+        models: its candidates, at least one.
+        route: None when a model was named directly.
+    """
+
+    name: str
+    models: tuple[str, ...]
+    route: Route | None = None
 
 
 class Router:
@@ -65,7 +80,7 @@ class Router:
         self._catalog = catalog
         self._latency = latency
 
-    def candidates(self, request: Request) -> tuple[str, tuple[str, ...]]:
+    def resolve(self, request: Request) -> Target:
         """The route that decides and its candidates; a model named directly is its own route.
 
         Raises:
@@ -76,39 +91,43 @@ class Router:
             target = self._catalog.route_for(request.task) or target
         route = self._catalog.routes.get(target)
         if route is not None and route.task == request.task:
-            return target, route.candidates
+            return Target(target, route.candidates, route)
         name = self._catalog.model_called(target)
         if name is not None and self._catalog.models[name].task == request.task:
-            return target, (name,)
-        known = self._catalog.named(target)
-        if known is not None:
+            return Target(target, (name,))
+        other = self._catalog.named(target)
+        if other is not None:
             raise WrongTask(
-                request.target, known.task.value, request.task.value, self._names(request)
+                request.target, other.task.value, request.task.value, self._names(request)
             )
         raise UnknownModel(request.target, self._names(request))
 
     def decide(
-        self, question: Question, state: Mapping[str, ModelState], steer: Steer | None = None
+        self,
+        question: Question,
+        target: Target,
+        state: Mapping[str, ModelState],
+        steer: Steer | None = None,
     ) -> Decision:
         """Choose a model.
 
         Args:
-            question: the request and what is expected of each candidate.
+            question: the request and the expected quality of each candidate.
+            target: the request's, from ``resolve``.
             state: of each candidate, by name.
-            steer: what the route's controllers ask for; None is what the catalog asks for.
+            steer: target and prices of the route's controllers; None takes the catalog's target.
 
         Raises:
-            UnknownModel, UnknownClass: a name means nothing here.
+            UnknownClass: the catalog has no such latency class.
             LoadFailed: every candidate is out of service.
             LimitUnreachable: none ever keeps the caller's own limits, its own deadline among them.
             DeadlineUnreachable: none is feasible and the class says to refuse.
         """
         request = question.request
-        name, models = self.candidates(request)
+        name, models, route = target
         latency_class = self._catalog.classes.get(request.latency_class)
         if latency_class is None:
             raise UnknownClass(request.latency_class, tuple(self._catalog.classes))
-        route = self._catalog.routes.get(name)
         bounds = bounds_of(route, latency_class, request.deadline_in_s, request.limits)
         candidates = tuple([self._judge(m, question, state[m], bounds) for m in models])
         if request.own_deadline and not any(c.feasible for c in candidates):
@@ -120,19 +139,18 @@ class Router:
         return decision_of(request.id, name, request.latency_class, candidates, choice, within)
 
     def alone(
-        self, model: str, question: Question, state: ModelState, route: str
+        self, model: str, question: Question, state: ModelState, route: Route | None
     ) -> tuple[Candidate, Bounds]:
-        """What is expected of one more model for a request of a route, and what it must keep."""
+        """The prediction for one more model on a request, and the bounds it must keep."""
         request = question.request
         latency_class = self._catalog.classes[request.latency_class]
-        known = self._catalog.routes.get(route)
-        bounds = bounds_of(known, latency_class, request.deadline_in_s, request.limits)
+        bounds = bounds_of(route, latency_class, request.deadline_in_s, request.limits)
         return self._judge(model, question, state, bounds), bounds
 
     def surely_late(self, candidate: Candidate, bounds: Bounds) -> bool:
-        """Whether a model that has been seen at work would more likely be late than not."""
-        seen = self._latency[candidate.model].observations
-        return seen >= _SEEN and candidate.prediction.p50_s > bounds.deadline_in_s
+        """Whether a model with enough measured answers would more likely be late than not."""
+        answers = self._latency[candidate.model].observations
+        return answers >= _ENOUGH_ANSWERS and candidate.prediction.p50_s > bounds.deadline_in_s
 
     def _refuse_never(
         self, question: Question, candidates: Sequence[Candidate], bounds: Bounds
@@ -140,7 +158,7 @@ class Router:
         """Refuse a deadline that none in service would hold with nothing ahead, whatever the class.
 
         Raises:
-            LimitUnreachable: so it is.
+            LimitUnreachable: none in service would.
         """
         idle = [
             self._judge(c.model, question, _IDLE, bounds)
@@ -178,7 +196,7 @@ class Router:
 def bounds_of(
     route: Route | None, latency_class: LatencyClass, deadline_in_s: float, limits: Limits
 ) -> Bounds:
-    """What an answer must keep: the class's word, the caller's limits, the route's floor."""
+    """The bounds of an answer: the class's, the caller's limits, the route's floor."""
     floor = max(limits.min_quality or 0.0, route.min_quality if route else 0.0)
     return Bounds(
         deadline_in_s,

@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from routing.quality.cold_start import ColdStart
+from routing.quality.cold_start import ColdStart, Novelty
 from routing.quality.encoder import Encoder, Vocabulary
 from routing.quality.factors import Factors
 from routing.quality.forest import Forest
-from routing.quality.gram_heads import GramHeads
-from routing.quality.heads import Calibration, Heads
+from routing.quality.heads import Calibration, GramHeads, Heads
 from routing.quality.kernel import KernelHeads, Landmarks
 from routing.quality.memory import Memory
-from routing.quality.novelty import Novelty
 from routing.quality.response import ResponseCurves
 
 Arrays = dict[str, NDArray[Any]]

@@ -28,9 +28,9 @@ from routing.quality.archive import (
     unpack_encoder,
     unpack_heads,
 )
+from routing.quality.cold_start import Novelty
 from routing.quality.encoder import Encoder
 from routing.quality.learned import LearnedQuality
-from routing.quality.novelty import Novelty
 from turnout.errors import ArtifactInvalid
 
 DEFAULT_ROUTER: Final = Path(__file__).parents[1] / "default_router"

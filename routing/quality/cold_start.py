@@ -1,4 +1,7 @@
-"""A model nobody has scored yet: its prior and the prompt's difficulty, combined.
+"""A model without scored answers, and a prompt unlike those the heads were trained on.
+
+``ColdStart`` combines a model's prior with the prompt's difficulty, ``Novelty`` says how far the
+trained heads are to be trusted.
 
 Item response theory with one ability per model (Rasch 1960): the log-odds of a good answer are
 ability minus difficulty. Difficulty comes from the pretrained pool of models; ability is what
@@ -46,3 +49,28 @@ class ColdStart:
         """Log-odds of a good answer from a model with this prior."""
         ability = np.interp(prior, self.grid_prior, self.grid_ability)
         return float(ability) - difficulty
+
+
+@dataclass(frozen=True, slots=True)
+class Novelty:
+    """Trust in the heads for one prompt.
+
+    The score is the root mean square of the standardised dense features (a Mahalanobis distance
+    with a diagonal covariance), raised by the share of words the encoder does not know.
+
+    Attributes:
+        usual: 99th percentile of the score over the training prompts.
+    """
+
+    usual: float
+
+    @staticmethod
+    def score(encoded: Encoded) -> float:
+        """Distance from the training prompts; about 1 for a typical one."""
+        dense = encoded.dense
+        return float(dense @ dense / len(dense)) ** 0.5 + 2.0 * (1.0 - encoded.known_share)
+
+    def trust(self, encoded: Encoded) -> float:
+        """1 inside the usual range, falling with the square of the distance beyond it."""
+        score = self.score(encoded)
+        return 1.0 if score <= self.usual else (self.usual / score) ** 2

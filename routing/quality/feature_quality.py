@@ -6,8 +6,9 @@ enough to be asked about a card transaction: some microseconds, and none where i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 from routing.quality.boosted_pairs import BoostedPairs
 
 Floats = NDArray[np.float32]
+RowPredictor: TypeAlias = Callable[[Floats], list[float]]
 MAX_ROWS = 64
+_HALF = 0.5
 _LOW, _HIGH = np.float32(1e-4), np.float32(1.0 - 1e-4)
 
 
@@ -125,3 +128,36 @@ class FeatureQuality:
     def constant(self) -> bool:
         """Whether the features told nothing, so that every row has the same prediction."""
         return not len(self.trees.feature)
+
+
+def row_predictor(quality: FeatureQuality) -> RowPredictor:
+    """``FeatureQuality.predict`` for one row, shape (d,), in a third of its time.
+
+    It makes as few numpy calls as possible, since every request pays for them: the bounds of usual
+    rows are compared along with the trees' thresholds, and one more column of weights counts the
+    bounds exceeded. Rows that are not usual are predicted by ``FeatureQuality.predict``.
+    """
+    trees, d = quality.trees, len(quality.centre)
+    t, m = len(trees.feature) // 3, len(trees.bias)
+    reach = quality.usual / quality.inverse_scale
+    index = np.concatenate((trees.feature, np.arange(d), np.arange(d))).astype(np.intp)
+    threshold = np.concatenate(
+        (trees.threshold, quality.centre + reach, quality.centre - reach)
+    ).astype(np.float32)
+    weights = np.zeros((5 * t + 2 * d, m + 1), np.float32)
+    weights[: 2 * t, :m] = trees.weights[: 2 * t]
+    weights[3 * t + 2 * d :, :m] = trees.weights[2 * t :]
+    weights[3 * t : 3 * t + d, m] = 1.0  # above the upper bound
+    weights[3 * t + d : 3 * t + 2 * d, m] = -1.0  # above the lower one, as it should be
+    bias = np.append(trees.bias, np.float32(d))
+
+    def predict(row: Floats) -> list[float]:
+        yes = row.take(index) > threshold
+        both = yes[t : 3 * t].reshape(2, t) & yes[:t]
+        found = np.concatenate((yes, both.ravel())) @ weights + bias
+        *p_good, unusual = found.tolist()
+        if unusual > _HALF:
+            return quality.predict(row[None])[0].tolist()
+        return [min(max(p, 1e-4), 1.0 - 1e-4) for p in p_good]
+
+    return predict

@@ -2,19 +2,52 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from routing.quality.calibration import logit
 from routing.quality.encoder import Encoded
 from routing.quality.forest import Forest
-from routing.quality.gram_heads import GramHeads
 from routing.quality.kernel import KernelHeads
 
 Floats = NDArray[np.float32]
+
+
+def sigmoid(score: float) -> float:
+    """Logistic function, without overflow and inside (0, 1) in single precision."""
+    return 1.0 / (1.0 + math.exp(-min(max(score, -30.0), 16.0)))
+
+
+def logit(probability: float) -> float:
+    """Log-odds of a probability, kept away from 0 and 1 by 1e-4."""
+    p = min(max(probability, 1e-4), 1.0 - 1e-4)
+    return math.log(p / (1.0 - p))
+
+
+@dataclass(frozen=True, slots=True)
+class GramHeads:
+    """One sparse linear regression per model on the tf-idf of character n-grams.
+
+    Attributes:
+        idf: shape (buckets,), float16; 0 for a bucket met in fewer than two training prompts.
+        weights: shape (buckets, m), float16.
+        bias: shape (m,).
+    """
+
+    idf: NDArray[np.float16]
+    weights: NDArray[np.float16]
+    bias: Floats
+
+    def estimate(self, encoded: Encoded) -> Floats:
+        """P(good) of every model before calibration, shape (m,)."""
+        values = encoded.gram_values * self.idf[encoded.gram_ids].astype(np.float32)
+        length = float(values @ values) ** 0.5
+        if length == 0.0:
+            return self.bias
+        return values @ self.weights[encoded.gram_ids].astype(np.float32) / length + self.bias
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +104,7 @@ class Heads:
     anchors: tuple[float, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """What every prediction would look up again."""
+        """Compute once what every prediction looks up."""
         object.__setattr__(self, "rows", {name: row for row, name in enumerate(self.models)})
         object.__setattr__(self, "anchors", tuple(map(logit, self.base_rate.tolist())))
 

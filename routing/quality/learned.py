@@ -8,11 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from routing.quality.calibration import logit, sigmoid
-from routing.quality.cold_start import ColdStart
+from routing.quality.cold_start import ColdStart, Novelty
 from routing.quality.encoder import Encoder
-from routing.quality.heads import Heads
-from routing.quality.novelty import Novelty
+from routing.quality.heads import Heads, logit, sigmoid
 from routing.quality.prior import ModelPrior
 
 

@@ -8,38 +8,9 @@ from dataclasses import dataclass
 
 from routing.decision.budget_control import Steer
 from routing.decision.constraints import Bounds
+from routing.decision.log_schema import Escalation
 from turnout.catalog import Route
 from turnout.types import Candidate, Prediction
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What is logged of a cascade's second step.
-
-    Attributes:
-        to: the better model.
-        rows: how many rows were to go on.
-        of: how many there were.
-        threshold: confidence under which a row went on, with the prices of the moment.
-        done: whether the second answer was used.
-        confidences: of the first answer's rows; None of many rows.
-        gain: what a second answer had to be expected to add, where that was learned.
-        gains: what it was expected to add to each row; None for rows unlike those learned from.
-    """
-
-    to: str
-    rows: int
-    of: int
-    threshold: float
-    done: bool
-    confidences: tuple[float, ...] | None = None
-    gain: float | None = None
-    gains: tuple[float | None, ...] | None = None
-
-    @property
-    def share(self) -> float:
-        """Rows that were answered twice, of all."""
-        return self.rows / self.of if self.done else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +33,7 @@ class Second:
         return self.rows / self.of
 
 
-def cascade_of(step: Step, steer: Steer, candidates: Sequence[Candidate]) -> dict[str, float]:
+def cascade_of(step: Escalation, steer: Steer, candidates: Sequence[Candidate]) -> dict[str, float]:
     """The route's cascade behind a logged step, which had the prices of the moment in it."""
     price = _price(steer, _find(candidates, step.to))
     found = {"threshold": min(max(round(step.threshold + price, 9), 0.0), 1.0)}
@@ -72,7 +43,7 @@ def cascade_of(step: Step, steer: Steer, candidates: Sequence[Candidate]) -> dic
 
 
 def second(
-    step: Step, route: Route, steer: Steer, first: Candidate, bounds: Bounds,
+    step: Escalation, route: Route, steer: Steer, first: Candidate, bounds: Bounds,
     candidates: Sequence[Candidate],
 ) -> Second | None:  # fmt: skip
     """Who would go on under a route's cascade.
@@ -113,7 +84,7 @@ def mixed(first: Prediction, better: Prediction, share: float) -> Prediction:
     )
 
 
-def _going(step: Step, threshold: float, gain: float | None) -> int | None:
+def _going(step: Escalation, threshold: float, gain: float | None) -> int | None:
     """How many rows would go on; None where their values were not logged and matter."""
     if step.confidences is None:
         same = math.isclose(threshold, step.threshold, abs_tol=1e-9) and gain == step.gain

@@ -1,18 +1,23 @@
-"""One line of a decision log, read back: everything a decision was made on, and what came of it."""
+"""Decision logs read back: each decision with its basis, outcome and feedback."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, cast
 
+from msgspec import ValidationError, convert
+
 from routing.decision.budget_control import Steer
 from routing.decision.constraints import Bounds
-from routing.replay.cascade import Step
+from routing.decision.log_schema import Escalation, LoggedCandidate, LoggedDecision
 from turnout.errors import DataError
 from turnout.types import Candidate, Prediction
+
+_MISSING = re.compile(r"missing required field `(\w+)`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +72,11 @@ class Row:
     input_tokens: float = 0.0
     expected_output_tokens: float = 0.0
     features: tuple[float, ...] | None = None
-    step: Step | None = None
+    step: Escalation | None = None
 
     def candidate(self, model: str) -> Candidate:
         """The candidate of this name, which must be one."""
-        return next(one for one in self.candidates if one.model == model)
+        return next(candidate for candidate in self.candidates if candidate.model == model)
 
 
 def read_rows(lines: Iterable[str], name: str) -> list[Row]:
@@ -91,23 +96,18 @@ def read_rows(lines: Iterable[str], name: str) -> list[Row]:
         if not line.strip():
             continue
         try:
-            found = cast("dict[str, Any]", json.loads(line))
-            key = str(found["decision_id"])
-            if "feedback" in found:
-                scores.setdefault(key, []).append(float(found["feedback"]["score"]))
-            elif "shadow" not in found or "candidates" in found:
-                rows[key] = _row(found)
+            entry = cast("dict[str, Any]", json.loads(line))
+            key = str(entry["decision_id"])
+            if "feedback" in entry:
+                scores.setdefault(key, []).append(float(entry["feedback"]["score"]))
+            elif "shadow" not in entry or "candidates" in entry:
+                rows[key] = _row(convert(entry, LoggedDecision))
         except json.JSONDecodeError as error:
             raise DataError(
                 f"{name}:{number}: not JSON ({error.msg}); was the log cut off? Remove the line"
             ) from None
-        except KeyError as error:
-            raise DataError(
-                f"{name}:{number}: {error.args[0]!r} is missing; this reads logs written by "
-                "this version with TURNOUT_DECISION_LOG"
-            ) from None
-        except (TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{name}:{number}: no decision ({error})") from None
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"{name}:{number}: {_problem(error)}") from None
     if not rows:
         raise DataError(f"{name}: holds no decision")
     return [
@@ -116,88 +116,73 @@ def read_rows(lines: Iterable[str], name: str) -> list[Row]:
     ]
 
 
-def _row(found: dict[str, Any]) -> Row:
-    candidates = tuple(_candidate(one) for one in found["candidates"])
-    if not any(one.model == found["model"] for one in candidates):
-        raise ValueError(f"the chosen model {found['model']!r} is no candidate")
-    ended: dict[str, Any] = found["outcome"] or {}
-    ok = ended.get("status") == "ok"
-    steer: dict[str, Any] = found["steer"] or {}
-    chance: dict[str, Any] = found["exploration"] or {}
-    version: dict[str, Any] = found.get("version") or {}
+def _problem(error: Exception) -> str:
+    """The reason why a line is no decision: a key that is missing, or a value of a wrong type."""
+    missing = error.args[0] if isinstance(error, KeyError) else None
+    if isinstance(error, ValidationError) and (match := _MISSING.search(str(error))):
+        missing = match[1]
+    if missing is None:
+        return f"no decision ({error})"
+    return (
+        f"{missing!r} is missing; this reads logs written by this version with TURNOUT_DECISION_LOG"
+    )
+
+
+def _row(entry: LoggedDecision) -> Row:
+    if not any(candidate.model == entry.model for candidate in entry.candidates):
+        raise ValueError(f"the chosen model {entry.model!r} is no candidate")
+    outcome, version, chance = entry.outcome, entry.version, entry.exploration
+    answer = outcome if outcome is not None and outcome.status == "ok" else None
+    production = None if version is None else version.production
     return Row(
-        id=str(found["decision_id"]),
-        at_s=datetime.fromisoformat(found["decided_at"]).timestamp(),
-        route=str(found["route"]),
-        latency_class=str(found["latency_class"]),
-        policy=found["policy"],
-        bounds=_bounds(found),
-        candidates=candidates,
-        propensity={one["model"]: float(one["propensity"]) for one in found["candidates"]},
-        steer=Steer(
-            float(found["target"]),
-            float(steer.get("asked", found["target"])),
-            str(steer.get("strongest", "")),
-            float(steer.get("share_price", 0.0)),
-            float(steer.get("usd_price", 0.0)),
+        id=entry.decision_id,
+        at_s=datetime.fromisoformat(entry.decided_at).timestamp(),
+        route=entry.route,
+        latency_class=entry.latency_class,
+        policy=entry.policy,
+        bounds=Bounds(
+            entry.deadline_ms / 1e3,
+            entry.bounds.percentile,
+            entry.max_cost_usd,
+            entry.min_quality,
+            entry.bounds.floor,
+            entry.bounds.infeasible,
         ),
-        model=str(found["model"]),
-        rule=str(found["rule"]),
-        policy_model=chance.get("policy_model", version.get("production")),
-        canary=version.get("canary"),
-        answered=ended["model"] if ok else None,
-        first_s=ended["first_ms"] / 1e3 if ok else None,
-        total_s=ended["total_ms"] / 1e3 if ok else None,
-        cost_usd=float(ended["cost_usd"]) if ok else None,
-        output_tokens=int(ended.get("output_tokens", 0)),
-        prompt=found.get("prompt"),
-        input_tokens=float(found["input_tokens"]),
-        expected_output_tokens=float(found["expected_output_tokens"]),
-        features=tuple(map(float, row)) if (row := found.get("row")) else None,
-        step=_step(found.get("escalation")),
+        candidates=tuple(map(_candidate, entry.candidates)),
+        propensity={candidate.model: candidate.propensity for candidate in entry.candidates},
+        steer=_steer(entry),
+        model=entry.model,
+        rule=entry.rule,
+        policy_model=production if chance is None else chance.policy_model,
+        canary=None if version is None else version.canary,
+        answered=None if answer is None else answer.model,
+        first_s=None if answer is None else answer.first_ms / 1e3,
+        total_s=None if answer is None else answer.total_ms / 1e3,
+        cost_usd=None if answer is None else answer.cost_usd,
+        output_tokens=0 if outcome is None else outcome.output_tokens,
+        prompt=entry.prompt,
+        input_tokens=entry.input_tokens,
+        expected_output_tokens=entry.expected_output_tokens,
+        features=tuple(entry.row) if entry.row else None,
+        step=entry.escalation,
     )
 
 
-def _step(found: dict[str, Any] | None) -> Step | None:
-    if found is None:
-        return None
-    sure, gains = found.get("confidences"), found.get("gains")
-    return Step(
-        to=str(found["to"]),
-        rows=int(found["rows"]),
-        of=int(found["of"]),
-        threshold=float(found["threshold"]),
-        done=bool(found["done"]),
-        confidences=None if sure is None else tuple(map(float, sure)),
-        gain=found.get("gain"),
-        gains=None if gains is None else tuple(gains),
-    )
+def _steer(entry: LoggedDecision) -> Steer:
+    """Target and prices then; the route's own target where it has no controllers."""
+    steer = entry.steer
+    if steer is None:
+        return Steer(entry.target, entry.target)
+    asked = entry.target if steer.asked is None else steer.asked
+    return Steer(entry.target, asked, steer.strongest, steer.share_price, steer.usd_price)
 
 
-def _bounds(found: dict[str, Any]) -> Bounds:
-    told: dict[str, Any] = found["bounds"]
-    return Bounds(
-        float(found["deadline_ms"]) / 1e3,
-        float(told["percentile"]),
-        found["max_cost_usd"],
-        found["min_quality"],
-        float(told["floor"]),
-        told["infeasible"],
-    )
-
-
-def _candidate(found: dict[str, Any]) -> Candidate:
+def _candidate(entry: LoggedCandidate) -> Candidate:
     prediction = Prediction(
-        float(found["quality"]),
-        float(found["p50_ms"]) / 1e3,
-        float(found["p95_ms"]) / 1e3,
-        float(found["cost_usd"]),
-        float(found["p99_ms"]) / 1e3,
+        entry.quality,
+        entry.p50_ms / 1e3,
+        entry.p95_ms / 1e3,
+        entry.cost_usd,
+        entry.p99_ms / 1e3,
     )
-    return Candidate(
-        str(found["model"]),
-        prediction,
-        bool(found["feasible"]),
-        found["why_not"],
-        bool(found["broken"]),
-    )
+    return Candidate(entry.model, prediction, entry.feasible, entry.why_not, entry.broken)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Literal
 
-from routing.decision.exploration import Draws
+from routing.draws import Draws
 from routing.rollout.canary import CanaryTest, Part
 from turnout.catalog import Canary, Catalog, model_name
 from turnout.types import Candidate, Decision
@@ -42,21 +42,26 @@ class Rollout:
     draws: Draws
     trial: CanaryTest
 
+    def takes(self, target: str) -> bool:
+        """Whether requests of this route or model take part, as long as the canary is not worse."""
+        return target in self.targets and self.trial.worse is None
+
     def draw(self, key: str) -> float:
         """The number of a session or request, in [0, 1)."""
         return self.draws.draw(key)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class VersionDraw:
-    """What a rollout had to do with a decision.
+    """The part of a rollout in a decision.
 
     Attributes:
         rollout: which.
         part: which version the request was drawn for.
         draw: the number drawn.
         why_not: why production answers although the canary was drawn; None when it does not.
-        fault: what that says against the canary, if it does.
+        fault: the loss that ``why_not`` counts as in the canary's test; None when it is not its
+            fault.
         cold: whether the version was not loaded, so that its time says nothing.
     """
 
@@ -74,12 +79,12 @@ class VersionDraw:
 
     @property
     def policy_model(self) -> str:
-        """What the policy chose: production."""
+        """The policy's choice: production."""
         return self.rollout.production
 
     @property
     def served(self) -> bool:
-        """Whether the canary is asked."""
+        """Whether the request goes to the canary."""
         return self.part == "canary" and self.why_not is None
 
     def propensity(self, model: str) -> float:
@@ -94,13 +99,15 @@ class VersionDraw:
 
 def rollouts_of(catalog: Catalog, trials: Mapping[str, CanaryTest]) -> dict[str, Rollout]:
     """The canaries of a catalog that have a trial, by the model of their production version."""
-    found: dict[str, Rollout] = {}
-    for name, known in catalog.versioned.items():
-        if known.canary is None or name not in trials:
+    rollouts: dict[str, Rollout] = {}
+    for name, versioned in catalog.versioned.items():
+        if versioned.canary is None or name not in trials:
             continue
-        rollout = _rollout(name, known.production, known.canary, known.routes, trials[name])
-        found[rollout.production] = rollout
-    return found
+        rollout = _rollout(
+            name, versioned.production, versioned.canary, versioned.routes, trials[name]
+        )
+        rollouts[rollout.production] = rollout
+    return rollouts
 
 
 def _rollout(
@@ -121,9 +128,9 @@ def swapped(decision: Decision, drawn: VersionDraw, canary: Candidate | None) ->
     """The decision with the version that was drawn; a canary's first fallback is production.
 
     Args:
-        decision: what the policy chose: production.
-        drawn: what was drawn.
-        canary: what is expected of the canary, where it was drawn.
+        decision: the policy's choice: production.
+        drawn: the version drawn.
+        canary: the canary as a candidate; None where production was drawn.
     """
     propensity = decision.propensity * drawn.propensity(drawn.model)
     if canary is None:

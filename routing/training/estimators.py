@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 
 from routing.quality.forest import Forest
-from routing.quality.gram_heads import GramHeads
+from routing.quality.heads import GramHeads
 from routing.training.calibrate import mean_scores
 from routing.training.kernel import blocks
 

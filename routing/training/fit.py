@@ -13,13 +13,12 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from routing.features.key import question_key
+from routing.quality.cold_start import Novelty
 from routing.quality.encoder import Encoded, Encoder
 from routing.quality.forest import Forest
-from routing.quality.gram_heads import GramHeads
-from routing.quality.heads import Heads
+from routing.quality.heads import GramHeads, Heads
 from routing.quality.kernel import KernelHeads, Landmarks
 from routing.quality.learned import LearnedQuality
-from routing.quality.novelty import Novelty
 from routing.training.calibrate import base_rates, calibrate
 from routing.training.cold_start import fit_cold_start
 from routing.training.estimators import (

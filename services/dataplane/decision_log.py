@@ -1,10 +1,10 @@
-"""The last decisions, by id, and their log: one JSON line each, enough to decide again.
+"""The last decisions, by id, and their log: one JSON line each, see ``decision.log_schema``.
 
 Feedback comes later and has lines of its own: ``{"decision_id", "feedback", "at"}``.
 
 A line is made when its request ends and written by a thread every ``_FLUSH_S``. Making it on that
-thread, too, would be worse for the requests: the event loop lets go of the interpreter in every run
-of a model, and would wait for the thread to let go of it again.
+thread would slow requests down: the event loop releases the interpreter lock in every run of a
+model and would wait for the thread to release it again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from turnout.types import Outcome
 logger = logging.getLogger("turnout.decisions")
 
 _FLUSH_S = 0.5
-_MOST_SAID = 16
+_MOST_FEEDBACK = 16
 
 
 class DecisionLog:
@@ -66,36 +66,36 @@ class DecisionLog:
             self._records.popitem(last=False)
 
     def end(self, record: DecisionRecord, outcome: Outcome) -> None:
-        """Attach what happened and write the line."""
+        """Attach the outcome and write the line."""
         record.outcome = outcome
         if self._path is not None:
             self._write_line(record)
 
-    def feedback(self, decision_id: str, said: dict[str, Any]) -> DecisionRecord | None:
+    def feedback(self, decision_id: str, feedback: dict[str, Any]) -> DecisionRecord | None:
         """Attach feedback, the newest if there is much; None where no such decision is known."""
         record = self._records.get(decision_id)
         if record is None:
             return None
-        record.feedback = [*(record.feedback or []), said][-_MOST_SAID:]
-        self._append(record, "feedback", said)
+        record.feedback = [*(record.feedback or []), feedback][-_MOST_FEEDBACK:]
+        self._append(record, "feedback", feedback)
         return record
 
-    def shadowed(self, record: DecisionRecord, found: dict[str, Any]) -> None:
-        """Attach what the shadow router would have decided."""
-        record.shadow = found
+    def shadowed(self, record: DecisionRecord, decision: dict[str, Any]) -> None:
+        """Attach the decision of the shadow router."""
+        record.shadow = decision
         if record.outcome is not None:
-            self._append(record, "shadow", found)
+            self._append(record, "shadow", decision)
 
     def _append(self, record: DecisionRecord, key: str, value: dict[str, Any]) -> None:
-        """Write what came after the record's own line."""
+        """Write a later line about a record."""
         if self._path is not None:
             at = datetime.now(UTC).isoformat()
             self._write_line({"decision_id": record.decision.id, key: value, "at": at})
 
     def _write_line(self, item: DecisionRecord | dict[str, Any]) -> None:
-        """Hand a line to the writer; what can't be one is left out."""
+        """Hand a line to the writer; leave out and report one that cannot be encoded."""
         try:
-            line = _line(item) if isinstance(item, DecisionRecord) else item
+            line = item.log_line() if isinstance(item, DecisionRecord) else item
             self._pending.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
         except Exception:
             logger.exception("a line of the decision log could not be made")
@@ -105,7 +105,7 @@ class DecisionLog:
         return self._records.get(decision_id)
 
     def close(self) -> None:
-        """Write what is pending and stop the writer."""
+        """Write the pending lines and stop the writer."""
         self._stopping.set()
         if self._writer is not None:
             self._writer.join()
@@ -125,10 +125,3 @@ class DecisionLog:
                     logger.error("%d lines of the decision log are lost: %s", len(lines), error)
                 if stopping:
                     return
-
-
-def _line(record: DecisionRecord) -> dict[str, Any]:
-    """A record's own line; feedback is on others."""
-    found = record.as_json()
-    del found["feedback"]
-    return found

@@ -1,4 +1,4 @@
-"""What is kept of one decision: enough to decide it again, and everything that came of it."""
+"""The record of one decision: its basis, enough to decide it again, and its outcome."""
 
 from __future__ import annotations
 
@@ -6,8 +6,27 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from msgspec import to_builtins
+
+from routing.decision.budget_control import Steer
 from routing.decision.decider import Decided
+from routing.decision.exploration import Exploration
+from routing.decision.log_schema import (
+    DecisionEntry,
+    Escalation,
+    LoggedAttempt,
+    LoggedBounds,
+    LoggedCandidate,
+    LoggedDecision,
+    LoggedExploration,
+    LoggedOutcome,
+    LoggedRouter,
+    LoggedSteer,
+    LoggedVersion,
+)
+from routing.decision.request_view import View
 from routing.features.rows import rows_of
+from routing.rollout.traffic_split import VersionDraw
 from turnout.catalog import LatencyClass
 from turnout.types import Decision, Generation, Limits, Outcome, Prediction, Request, Task, Tensors
 
@@ -22,45 +41,16 @@ class Failure:
     after_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Escalation:
-    """A cascade's second step.
-
-    Attributes:
-        to: the better model.
-        rows: how many rows the first model was unsure of.
-        of: how many there were.
-        threshold: confidence under which a row goes on, with the prices of the moment.
-        confidence: of the first answer's least sure row.
-        done: whether the second answer was used; if not, ``why``.
-        gain: what a second answer had to be expected to add, where a trained router decided.
-        confidences: of the first answer's rows; None of many.
-        gains: what a second answer was expected to add to each row; NaN for rows unlike those of
-            the training.
-    """
-
-    to: str
-    rows: int
-    of: int
-    threshold: float
-    confidence: float
-    done: bool
-    why: str = ""
-    gain: float | None = None
-    confidences: tuple[float, ...] | None = None
-    gains: tuple[float, ...] | None = None
-
-
 @dataclass(slots=True)
 class DecisionRecord:
-    """A decision, what it was decided on, and what came of it.
+    """A decision, its basis and its outcome.
 
     Attributes:
         decided: the decision and its basis.
         decided_at: wall-clock time, UTC.
-        named: what the caller named: a route, ``auto`` or a model.
+        named: the target of the request: a route, ``auto`` or a model.
         arrived_s: monotonic instant of its arrival.
-        latency_class: the class's word.
+        latency_class: the request's.
         deadline_ms: time the request had.
         limits: the caller's own constraints.
         trace_id: the caller's trace, if it sent one.
@@ -69,10 +59,10 @@ class DecisionRecord:
         row: a request of one row as numbers; None unless logging of features is switched on.
         failures: attempts that failed, in order.
         escalation: a cascade's second step.
-        shadow: what the shadow router would have decided.
-        outcome: what happened; None while it runs.
-        cost_usd: what the answer cost, from what was really read and written.
-        feedback: what callers said of the answer last, oldest first.
+        shadow: the decision of the shadow router; None without one.
+        outcome: None while the request runs.
+        cost_usd: cost of the answer, from the tokens really read and written.
+        feedback: the last feedback on the answer, oldest first.
     """
 
     decided: Decided
@@ -100,89 +90,72 @@ class DecisionRecord:
 
     @property
     def escalated(self) -> bool:
-        """Whether a cascade's second model answered what the first was unsure of."""
+        """Whether a cascade's second model answered some rows again."""
         return self.escalation is not None and self.escalation.done
 
     def as_json(self) -> dict[str, Any]:
-        """The record as plain values, for the log and for ``GET /v1/decisions/{id}``."""
-        decision, view = self.decision, self.decided.view
-        return decision_json(decision) | {
-            "candidates": self._candidates(),
-            "decided_at": self.decided_at.isoformat(),
-            "named": self.named,
-            "route": decision.route,
-            "rule": decision.rule,
-            "propensity": decision.propensity,
-            "deadline_ms": self.deadline_ms,
-            "max_cost_usd": self.limits.max_cost_usd,
-            "min_quality": self.limits.min_quality,
-            "policy": self._policy(),
-            "target": self._target(),
-            "bounds": self._bounds(),
-            "features": view.features,
-            "units": view.demand.units,
-            "input_tokens": view.input_tokens,
-            "expected_output_tokens": view.demand.output_tokens,
-            "steer": self._steer(),
-            "exploration": self._exploration(),
-            "version": self._version(),
-            "trace_id": self.trace_id,
-            "session": self.session,
-            "prompt": self.prompt,
-            "row": self.row,
-            "router": self._router(),
-            "attempts": self._attempts(),
-            "escalation": self._escalation(),
-            "shadow": self.shadow,
-            "outcome": self.outcome and outcome_json(self.outcome, self.cost_usd),
-            "feedback": self.feedback or [],
-        }
+        """The record as plain values, for ``GET /v1/decisions/{id}``."""
+        return self.log_line() | {"feedback": self.feedback or []}
 
-    def _candidates(self) -> list[dict[str, Any]]:
-        decision = self.decision
-        found = candidates_json(decision)
-        for shown, candidate in zip(found, decision.candidates, strict=True):
-            shown["p99_ms"] = round(candidate.prediction.p99_s * 1e3, 4)
-            shown["broken"] = candidate.broken
-            shown["propensity"] = self._propensity(candidate.model)
-        return found
-
-    def _router(self) -> dict[str, Any] | None:
-        """Which trained router judged the request, if one did; the canary's trial is of chats."""
-        view = self.decided.view
-        if view.router is None:
-            return None
-        part = view.part or "features"
-        return {"digest": view.router, "part": part, "by_prior": list(view.by_prior)}
+    def log_line(self) -> dict[str, Any]:
+        """The record's line of the decision log as plain values; feedback has its own lines."""
+        decision, decided, view = self.decision, self.decided, self.decided.view
+        route = decided.route
+        entry = LoggedDecision(
+            decision_id=decision.id,
+            model=decision.model,
+            fallbacks=list(decision.fallbacks),
+            reason=decision.reason,
+            latency_class=decision.latency_class,
+            candidates=[
+                LoggedCandidate.with_propensity(candidate, self._propensity(candidate.model))
+                for candidate in decision.candidates
+            ],
+            decided_at=self.decided_at.isoformat(),
+            named=self.named,
+            route=decision.route,
+            rule=decision.rule,
+            propensity=decision.propensity,
+            deadline_ms=self.deadline_ms,
+            max_cost_usd=self.limits.max_cost_usd,
+            min_quality=self.limits.min_quality,
+            policy=None if route is None else route.policy_for(decision.latency_class),
+            target=self._target(),
+            bounds=LoggedBounds(
+                self.latency_class.percentile,
+                self.latency_class.infeasible,
+                max(self.limits.min_quality or 0.0, route.min_quality if route else 0.0),
+            ),
+            features=view.features,
+            units=view.demand.units,
+            input_tokens=view.input_tokens,
+            expected_output_tokens=view.demand.output_tokens,
+            steer=_steer(decided.steer),
+            exploration=_exploration(decided.exploration),
+            version=_version(decided.drawn),
+            trace_id=self.trace_id,
+            session=self.session,
+            prompt=self.prompt,
+            row=self.row,
+            router=_router(view),
+            attempts=self._attempts(),
+            escalation=self.escalation,
+            shadow=self.shadow,
+            outcome=self.outcome and LoggedOutcome.of(self.outcome, self.cost_usd),
+        )
+        return to_builtins(entry)
 
     def _propensity(self, model: str) -> float:
         """The probability that this model answers: of the policy, chance, and a canary's share."""
         decision, chance, drawn = self.decision, self.decided.exploration, self.decided.drawn
-        chosen, asked, share = decision.model, model, 1.0
+        policy_model, model_of_policy, share = decision.model, model, 1.0
         if drawn is not None:
-            chosen, share = drawn.rollout.production, drawn.propensity(model)
-            asked = chosen if model == drawn.rollout.canary else model
-        return share * (float(asked == chosen) if chance is None else chance.propensity(asked))
-
-    def _version(self) -> dict[str, Any] | None:
-        """Which version chance drew, of a model with a canary."""
-        drawn = self.decided.drawn
-        if drawn is None:
-            return None
-        rollout = drawn.rollout
-        return {
-            "name": rollout.name,
-            "production": rollout.production,
-            "canary": rollout.canary,
-            "share": rollout.share,
-            "draw": drawn.draw,
-            "part": drawn.part,
-            "why_not": drawn.why_not,
-        }
-
-    def _policy(self) -> str | None:
-        route = self.decided.route
-        return None if route is None else route.policy_for(self.decision.latency_class)
+            policy_model, share = drawn.rollout.production, drawn.propensity(model)
+            if model == drawn.rollout.canary:
+                model_of_policy = policy_model
+        if chance is not None:
+            return share * chance.propensity(model_of_policy)
+        return share * float(model_of_policy == policy_model)
 
     def _target(self) -> float:
         """The share of the best quality that was good enough."""
@@ -191,65 +164,57 @@ class DecisionRecord:
             return steer.target
         return 0.0 if route is None else route.target_for(self.decision.latency_class)
 
-    def _bounds(self) -> dict[str, Any]:
-        """What else an answer had to keep."""
-        told, route = self.latency_class, self.decided.route
-        return {
-            "percentile": told.percentile,
-            "infeasible": told.infeasible,
-            "floor": max(self.limits.min_quality or 0.0, route.min_quality if route else 0.0),
-        }
-
-    def _steer(self) -> dict[str, Any] | None:
-        steer = self.decided.steer
-        if steer is None:
-            return None
-        return {
-            "target": steer.target,
-            "asked": steer.asked,
-            "strongest": steer.strongest,
-            "share_price": steer.share_price,
-            "usd_price": steer.usd_price,
-        }
-
-    def _exploration(self) -> dict[str, Any] | None:
-        chance = self.decided.exploration
-        if chance is None:
-            return None
-        return {
-            "share": chance.share,
-            "draw": chance.draw,
-            "by_chance": chance.by_chance,
-            "policy_model": chance.policy_model,
-        }
-
-    def _attempts(self) -> list[dict[str, Any]]:
-        tried: list[dict[str, Any]] = [
-            {
-                "model": failure.model,
-                "status": failure.code,
-                "message": failure.message,
-                "after_ms": round(failure.after_s * 1e3, 3),
-            }
-            for failure in self.failures
+    def _attempts(self) -> list[LoggedAttempt]:
+        attempts = [
+            LoggedAttempt(f.model, f.code, f.message, round(f.after_s * 1e3, 3))
+            for f in self.failures
         ]
-        ended = self.outcome
-        if ended is not None and ended.status == "ok":
-            after_ms = round(ended.total_s * 1e3, 3)
-            first = self.decision.model if self.escalated else ended.model
-            names = (first, ended.model) if self.escalated else (first,)
-            tried += [{"model": name, "status": "ok", "after_ms": after_ms} for name in names]
-        return tried
+        outcome = self.outcome
+        if outcome is not None and outcome.status == "ok":
+            after_ms = round(outcome.total_s * 1e3, 3)
+            names = (self.decision.model, outcome.model) if self.escalated else (outcome.model,)
+            attempts += [LoggedAttempt(name, "ok", after_ms=after_ms) for name in names]
+        return attempts
 
-    def _escalation(self) -> dict[str, Any] | None:
-        told = self.escalation
-        if told is None:
-            return None
-        return {name: getattr(told, name) for name in Escalation.__slots__}
+
+def _steer(steer: Steer | None) -> LoggedSteer | None:
+    if steer is None:
+        return None
+    return LoggedSteer(
+        steer.target, steer.asked, steer.strongest, steer.share_price, steer.usd_price
+    )
+
+
+def _exploration(chance: Exploration | None) -> LoggedExploration | None:
+    if chance is None:
+        return None
+    return LoggedExploration(chance.share, chance.draw, chance.by_chance, chance.policy_model)
+
+
+def _version(drawn: VersionDraw | None) -> LoggedVersion | None:
+    if drawn is None:
+        return None
+    rollout = drawn.rollout
+    return LoggedVersion(
+        rollout.name,
+        rollout.production,
+        rollout.canary,
+        rollout.share,
+        drawn.draw,
+        drawn.part,
+        drawn.why_not,
+    )
+
+
+def _router(view: View) -> LoggedRouter | None:
+    """The trained router that judged the request; only chats have a canary router."""
+    if view.router is None:
+        return None
+    return LoggedRouter(view.router, view.part or "features", list(view.by_prior))
 
 
 class Kept(Protocol):
-    """What of a request's input is kept with its decision; by default nothing."""
+    """Which parts of a request's input are kept with its decision; by default none."""
 
     prompts: bool
     features: bool
@@ -289,51 +254,11 @@ def _one_row(task: Task, tensors: Tensors) -> list[float] | None:
 
 def decision_json(decision: Decision) -> dict[str, Any]:
     """A decision as ``POST /v1/route`` shows it; times in milliseconds."""
-    return {
-        "decision_id": decision.id,
-        "model": decision.model,
-        "fallbacks": list(decision.fallbacks),
-        "reason": decision.reason,
-        "latency_class": decision.latency_class,
-        "candidates": candidates_json(decision),
-    }
-
-
-def candidates_json(decision: Decision) -> list[dict[str, Any]]:
-    """Every candidate and what is predicted of it."""
-    return [
-        {
-            "model": candidate.model,
-            "quality": round(candidate.prediction.quality, 6),
-            "p50_ms": round(candidate.prediction.p50_s * 1e3, 4),
-            "p95_ms": round(candidate.prediction.p95_s * 1e3, 4),
-            "cost_usd": candidate.prediction.cost_usd,
-            "feasible": candidate.feasible,
-            "why_not": candidate.why_not,
-        }
-        for candidate in decision.candidates
-    ]
-
-
-def outcome_json(outcome: Outcome, cost_usd: float) -> dict[str, Any]:
-    """What happened; times in milliseconds."""
-    return {
-        "model": outcome.model,
-        "status": outcome.status,
-        "queue_ms": round(outcome.queue_s * 1e3, 3),
-        "run_ms": round(outcome.run_s * 1e3, 3),
-        "first_ms": round(outcome.first_s * 1e3, 3),
-        "total_ms": round(outcome.total_s * 1e3, 3),
-        "batch": outcome.batch,
-        "input_tokens": outcome.input_tokens,
-        "cached_tokens": outcome.cached_tokens,
-        "output_tokens": outcome.output_tokens,
-        "cost_usd": cost_usd,
-    }
+    return to_builtins(DecisionEntry.of(decision))
 
 
 def prediction_of(decision: Decision, model: str) -> Prediction | None:
-    """What was predicted of a model; None where it was no candidate."""
+    """The prediction for a model; None where it was no candidate."""
     for candidate in decision.candidates:
         if candidate.model == model:
             return candidate.prediction

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from routing.decision.exploration import Draws
 from routing.decision.request_view import QualityEstimate
+from routing.draws import Draws
 from routing.quality import DEFAULT_ROUTER
 from services.routers.canary import RouterCanary
 from services.routers.prompts import LearnedPrompts, learned_prompts

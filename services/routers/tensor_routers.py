@@ -19,8 +19,7 @@ from routing.decision.request_view import QualityEstimate
 from routing.features.picture import NAMES
 from routing.features.rows import has_features, rows_of
 from routing.quality.feature_artifact import FILES, load_feature_router
-from routing.quality.feature_quality import MAX_ROWS, FeatureQuality
-from routing.quality.row_look import Look, row_look
+from routing.quality.feature_quality import MAX_ROWS, FeatureQuality, RowPredictor, row_predictor
 from services.routers.prompt_routers import Stamp, stamp_of
 from turnout.catalog import Catalog, Route, known_as
 from turnout.errors import ArtifactInvalid, ConfigError
@@ -50,7 +49,7 @@ class Loaded:
     """
 
     quality: FeatureQuality
-    look: Look
+    look: RowPredictor
     columns: dict[str, int]
     given: dict[str, QualityEstimate]
     digest: str
@@ -258,7 +257,7 @@ def _over(part: RouteRouter, quality: FeatureQuality, digest: str) -> Loaded:
         _with_priors(part, usual), {}, digest, PART, by_content=False, by_prior=unknown
     )
     given = {name: said for name in catalog.classes if _is_settled(part, quality, name)}
-    return Loaded(quality, row_look(quality), columns, given, digest, unknown)
+    return Loaded(quality, row_predictor(quality), columns, given, digest, unknown)
 
 
 def _is_settled(part: RouteRouter, quality: FeatureQuality, latency_class: str) -> bool:

@@ -1,28 +1,12 @@
 """The catalog: one YAML file that lists latency classes, models and routes."""
 
-from turnout.catalog.artifact import Calibration, File, Gate, Optimize
+from turnout.catalog.artifact import Artifact, Calibration, File, Gate, Optimize
+from turnout.catalog.catalog import Catalog, realiased
 from turnout.catalog.pipeline import Parameter, Pipeline, Stage
 from turnout.catalog.reading import json_schema, load
 from turnout.catalog.route import Cascade, Explore, Route
-from turnout.catalog.schema import (
-    Artifact,
-    Batching,
-    Catalog,
-    Cost,
-    LatencyClass,
-    Model,
-    Profile,
-    Quality,
-)
-from turnout.catalog.versions import (
-    Canary,
-    Rollback,
-    Versioned,
-    known_as,
-    model_name,
-    realiased,
-    split,
-)
+from turnout.catalog.schema import Batching, Cost, LatencyClass, Model, Profile, Quality
+from turnout.catalog.versions import Canary, Rollback, Versioned, known_as, model_name, split
 
 __all__ = [
     "Artifact",

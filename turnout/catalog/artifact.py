@@ -5,15 +5,9 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Annotated, TypeAlias
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 
-from turnout.catalog.fields import Share, Strict
+from turnout.catalog.fields import Name, Share, Strict
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Address = Annotated[str, Field(pattern=r"^(pypi|hf|bento|file|https?):.+")]
@@ -114,3 +108,49 @@ class Optimize(Strict):
             (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
             for entry in self.passes
         )
+
+
+class Artifact(Strict):
+    """Where a model's files come from: a recipe, or addresses.
+
+    Attributes:
+        tag: name in the BentoML model store.
+        recipe: the project's build recipe that makes it (see ``runners/recipes``).
+        options: handed to the recipe.
+        source: the model's file by address, instead of a recipe (see ``File.source``).
+        sha256: of that file.
+        license: of that file, SPDX name.
+        files: what else belongs to it, by name, such as ``labels.json``.
+        optimize: what is done to the model's file before it may serve.
+    """
+
+    tag: Name
+    recipe: Name | None = None
+    options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    source: Address | None = None
+    sha256: Sha256 | None = None
+    license: str = "unknown"
+    files: dict[FileName, File] = Field(default_factory=dict)
+    optimize: Optimize | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Artifact:
+        if (self.recipe is None) == (self.source is None):
+            raise ValueError("give either recipe, or source with sha256")
+        if (self.source is None) != (self.sha256 is None):
+            raise ValueError("source and sha256 go together: a file is verified before use")
+        if self.recipe is not None and self.files:
+            raise ValueError("files go with source; a recipe writes its own")
+        if self.recipe is None and self.options:
+            raise ValueError("options go to a recipe, and there is none")
+        return self
+
+    @property
+    def origin(self) -> str:
+        """The recipe's name, or the address: for messages and labels."""
+        return self.recipe or self.source or ""
+
+    @property
+    def base(self) -> Artifact:
+        """The same without what is done to it afterwards."""
+        return self.model_copy(update={"optimize": None})

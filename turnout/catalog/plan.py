@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
-from typing import TYPE_CHECKING
 
 from turnout.catalog.pipeline import Pipeline, Reference, Stage
+from turnout.catalog.schema import CatalogEntries
 from turnout.types import Signature, Task, TensorSpec
-
-if TYPE_CHECKING:
-    from turnout.catalog.schema import Catalog
 
 
 @dataclass(slots=True)
@@ -44,76 +41,76 @@ class Plan:
         return Signature(tuple(self.inputs.values()), tuple(self.outputs.values()))
 
 
-def plan(catalog: Catalog, pipeline: Pipeline) -> Plan:
+def plan(catalog: CatalogEntries, pipeline: Pipeline) -> Plan:
     """Hold a pipeline against its catalog."""
-    made = Plan(pipeline)
+    draft = Plan(pipeline)
     if pipeline.latency_class not in catalog.classes:
-        made.problems.append(f"latency_class: no class is named {pipeline.latency_class!r}")
-    _order(made)
-    if made.problems:
-        return made
+        draft.problems.append(f"latency_class: no class is named {pipeline.latency_class!r}")
+    _order(draft)
+    if draft.problems:
+        return draft
     signatures: dict[str, Signature] = {}
-    for name in made.order:
-        found = _called(catalog, made, name)
+    for name in draft.order:
+        found = _called(catalog, draft, name)
         if found is None:
-            return made
+            return draft
         signatures[name] = found
-        _connect(made, name, found, signatures)
-    _answer(made, signatures)
+        _connect(draft, name, found, signatures)
+    _answer(draft, signatures)
     idle = pipeline.stages.keys() - pipeline.needed()
-    made.problems += [f"stages.{n}: nothing in the answer comes from it" for n in sorted(idle)]
-    return made
+    draft.problems += [f"stages.{n}: nothing in the answer comes from it" for n in sorted(idle)]
+    return draft
 
 
-def _order(made: Plan) -> None:
+def _order(draft: Plan) -> None:
     """Every reference names a stage that is there, and no stage waits for itself."""
-    pipeline = made.pipeline
+    pipeline = draft.pipeline
     for name, stage in pipeline.stages.items():
-        made.problems += [
+        draft.problems += [
             f"stages.{name}.route: {word!r} is no parameter; add it under parameters"
             for word in stage.words
             if word not in pipeline.parameters
         ]
-        made.problems += [
+        draft.problems += [
             f"stages.{name}: no stage is named {other!r}"
             for other in sorted(pipeline.needs(name))
             if other not in pipeline.stages
         ]
     used = {word for stage in pipeline.stages.values() for word in stage.words}
     unused = [name for name in pipeline.parameters if name not in used]
-    made.problems += [f"parameters.{name}: no stage's route has {{{name}}}" for name in unused]
+    draft.problems += [f"parameters.{name}: no stage's route has {{{name}}}" for name in unused]
     known = pipeline.stages.keys()
     for name, text in pipeline.out.items():
         if (stage := Reference.read(text).stage) not in known:
-            made.problems.append(f"out.{name}: no stage is named {stage!r}")
-    if made.problems:
+            draft.problems.append(f"out.{name}: no stage is named {stage!r}")
+    if draft.problems:
         return
     graph = {name: sorted(pipeline.needs(name)) for name in pipeline.stages}
     try:
-        made.order = tuple(TopologicalSorter(graph).static_order())
+        draft.order = tuple(TopologicalSorter(graph).static_order())
     except CycleError as error:
         around = " -> ".join(error.args[1])
-        made.problems.append(f"stages: they wait for each other: {around}")
+        draft.problems.append(f"stages: they wait for each other: {around}")
 
 
-def _called(catalog: Catalog, made: Plan, name: str) -> Signature | None:
+def _called(catalog: CatalogEntries, draft: Plan, name: str) -> Signature | None:
     """The one signature of every route or model a stage may call."""
-    stage = made.pipeline.stages[name]
+    stage = draft.pipeline.stages[name]
     matching = {
         target: values for target in catalog.names if (values := stage.matches(target)) is not None
     }
     routes = {target: values for target, values in matching.items() if target in catalog.routes}
     matching = routes or matching
     if not matching:
-        made.problems.append(f"stages.{name}.route: no route or model is named {stage.route!r}")
+        draft.problems.append(f"stages.{name}.route: no route or model is named {stage.route!r}")
         return None
     for word in stage.words:
         known = dict.fromkeys(values[word] for values in matching.values())
-        before = made.values.get(word)
-        made.values[word] = tuple(v for v in known if before is None or v in before)
-        default = made.pipeline.parameters[word].default
+        before = draft.values.get(word)
+        draft.values[word] = tuple(v for v in known if before is None or v in before)
+        default = draft.pipeline.parameters[word].default
         if default is not None and default not in known:
-            made.problems.append(
+            draft.problems.append(
                 f"parameters.{word}.default: stage {name!r} has no route for {default!r}"
             )
     tasks = {_task(catalog, target) for target in matching}
@@ -121,106 +118,106 @@ def _called(catalog: Catalog, made: Plan, name: str) -> Signature | None:
     first = signatures[0]
     if len(tasks) > 1 or first is None or any(other != first for other in signatures):
         shown = ", ".join(list(matching)[:4])
-        made.problems.append(f"stages.{name}.route: they differ in task or dimensions: {shown}")
+        draft.problems.append(f"stages.{name}.route: they differ in task or dimensions: {shown}")
         return None
-    made.tasks[name] = tasks.pop()
+    draft.tasks[name] = tasks.pop()
     return first
 
 
-def _connect(made: Plan, name: str, signature: Signature, known: Mapping[str, Signature]) -> None:
+def _connect(draft: Plan, name: str, signature: Signature, known: Mapping[str, Signature]) -> None:
     """Each input of a stage comes from something of its kind."""
-    stage = made.pipeline.stages[name]
-    if (made.tasks[name] is Task.CHAT) != (stage.prompt is not None):
-        need = "a prompt" if made.tasks[name] is Task.CHAT else "in, not a prompt"
-        made.problems.append(
-            f"stages.{name}: its route does {made.tasks[name].value!r}: give {need}"
+    stage = draft.pipeline.stages[name]
+    if (draft.tasks[name] is Task.CHAT) != (stage.prompt is not None):
+        need = "a prompt" if draft.tasks[name] is Task.CHAT else "in, not a prompt"
+        draft.problems.append(
+            f"stages.{name}: its route does {draft.tasks[name].value!r}: give {need}"
         )
         return
     if stage.prompt is not None:
-        made.one_row = True
-        _prompted(made, name, stage, known)
+        draft.one_row = True
+        _prompted(draft, name, stage, known)
         return
     wanted = {spec.name: spec for spec in signature.inputs}
     for tensor in wanted.keys() - stage.inputs.keys():
-        made.problems.append(f"stages.{name}.in: input {tensor!r} of its route is missing")
+        draft.problems.append(f"stages.{name}.in: input {tensor!r} of its route is missing")
     for tensor, text in stage.inputs.items():
         where = f"stages.{name}.in.{tensor}"
         spec = wanted.get(tensor)
         if spec is None:
             takes = ", ".join(wanted)
-            made.problems.append(f"{where}: its route has no such input (it takes {takes})")
+            draft.problems.append(f"{where}: its route has no such input (it takes {takes})")
             continue
         reference = Reference.read(text)
-        made.one_row |= reference.first
+        draft.one_row |= reference.first
         if reference.stage is None:
-            _given(made, where, reference.tensor, spec)
+            _given(draft, where, reference.tensor, spec)
             continue
-        source = _output(made, where, reference, known)
+        source = _output(draft, where, reference, known)
         if source is not None and not _fits(source, spec):
-            made.problems.append(f"{where}: it takes {_shown(spec)}, {text} is {_shown(source)}")
+            draft.problems.append(f"{where}: it takes {_shown(spec)}, {text} is {_shown(source)}")
 
 
-def _prompted(made: Plan, name: str, stage: Stage, known: Mapping[str, Signature]) -> None:
+def _prompted(draft: Plan, name: str, stage: Stage, known: Mapping[str, Signature]) -> None:
     for reference in stage.references():
         where = f"stages.{name}.prompt"
         if reference.stage is None:
-            _given(made, where, reference.tensor, TensorSpec("text", "BYTES", (-1,)))
+            _given(draft, where, reference.tensor, TensorSpec("text", "BYTES", (-1,)))
             continue
-        source = _output(made, where, reference, known)
+        source = _output(draft, where, reference, known)
         if source is not None and source.datatype != "BYTES":
-            made.problems.append(f"{where}: {reference.tensor} is no text: {_shown(source)}")
+            draft.problems.append(f"{where}: {reference.tensor} is no text: {_shown(source)}")
 
 
-def _given(made: Plan, where: str, tensor: str, spec: TensorSpec) -> None:
+def _given(draft: Plan, where: str, tensor: str, spec: TensorSpec) -> None:
     """An input of the request takes the kind of what it is given to."""
-    before = made.inputs.setdefault(tensor, TensorSpec(tensor, spec.datatype, spec.shape))
+    before = draft.inputs.setdefault(tensor, TensorSpec(tensor, spec.datatype, spec.shape))
     if (before.datatype, before.shape) != (spec.datatype, spec.shape):
-        made.problems.append(
+        draft.problems.append(
             f"{where}: input {tensor!r} is {_shown(before)} elsewhere, here {_shown(spec)}"
         )
 
 
 def _output(
-    made: Plan, where: str, reference: Reference, known: Mapping[str, Signature]
+    draft: Plan, where: str, reference: Reference, known: Mapping[str, Signature]
 ) -> TensorSpec | None:
     """The spec of a stage's output, or of its first row."""
     signature = known[reference.stage or ""]
     spec = next((spec for spec in signature.outputs if spec.name == reference.tensor), None)
     if spec is None:
         has = ", ".join(spec.name for spec in signature.outputs)
-        made.problems.append(
+        draft.problems.append(
             f"{where}: stage {reference.stage!r} has no output {reference.tensor!r} (it has {has})"
         )
         return None
     shape = spec.shape[1:] if reference.first else spec.shape
     if not shape:
-        made.problems.append(f"{where}: {reference.tensor} has one value a row; leave out .0")
+        draft.problems.append(f"{where}: {reference.tensor} has one value a row; leave out .0")
         return None
     return TensorSpec(spec.name, spec.datatype, shape)
 
 
-def _answer(made: Plan, known: Mapping[str, Signature]) -> None:
-    pipeline = made.pipeline
+def _answer(draft: Plan, known: Mapping[str, Signature]) -> None:
+    pipeline = draft.pipeline
     for name, text in pipeline.out.items():
         reference = Reference.read(text)
-        made.one_row |= reference.first
-        spec = _output(made, f"out.{name}", reference, known)
+        draft.one_row |= reference.first
+        spec = _output(draft, f"out.{name}", reference, known)
         if spec is not None:
             # A sorted answer is cut to as many rows as the request wants.
             shape = spec.shape if pipeline.sort_by is None else (-1, *spec.shape[1:])
-            made.outputs[name] = TensorSpec(name, spec.datatype, shape)
+            draft.outputs[name] = TensorSpec(name, spec.datatype, shape)
     for word, parameter in pipeline.parameters.items():
         if parameter.source is None:
             continue
-        made.one_row = True
-        spec = _output(made, f"parameters.{word}.from", Reference.read(parameter.source), known)
+        draft.one_row = True
+        spec = _output(draft, f"parameters.{word}.from", Reference.read(parameter.source), known)
         if spec is not None and spec.datatype != "BYTES":
-            made.problems.append(f"parameters.{word}.from: it is no text: {_shown(spec)}")
-    key = made.outputs.get(pipeline.sort_by or "")
+            draft.problems.append(f"parameters.{word}.from: it is no text: {_shown(spec)}")
+    key = draft.outputs.get(pipeline.sort_by or "")
     if pipeline.sort_by is not None and (
         key is None or key.datatype == "BYTES" or len(key.shape) != 1
     ):
-        made.problems.append("sort_by: name an output of one number a row")
+        draft.problems.append("sort_by: name an output of one number a row")
 
 
 def _fits(source: TensorSpec, wanted: TensorSpec) -> bool:
@@ -235,5 +232,5 @@ def _shown(spec: TensorSpec) -> str:
     return f"{spec.datatype} [{', '.join('n' if size == -1 else str(size) for size in spec.shape)}]"
 
 
-def _task(catalog: Catalog, name: str) -> Task:
+def _task(catalog: CatalogEntries, name: str) -> Task:
     return (catalog.routes.get(name) or catalog.models[catalog.model_called(name) or name]).task

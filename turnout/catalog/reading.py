@@ -10,8 +10,8 @@ from typing import cast
 import yaml
 from pydantic import ValidationError
 
-from turnout.catalog.schema import Catalog
-from turnout.catalog.versions import as_written
+from turnout.catalog.catalog import Catalog
+from turnout.catalog.expansion import as_written
 from turnout.errors import CatalogInvalid
 from turnout.problem import said_of
 

@@ -1,7 +1,7 @@
 """The catalog's shape: latency classes, models and what holds them, as strict pydantic models.
 
-Unknown keys, impossible values and dangling names are refused. ``reading.load`` turns a YAML
-file into a ``Catalog`` and its problems into one line each.
+Each model refuses unknown keys and impossible values of its own. ``consistency`` checks what one
+entry says against the others; ``catalog.Catalog`` is the whole, checked.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from turnout.catalog.artifact import Address, File, FileName, Optimize, Sha256
+from turnout.catalog.artifact import Artifact
 from turnout.catalog.engines import RemoteEngine, Runner
 from turnout.catalog.fields import Bytes, Device, ModelName, Name, Strict, Window
 from turnout.catalog.pipeline import Pipeline
 from turnout.catalog.route import Route
-from turnout.catalog.versions import PRODUCTION, Versioned, expand, model_name, schema_extra, split
+from turnout.catalog.versions import PRODUCTION, Versioned, model_name, schema_extra, split
 from turnout.errors import InvalidRequest, UnknownModel
 from turnout.types import DIMENSIONS, Signature, Task, signature
 
@@ -78,52 +78,6 @@ class Batching(Strict):
 
     max_rows: PositiveInt = 64
     max_queue: PositiveInt = 1024
-
-
-class Artifact(Strict):
-    """Where a model's files come from: a recipe, or addresses.
-
-    Attributes:
-        tag: name in the BentoML model store.
-        recipe: the project's build recipe that makes it (see ``runners/recipes``).
-        options: handed to the recipe.
-        source: the model's file by address, instead of a recipe (see ``File.source``).
-        sha256: of that file.
-        license: of that file, SPDX name.
-        files: what else belongs to it, by name, such as ``labels.json``.
-        optimize: what is done to the model's file before it may serve.
-    """
-
-    tag: Name
-    recipe: Name | None = None
-    options: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    source: Address | None = None
-    sha256: Sha256 | None = None
-    license: str = "unknown"
-    files: dict[FileName, File] = Field(default_factory=dict)
-    optimize: Optimize | None = None
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Artifact:
-        if (self.recipe is None) == (self.source is None):
-            raise ValueError("give either recipe, or source with sha256")
-        if (self.source is None) != (self.sha256 is None):
-            raise ValueError("source and sha256 go together: a file is verified before use")
-        if self.recipe is not None and self.files:
-            raise ValueError("files go with source; a recipe writes its own")
-        if self.recipe is None and self.options:
-            raise ValueError("options go to a recipe, and there is none")
-        return self
-
-    @property
-    def origin(self) -> str:
-        """The recipe's name, or the address: for messages and labels."""
-        return self.recipe or self.source or ""
-
-    @property
-    def base(self) -> Artifact:
-        """The same without what is done to it afterwards."""
-        return self.model_copy(update={"optimize": None})
 
 
 class Limits(Strict):
@@ -234,12 +188,8 @@ class Gateway(Strict):
         return {"cpu": self.memory_budget}
 
 
-class Catalog(Strict):
-    """A whole fleet: classes, models, routes, and the pipelines that compose routes.
-
-    ``versioned`` holds what is left of models with versions once ``models`` has each of those:
-    see ``turnout.catalog.versions``.
-    """
+class CatalogEntries(Strict):
+    """The entries of a catalog and the look-ups over them; ``Catalog`` checks that they agree."""
 
     version: Literal[1]
     gateway: Gateway = Gateway()
@@ -248,20 +198,6 @@ class Catalog(Strict):
     routes: Annotated[dict[Name, Route], Field(min_length=1)]
     pipelines: dict[Name, Pipeline] = Field(default_factory=dict)
     versioned: SkipJsonSchema[dict[Name, Versioned]] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _versions_are_models(cls, data: object) -> object:
-        return expand(data)
-
-    @model_validator(mode="after")
-    def _names_resolve(self) -> Catalog:
-        from turnout.catalog.names import dangling, oversized
-
-        problems = dangling(self) + oversized(self)
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
 
     def route_for(self, task: Task) -> str | None:
         """The first route that does this task: what ``auto`` means."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from turnout.catalog.schema import Batching, Catalog, Model
+from turnout.catalog.catalog import Catalog
+from turnout.catalog.schema import Batching, Model
 
 
 def share_of_worker(catalog: Catalog) -> Catalog:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.decision.exploration import Draws, Exploration, explore
+from routing.decision.exploration import Exploration, explore
+from routing.draws import Draws
 
 MODELS = st.lists(st.sampled_from("abcdefgh"), min_size=2, max_size=6, unique=True)
 

@@ -3,8 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.decision.policy import POLICIES, cheapest, fastest
-from routing.decision.wording import shown_ms
+from routing.decision.policy import POLICIES, cheapest, fastest, shown_ms
 from turnout.types import Candidate, Prediction
 
 Candidates = st.lists(

@@ -54,7 +54,8 @@ def decide(
         0.0, deadline_s, limits or Limits(), own_deadline=own_deadline,
     )  # fmt: skip
     question = Question(request, Demand(), 0.0, {"small": quality[0], "large": quality[1]})
-    return router.decide(question, {"small": FREE, "large": FREE} | (states or {}))
+    state = {"small": FREE, "large": FREE} | (states or {})
+    return router.decide(question, router.resolve(request), state)
 
 
 def test_the_class_sets_how_much_quality_is_needed() -> None:

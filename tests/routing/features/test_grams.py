@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from routing.features.grams import BUCKETS, grams
 from routing.features.text import read
 from routing.quality.encoder import Encoded
-from routing.quality.gram_heads import GramHeads
+from routing.quality.heads import GramHeads
 from routing.training.estimators import fit_grams, inverse_frequency, weighed
 
 

@@ -19,8 +19,7 @@ from routing.quality.feature_artifact import (
     save_feature_router,
 )
 from routing.quality.feature_explain import explain_row
-from routing.quality.feature_quality import MAX_ROWS, FeatureQuality
-from routing.quality.row_look import row_look
+from routing.quality.feature_quality import MAX_ROWS, FeatureQuality, row_predictor
 from routing.training.feature_fit import came_true, train_features
 from routing.training.outcomes import read_outcomes
 from tests.routing import rows
@@ -78,7 +77,7 @@ def test_a_request_is_worth_the_mean_of_its_rows(quality: FeatureQuality) -> Non
 
 
 def test_a_look_at_one_row_says_the_same(quality: FeatureQuality, tmp_path: Path) -> None:
-    look = row_look(quality)
+    look = row_predictor(quality)
     seen = rows.outcomes(tmp_path, 50, seed=2).features.astype(np.float32)
     edge = quality.centre + quality.usual / quality.inverse_scale
     lost = np.array([np.nan, 0.0, 0.0], np.float32)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from routing.decision.budget_control import Steer
 from routing.decision.constraints import Bounds
-from routing.replay.cascade import Step, cascade_of, mixed, second
+from routing.decision.log_schema import Escalation
+from routing.replay.cascade import cascade_of, mixed, second
 from turnout.catalog import Route
 from turnout.types import Candidate, Prediction, Task
 
@@ -17,7 +18,10 @@ BOUNDS = Bounds(1.0)
 FIRST = Candidate("small", Prediction(0.8, 0.01, 0.02, 1e-6), True)
 BETTER = Candidate("large", Prediction(0.9, 0.05, 0.09, 5e-6), True)
 PAIR = (FIRST, BETTER)
-STEP = Step("large", 2, 4, 0.6, True, (0.5, 0.9, 0.55, 0.7), 0.1, (0.2, 0.05, None, 0.15))
+STEP = Escalation(
+    "large", 2, 4, 0.6, 0.5, True, gain=0.1, confidences=(0.5, 0.9, 0.55, 0.7),
+    gains=(0.2, 0.05, None, 0.15),
+)  # fmt: skip
 
 
 def route(**cascade: float) -> Route:

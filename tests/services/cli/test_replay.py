@@ -188,7 +188,7 @@ async def test_no_prompt_is_logged_unless_asked_for(
     [
         ("{", "log:2: not JSON"),
         ("[]", "log:2: no decision"),
-        ('{"decision_id": "a"}', "log:2: 'candidates' is missing"),
+        ('{"decision_id": "a"}', "log:2: 'model' is missing"),
         ('{"decision_id": "a", "feedback": {"score": "x"}}', "log:2: no decision"),
     ],
 )
