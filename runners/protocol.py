@@ -136,6 +136,18 @@ class TensorResult:
     batch: int
 
 
+class RunTimes(Protocol):
+    """The measured latency-versus-batch curve of a model."""
+
+    def run_s(self, units: float) -> float:
+        """Expected seconds of one run of ``units`` rows."""
+        ...
+
+    def observe_run(self, units: float, run_s: float) -> None:
+        """Learn from one run."""
+        ...
+
+
 class Backend(Protocol):
     """What both kinds of backend offer."""
 

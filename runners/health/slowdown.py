@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+
+from runners.protocol import RunTimes
 
 _RECENT, _USUAL = 1 / 16, 1 / 1024
 _LEAST_RUNS = 64
@@ -48,18 +49,6 @@ class Pace:
         """Why the model counts as slow; None when it does not."""
         times = self.times_slower
         return f"runs take {times:.1f} times what they did" if times >= _SLOW else None
-
-
-class RunTimes(Protocol):
-    """See ``runners.backends.local_tensors.RunTimes``."""
-
-    def run_s(self, units: float) -> float:
-        """Expected seconds of one run."""
-        ...
-
-    def observe_run(self, units: float, run_s: float) -> None:
-        """Learn from one run."""
-        ...
 
 
 class Paced:
