@@ -21,8 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks.provenance import save
 from routing.decision.request_view import RequestAnalyzer
-from runners.backends.local_tensors import RunTimes
-from runners.protocol import ActiveEngine, BackendLoad, TensorResult, Ticket
+from runners.protocol import ActiveEngine, BackendLoad, RunTimes, TensorResult, Ticket
 from services.dataplane.data_plane import DataPlane
 from services.dataplane.decision_log import DecisionLog
 from services.fleet.fleet import Fleet

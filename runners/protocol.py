@@ -1,11 +1,11 @@
-"""What every inference engine implements, and what the services see of it.
+"""The interfaces of inference engines (runners), and of backends as the services see them.
 
 Two layers:
 
 * A **runner** is synchronous and owns one loaded model. ``TensorRunner.run`` maps tensors to
   tensors; ``TextRunner`` writes several answers at once, one token each a step. A runner is
   called from one thread at a time and knows nothing of queues, priorities or HTTP.
-* A **backend** is asynchronous and is what a service calls: it queues, batches and schedules a
+* A **backend** is asynchronous and is called by the services: it queues, batches and schedules a
   local runner, or speaks to a remote one.
 """
 
@@ -24,7 +24,7 @@ class Runner(Protocol):
     """One loaded model."""
 
     def load(self) -> ActiveEngine:
-        """Load the model and say what really runs.
+        """Load the model and return what really runs.
 
         Raises:
             LoadFailed: with what is wrong and what to do.
@@ -32,7 +32,7 @@ class Runner(Protocol):
         ...
 
     def close(self) -> None:
-        """Free what ``load`` took. Safe to call twice, or without ``load``."""
+        """Free the resources of ``load``. Safe to call twice, or without ``load``."""
         ...
 
 
@@ -53,7 +53,7 @@ class TensorRunner(Runner, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One piece of one sequence, out of ``TextRunner.step``; an error ends that sequence only."""
+    """A piece of a sequence, from ``TextRunner.step``; an error ends that sequence only."""
 
     sequence: int
     piece: Piece | InvalidRequest
@@ -91,12 +91,12 @@ class TextRunner(Runner, Protocol):
 
 @dataclass(slots=True)
 class Ticket:
-    """How urgent a piece of work is.
+    """The urgency of a piece of work.
 
     Attributes:
         id: the request's id.
         priority: the latency class's; 0 is served first.
-        deadline_s: monotonic instant after which the answer is of no use.
+        deadline_s: monotonic instant after which the answer is useless.
     """
 
     id: str
@@ -106,7 +106,7 @@ class Ticket:
 
 @dataclass(slots=True)
 class BackendLoad:
-    """A backend's present load: what the latency prediction needs.
+    """A backend's present load, for the latency prediction.
 
     Attributes:
         queued: pieces of work waiting.
@@ -121,7 +121,7 @@ class BackendLoad:
 
 @dataclass(slots=True)
 class TensorResult:
-    """Tensors that came back, and how.
+    """The outputs of a request, and how it ran.
 
     Attributes:
         tensors: the public outputs.
@@ -136,8 +136,20 @@ class TensorResult:
     batch: int
 
 
+class RunTimes(Protocol):
+    """The measured latency-versus-batch curve of a model."""
+
+    def run_s(self, units: float) -> float:
+        """Expected seconds of one run of ``units`` rows."""
+        ...
+
+    def observe_run(self, units: float, run_s: float) -> None:
+        """Learn from one run."""
+        ...
+
+
 class Backend(Protocol):
-    """What both kinds of backend offer."""
+    """The part that both kinds of backend share."""
 
     @property
     def active(self) -> ActiveEngine | None:
@@ -157,7 +169,7 @@ class Backend(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Finish what is accepted, then free everything."""
+        """Finish accepted work, then free everything."""
         ...
 
 

@@ -1,1 +1,1 @@
-"""Backends: local models behind a queue, models on demand, models elsewhere."""
+"""Backends: local models behind a queue, models on demand, models on other servers."""

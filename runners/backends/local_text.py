@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 
-from runners.generation.scheduler import Event, GenerationLoop, Job
+from runners.generation.scheduler import Event, Job, Scheduler
 from runners.protocol import ActiveEngine, BackendLoad, TextRunner, Ticket
 from turnout.errors import Draining, LoadFailed, TurnoutError
 from turnout.types import Generation, Piece
@@ -25,8 +25,8 @@ class LocalText:
         max_queue: the most generations that wait.
         reserved: slots that only priority 0 may take; by default the last one, if there are more.
         clock: monotonic seconds.
-        broke: told which backend, and the reason, on the event loop, when the model failed for
-            good; it takes nothing more and is freed by then.
+        broke: called on the event loop with this backend and the reason when the model failed
+            for good; it takes nothing more and is freed by then.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class LocalText:
         self._clock = clock
         self._broke = broke
         self._active: ActiveEngine | None = None
-        self._loop: GenerationLoop | None = None
-        self._answers: dict[Job, asyncio.Queue[Piece | TurnoutError]] = {}
+        self._scheduler: Scheduler | None = None
+        self._pieces_of: dict[Job, asyncio.Queue[Piece | TurnoutError]] = {}
         self._thread: threading.Thread | None = None
         self._stopping = False
 
@@ -58,7 +58,7 @@ class LocalText:
 
     def load_now(self) -> BackendLoad:
         """The present load."""
-        return BackendLoad() if self._loop is None else self._loop.load_now()
+        return BackendLoad() if self._scheduler is None else self._scheduler.load_now()
 
     async def start(self) -> None:
         """Load the model on the engine's thread, which then serves it.
@@ -75,22 +75,22 @@ class LocalText:
         self._active = await loaded
 
     async def stop(self) -> None:
-        """Refuse new work, finish what is accepted, free the model."""
+        """Refuse new work, finish accepted work, free the model."""
         self._stopping = True
-        if self._loop is not None:
-            self._loop.wake()
+        if self._scheduler is not None:
+            self._scheduler.wake()
         if self._thread is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
 
     async def generate(self, generation: Generation, ticket: Ticket) -> AsyncIterator[Piece]:
         """Write an answer; see ``TextBackend.generate``."""
-        if self._loop is None:
+        if self._scheduler is None:
             raise LoadFailed(self._name, "is not loaded")
         if self._stopping:
             raise Draining("this model is being stopped; retry elsewhere", retry_after_s=1.0)
         pieces: asyncio.Queue[Piece | TurnoutError] = asyncio.Queue()
-        job = self._loop.submit(generation, ticket)
-        self._answers[job] = pieces
+        job = self._scheduler.submit(generation, ticket)
+        self._pieces_of[job] = pieces
         finished = False
         try:
             while not finished:
@@ -100,16 +100,16 @@ class LocalText:
                     raise piece
                 yield piece
         finally:
-            del self._answers[job]
+            del self._pieces_of[job]
             if not finished:
-                self._loop.cancel(job)
+                self._scheduler.cancel(job)
 
     def _serve(
         self,
         loop: asyncio.AbstractEventLoop,
         loaded: asyncio.Future[ActiveEngine],
     ) -> None:
-        """Load, then turn the generation loop until stopped and drained."""
+        """Load, then run the scheduler until stopped and drained."""
         try:
             runner = self._make()
             active = runner.load()
@@ -121,7 +121,7 @@ class LocalText:
             )
             loop.call_soon_threadsafe(_settle, loaded, None, failed)
             return
-        generations = GenerationLoop(
+        scheduler = Scheduler(
             self._name,
             runner,
             lambda events: self._send(loop, events),
@@ -129,26 +129,26 @@ class LocalText:
             max_queue=self._max_queue,
             reserved=self._reserved,
         )
-        self._loop = generations
+        self._scheduler = scheduler
         loop.call_soon_threadsafe(_settle, loaded, active, None)
-        while generations.wait(lambda: self._stopping or generations.broken is not None):
-            generations.turn()
+        while scheduler.wait(lambda: self._stopping or scheduler.broken is not None):
+            scheduler.turn()
         try:
             runner.close()
         finally:
-            broken = generations.broken
+            broken = scheduler.broken
             if broken is not None and not loop.is_closed():
                 loop.call_soon_threadsafe(self._broke, self, broken.problem)
 
     def _send(self, loop: asyncio.AbstractEventLoop, events: list[Event]) -> None:
-        if loop.is_closed():  # the process is ending without stop(): nobody listens any more
+        if loop.is_closed():  # the process is ending without stop(): nothing receives events
             self._stopping = True
         else:
             loop.call_soon_threadsafe(self._hand_out, events)
 
     def _hand_out(self, events: list[Event]) -> None:
         for job, piece in events:
-            pieces = self._answers.get(job)
+            pieces = self._pieces_of.get(job)
             if pieces is not None:
                 pieces.put_nowait(piece)
 

@@ -1,4 +1,4 @@
-"""Backends of models that come and go: each request waits for its model, and holds it."""
+"""Backends of models loaded on demand: each request waits for its model, and holds it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from turnout.types import Generation, Piece, Tensors
 
 
 class _OnDemand:
-    """What both kinds share.
+    """The part that both kinds of backend share.
 
     Args:
         pool: where the model lives.
-        slot: its place there.
+        slot: its slot there.
     """
 
     def __init__(self, pool: Pool, slot: Slot) -> None:
@@ -43,14 +43,14 @@ class _OnDemand:
         return BackendLoad() if inner is None else inner.load_now()
 
     async def start(self) -> None:
-        """Load it now, whether asked for or not; see ``Backend.start``."""
+        """Load the model now, without a request; see ``Backend.start``."""
         await self._pool.load(self.slot.name)
 
     async def stop(self) -> None:
-        """Nothing: the pool stops what it holds."""
+        """Do nothing: the pool stops its models."""
 
     async def _acquire(self, ticket: Ticket) -> TensorBackend | TextBackend:
-        """The loaded backend, held for this request until ``_release``.
+        """Return the loaded backend, held for this request until ``_release``.
 
         It is held from before the load on, so that it is not evicted between the load and its use.
         """
@@ -75,7 +75,7 @@ class _OnDemand:
 
 
 class OnDemandTensors(_OnDemand):
-    """A ``TensorBackend`` that is loaded when it is asked for."""
+    """A ``TensorBackend`` that is loaded by its requests."""
 
     async def infer(self, tensors: Tensors, ticket: Ticket) -> TensorResult:
         """See ``TensorBackend.infer``; a load within the deadline is part of it."""
@@ -87,7 +87,7 @@ class OnDemandTensors(_OnDemand):
 
 
 class OnDemandText(_OnDemand):
-    """A ``TextBackend`` that is loaded when it is asked for."""
+    """A ``TextBackend`` that is loaded by its requests."""
 
     async def generate(self, generation: Generation, ticket: Ticket) -> AsyncIterator[Piece]:
         """See ``TextBackend.generate``; a load within the deadline is part of it."""

@@ -1,4 +1,4 @@
-"""One run of several requests: put together, run, checked, and taken apart again."""
+"""One run of several requests: collated, run, checked, and split again."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class BatchRunner:
     Args:
         name: the model's name, for errors.
         runner: loaded.
-        task: puts requests together.
+        task: collates requests.
         finite: whether an answer that is not a number is an error.
         clock: monotonic seconds.
     """
@@ -70,15 +70,15 @@ class BatchRunner:
     def run_alone(self, request: Tensors, rows: int) -> Result:
         """Run one request of so many rows; never raises."""
         try:
-            return self._sound(self._task.finish(self._runner.run(request)), rows)
+            return self._checked(self._task.finish(self._runner.run(request)), rows)
         except Exception as error:  # noqa: BLE001 - an engine may raise anything
             return self._failure(error)
 
     def _run_together(self, requests: Sequence[Tensors], rows: Sequence[int]) -> list[Result]:
         task, runner = self._task, self._runner
         if len(requests) == 1:
-            return [self._sound(task.finish(runner.run(requests[0])), rows[0])]
-        outputs = self._sound(task.finish(runner.run(task.collate(requests))), sum(rows))
+            return [self._checked(task.finish(runner.run(requests[0])), rows[0])]
+        outputs = self._checked(task.finish(runner.run(task.collate(requests))), sum(rows))
         parts: list[Result] = []
         at = 0
         for count in rows:
@@ -86,12 +86,12 @@ class BatchRunner:
             at += count
         return parts
 
-    def _sound(self, outputs: Tensors, rows: int) -> Tensors:
-        """The outputs, once they are known to be numbers and a row for each of the inputs'."""
+    def _checked(self, outputs: Tensors, rows: int) -> Tensors:
+        """Return the outputs once checked: finite, and a row for each input row."""
         check_rows(outputs, rows)
         if self._finite:
             for name, tensor in outputs.items():
-                # A sum of squares is finite only if every value is, and is the cheaper look.
+                # A sum of squares is finite only if every value is, and is the cheaper check.
                 if tensor.dtype.kind != "f" or math.isfinite(np.vdot(tensor, tensor)):
                     continue
                 if not np.isfinite(tensor).all():

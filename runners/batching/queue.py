@@ -41,7 +41,7 @@ _Heap: TypeAlias = list[tuple[float, int, Waiting[T]]]  # deadline, order of arr
 
 @dataclass(slots=True)
 class Taken(Generic[T]):
-    """What ``WorkQueue.take`` hands out: a batch to run, and work that is too late."""
+    """The result of ``WorkQueue.take``: a batch to run, and expired work."""
 
     batch: list[Waiting[T]]
     expired: list[Waiting[T]]
@@ -87,17 +87,17 @@ class WorkQueue(Generic[T]):
         return sum(rows for level, rows in self._class_rows.items() if level <= priority)
 
     def push(self, waiting: Waiting[T]) -> None:
-        """Queue work; the caller asks ``fits`` first."""
+        """Queue work; the caller checks ``fits`` first."""
         self._sequence += 1
         heap = self._heaps.setdefault(waiting.priority, [])
         heapq.heappush(heap, (waiting.deadline_s, self._sequence, waiting))
         self._count_in(waiting)
 
     def evict(self, rows: int, priority: int) -> list[Waiting[T]]:
-        """Take back less urgent work until ``rows`` more fit; empty when that can't be had.
+        """Remove and return less urgent work until ``rows`` more fit; empty when that cannot be.
 
-        The least urgent class gives first, and within a class never its most urgent piece while
-        it has another (a leaf of its heap goes, which is found without a search).
+        The least urgent class gives way first, and within a class never its most urgent piece
+        while it has another (a leaf of its heap goes, which needs no search).
         """
         levels = sorted((level for level in self._heaps if level > priority), reverse=True)
         needed = self._rows + rows - self._max_rows
@@ -114,12 +114,12 @@ class WorkQueue(Generic[T]):
         return evicted
 
     def drop(self, waiting: Waiting[T]) -> None:
-        """Take back work that still waits, because its client has gone."""
+        """Remove work that still waits, because its client has gone."""
         if not waiting.dropped:
             self._count_out(waiting)
 
     def take(self, now_s: float, max_rows: int, run_s: Callable[[int], float]) -> Taken[T]:
-        """Form the next batch: the most urgent work, and what may ride along without harm.
+        """Form the next batch: the most urgent work, and work that may join it without harm.
 
         Work joins while the batch stays within ``max_rows`` and the longer run would not make
         any member miss its deadline that it would otherwise have held.
@@ -149,7 +149,7 @@ class WorkQueue(Generic[T]):
         return Taken(batch, expired)
 
     def clear(self) -> Iterator[Waiting[T]]:
-        """Hand out everything that waits, leaving the queue empty."""
+        """Remove and yield everything that waits."""
         for heap in self._heaps.values():
             yield from (waiting for _, _, waiting in heap if not waiting.dropped)
         self._heaps.clear()

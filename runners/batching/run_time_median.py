@@ -1,8 +1,8 @@
-"""How long a run usually takes, whatever interrupted some of them. Pure.
+"""The median time of a run, robust against interrupted runs. Pure.
 
-A mean follows the run that another process interrupted for ten milliseconds; on a busy machine it
-then says that a model of thirty microseconds is slow, and sends it to a thread, where waiting for
-the interpreter's lock makes it slow indeed. A median stays.
+A mean follows a run that another process interrupted for ten milliseconds; on a busy machine a
+model of thirty microseconds then counts as slow and is sent to a thread, where waiting for the
+interpreter's lock makes it slow indeed. A median stays.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ class RunTimeMedian:
         self._median_s: dict[int, float] = {}
 
     def run_s(self, rows: int) -> float | None:
-        """Median seconds of a run of about so many rows; None while there was none."""
+        """Return the median seconds of a run of about so many rows; None before the first."""
         return self._median_s.get(rows.bit_length())
 
     def observe_run(self, rows: int, run_s: float) -> None:
         """Learn from one run."""
         size = rows.bit_length()
-        known_s = self._median_s.get(size)
-        if known_s is None:
+        median_s = self._median_s.get(size)
+        if median_s is None:
             self._median_s[size] = run_s
         else:
-            self._median_s[size] = known_s * _STEP if run_s > known_s else known_s / _STEP
+            self._median_s[size] = median_s * _STEP if run_s > median_s else median_s / _STEP

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -41,7 +42,7 @@ class WorkerThreads(Executor):
         self._idle = threading.Semaphore(0)
         self._lock = threading.Lock()
         self._threads = 0
-        self._made = 0
+        self._started = 0
         self._closed = False
         self._running: dict[Future[Any], threading.Thread] = {}
         self._lost: set[threading.Thread] = set()
@@ -63,9 +64,9 @@ class WorkerThreads(Executor):
         return future
 
     def abandon(self, future: Future[Any]) -> bool:
-        """Write off the thread that runs this; False when it runs (or ran) on none.
+        """Write off the thread that runs this job; False when no thread runs it now.
 
-        The thread ends by itself if its call ever returns; the result is of no interest then.
+        The thread ends by itself if its call ever returns; the result is ignored then.
         """
         with self._lock:
             thread = self._running.pop(future, None)
@@ -78,7 +79,7 @@ class WorkerThreads(Executor):
         return True
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the threads once what was submitted has run; never waits for one written off."""
+        """End the threads once submitted jobs have run; never waits for one written off."""
         with self._lock:
             self._closed = True
             threads = list(self._running.values()) if wait else []
@@ -94,29 +95,75 @@ class WorkerThreads(Executor):
 
     def _start(self) -> None:
         self._threads += 1
-        self._made += 1
-        name = f"{self._name}-{self._made}"
+        self._started += 1
+        name = f"{self._name}-{self._started}"
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
     def _work(self) -> None:
-        me = threading.current_thread()
+        thread = threading.current_thread()
         yield_cores(self._nice)
         while True:
             job = self._jobs.get()
             if job is None:
                 return
             if job.future.set_running_or_notify_cancel():
-                self._running[job.future] = me
+                self._running[job.future] = thread
                 try:
                     result = job.call()
-                except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+                except BaseException as error:  # noqa: BLE001 - handed to the waiter
                     job.future.set_exception(error)
                 else:
                     job.future.set_result(result)
                 with self._lock:
                     self._running.pop(job.future, None)
-                    if me in self._lost:
-                        self._lost.discard(me)
+                    if thread in self._lost:
+                        self._lost.discard(thread)
                         return
             del job
             self._idle.release()
+
+
+class Watchdog:
+    """Writes off the thread of a job that takes longer than a limit.
+
+    Lives on the event loop. A job that still waits for a thread gets the whole limit again.
+
+    Args:
+        loop: the running one.
+        workers: where the job was submitted.
+        job: the job.
+        limit_s: seconds it may take; infinite watches nothing.
+        abandoned: called when its thread was written off.
+    """
+
+    __slots__ = ("_abandoned", "_job", "_limit_s", "_loop", "_timer", "_workers")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        workers: WorkerThreads,
+        job: Future[Any],
+        limit_s: float,
+        abandoned: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._loop = loop
+        self._workers = workers
+        self._job = job
+        self._limit_s = limit_s
+        self._abandoned = abandoned
+        self._timer: asyncio.TimerHandle | None = None
+        if limit_s < float("inf"):
+            self._timer = loop.call_later(limit_s, self._check)
+
+    def cancel(self) -> None:
+        """Stop watching."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _check(self) -> None:
+        if self._job.done():
+            return
+        if self._workers.abandon(self._job):
+            self._abandoned()
+        else:  # it still waits for a thread
+            self._timer = self._loop.call_later(self._limit_s, self._check)

@@ -1,1 +1,1 @@
-"""What every generating engine shares: tokens to text, stop strings, sampling, slots, the loop."""
+"""Shared by every generating engine: tokenizing, sampling, stop strings, slots, scheduling."""

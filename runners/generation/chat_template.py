@@ -8,6 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jinja2 import TemplateError
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
 from turnout.errors import InvalidRequest
 from turnout.types import Message
 
@@ -17,7 +21,7 @@ _PLAIN = (
 
 
 class ChatTemplate:
-    """Renders messages, ending where the assistant's answer begins.
+    """Renders a conversation, up to where the assistant's answer begins.
 
     Args:
         source: the Jinja source.
@@ -25,9 +29,6 @@ class ChatTemplate:
     """
 
     def __init__(self, source: str, special: Mapping[str, str]) -> None:
-        from jinja2.ext import loopcontrols
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
-
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
         )
@@ -38,13 +39,11 @@ class ChatTemplate:
         self._special = dict(special)
 
     def render(self, messages: Sequence[Message]) -> str:
-        """The prompt.
+        """Render the prompt.
 
         Raises:
             InvalidRequest: the template refuses the conversation, say for the order of roles.
         """
-        from jinja2 import TemplateError
-
         try:
             return self._template.render(
                 messages=[{"role": each.role, "content": each.content} for each in messages],
@@ -58,12 +57,12 @@ class ChatTemplate:
 
 
 def read_template(folder: Path) -> ChatTemplate:
-    """The chat template of a model's folder; a plain ``role: content`` one where there is none."""
+    """Read the chat template of a model's folder; a plain ``role: content`` one for none."""
     config_path = folder / "tokenizer_config.json"
     config = json.loads(config_path.read_text("utf-8")) if config_path.is_file() else {}
     file = folder / "chat_template.jinja"
     source = file.read_text("utf-8") if file.is_file() else config.get("chat_template")
-    if isinstance(source, list):  # several, by name; the default one talks without tools
+    if isinstance(source, list):  # several, by name; the default is the one without tools
         source = next((each["template"] for each in source if each["name"] == "default"), None)
     special = {
         role: value["content"] if isinstance(value, dict) else value
@@ -78,10 +77,8 @@ def _to_json(value: Any, indent: int | None = None) -> str:
 
 
 def _refuse(message: str) -> NoReturn:
-    from jinja2 import TemplateError
-
     raise TemplateError(message)
 
 
-def _today(form: str) -> str:
-    return datetime.now(UTC).strftime(form)
+def _today(format: str) -> str:
+    return datetime.now(UTC).strftime(format)

@@ -1,4 +1,4 @@
-"""What a text engine supplies: forward passes over a cache with one slot a sequence."""
+"""The interface of a text engine: forward passes over a cache with one slot a sequence."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Decoder(Protocol):
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Its tokenizer."""
+        """The model's tokenizer."""
         ...
 
     @property
     def context_tokens(self) -> int:
-        """Positions of a slot."""
+        """Positions in a slot."""
         ...
 
     @property
@@ -32,7 +32,7 @@ class Decoder(Protocol):
 
     @property
     def rows(self) -> Rows:
-        """Its slots, as the sequences in them move."""
+        """The rows of the cache, which move as sequences do."""
         ...
 
     def prefill(
@@ -41,7 +41,7 @@ class Decoder(Protocol):
         """Read ``tokens`` at positions ``start`` and on into a slot.
 
         Returns:
-            logits after each of the ``last`` ones, shape (last, vocabulary), float32.
+            logits after each of the ``last`` tokens, shape (last, vocabulary), float32.
         """
         ...
 

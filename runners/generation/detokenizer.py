@@ -1,4 +1,4 @@
-"""Tokens to text, one at a time, without ever cutting a character in two."""
+"""Tokens to text, one at a time, without cutting a character in two."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 
+# Not tokenizers.decoders.DecodeStream (0.23): it has no flush, so an answer that ends inside a
+# character would lose its last bytes, and it takes a tokenizers.Tokenizer only.
 class Detokenizer:
-    """Writes the text of a growing list of tokens.
+    """Decodes a growing list of tokens incrementally.
 
     A character may take several tokens, and a token's text may depend on the one before it
     (leading spaces). So the text since the last complete character is decoded again with each
-    token, and held back while its end is no complete character.
+    token, and held back while it ends in an incomplete character.
 
     Args:
         decode: a list of tokens to text; bytes that are no UTF-8 become U+FFFD.
@@ -26,7 +28,7 @@ class Detokenizer:
         self._written = 0
 
     def push(self, token: int) -> str:
-        """The text that is complete now and was not before; may be empty."""
+        """Add a token and return the text it completes; may be empty."""
         self._tokens.append(token)
         before, now = self._texts()
         if now.endswith(_BROKEN) or len(now) <= len(before):
@@ -36,7 +38,7 @@ class Detokenizer:
         return now[len(before) :]
 
     def flush(self) -> str:
-        """What was held back, broken or not: no further token will complete it."""
+        """Return the text held back, complete or not; no further token follows."""
         before, now = self._texts()
         self._tokens = []
         self._written = 0

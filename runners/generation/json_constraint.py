@@ -1,7 +1,7 @@
-"""Answers that must be JSON: which tokens may come next, by llguidance.
+"""Constrains answers to JSON, by llguidance.
 
 llguidance walks the tokenizer's vocabulary along a grammar made of the JSON Schema, in some
-10 microseconds a token. It is imported by the first request that asks for JSON.
+10 microseconds a token.
 """
 
 from __future__ import annotations
@@ -9,35 +9,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from llguidance import LLMatcher, LLTokenizer
 
 from runners.generation.json_schema import check_schema
 from turnout.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from llguidance import LLTokenizer
-
     from turnout.types import JsonFormat
 
 _ANY_OBJECT = '{"type": "object"}'
 _SPACE = r"\x20|\n[ ]{0,16}"
-"""Between two signs: one space, or a line break and its indent. A model that is free to write any
-white space writes it until its tokens are used up."""
+"""Between two JSON tokens: one space, or a line break and its indent. A model that is free to write
+any white space writes it until its tokens are used up."""
 
 
 class JsonConstraint:
-    """The tokens that may come next in one answer.
+    """The set of tokens that may come next in one answer.
 
     Args:
         vocabulary: of the model's tokenizer.
-        form: what the answer must be.
+        form: the JSON that the answer must be.
 
     Raises:
-        InvalidRequest: no JSON Schema, or one that cannot be kept; names the place in it.
+        InvalidRequest: the schema is invalid or unsupported; names the place in it.
     """
 
     def __init__(self, vocabulary: LLTokenizer, form: JsonFormat) -> None:
-        from llguidance import LLMatcher
-
         schema = _ANY_OBJECT if form.schema is None else form.schema
         check_schema(schema)
         options: Any = {"whitespace_pattern": _SPACE}
@@ -47,10 +44,10 @@ class JsonConstraint:
         self._bits = np.zeros((vocabulary.vocab_size + 31) // 32, np.int32)
 
     def allowed(self, logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """The logits with those of all other tokens at minus infinity.
+        """Return the logits with those of all other tokens at minus infinity.
 
         Args:
-            logits: shape (vocabulary,), float32; left as it is.
+            logits: shape (vocabulary,), float32; not modified.
         """
         self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
         self._check()
@@ -58,10 +55,10 @@ class JsonConstraint:
         return np.where(mask, logits, -np.inf)
 
     def accept(self, token: int) -> bool:
-        """Take the token that was chosen; True when the value is complete and nothing may follow.
+        """Consume the chosen token; True when the value is complete and nothing may follow.
 
         Raises:
-            InvalidRequest: the schema turned out too complex to keep.
+            InvalidRequest: the schema turned out too complex.
         """
         self._matcher.consume_token(token)
         self._check()
@@ -69,7 +66,7 @@ class JsonConstraint:
 
     def _check(self) -> None:
         if self._matcher.is_error():
-            said = self._matcher.get_error().splitlines()[0]
+            problem = self._matcher.get_error().splitlines()[0]
             raise InvalidRequest(
-                f"this JSON Schema cannot be kept: {said}", param="response_format.json_schema"
+                f"this JSON Schema cannot be kept: {problem}", param="response_format.json_schema"
             )

@@ -1,7 +1,7 @@
-"""What each row of a key-value cache holds, so that a prompt is not read twice.
+"""Tracks the tokens in each row of a key-value cache, so that shared prefixes are read once.
 
-A row keeps its tokens when its answer has ended, until another needs the place. A new prompt
-starts from the row that shares the longest beginning with it: the system prompt of any other
+A row keeps its tokens when its answer has ended, until another sequence needs it. A new prompt
+starts from the row that shares the longest prefix with it: the system prompt of any other
 conversation, or its own turns so far.
 """
 
@@ -11,35 +11,35 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 MIN_SHARED_TOKENS = 8
-"""A shorter common beginning is read as fast as it is copied."""
+"""A shorter common prefix is read as fast as it is copied."""
 
 LEFT_TO_READ = 2
-"""Tokens of a prompt that are always read. One alone would take an int8 engine's kernel for a
-single row, which rounds otherwise: a near tie then fell differently when a prompt was sent again.
+"""Tokens of a prompt that are always read. A single one would use an int8 engine's kernel for one
+row, which rounds differently: a near tie then fell differently when a prompt was sent again.
 """
 
 
 class Rows(Protocol):
-    """Where each sequence's keys and values are."""
+    """The rows that hold each sequence's keys and values."""
 
     def begin(self, row: int, prompt: Sequence[int]) -> int:
-        """Give a row to a new prompt; returns how many tokens of it need not be read."""
+        """Assign a row to a new prompt; returns how many of its tokens need not be read."""
         ...
 
     def extend(self, row: int, tokens: Sequence[int]) -> None:
-        """These tokens were read into a row, after those it held."""
+        """Record tokens that were read into a row, after those it held."""
         ...
 
-    def exchange(self, one: int, other: int) -> None:
-        """Let two rows change places."""
+    def exchange(self, first: int, second: int) -> None:
+        """Swap two rows."""
         ...
 
 
 class NamedRows:
-    """Rows of a cache that moves nothing: two change places by name, and prompts are read whole.
+    """Rows of a cache that moves nothing: rows swap their names, and prompts are read whole.
 
     Args:
-        exchange: lets two rows change their names.
+        exchange: swaps the names of two rows.
     """
 
     def __init__(self, exchange: Callable[[int, int], None]) -> None:
@@ -51,16 +51,16 @@ class NamedRows:
         return 0
 
     def extend(self, row: int, tokens: Sequence[int]) -> None:
-        """See ``Rows.extend``: the engine keeps account."""
+        """See ``Rows.extend``: the engine tracks them itself."""
 
-    def exchange(self, one: int, other: int) -> None:
+    def exchange(self, first: int, second: int) -> None:
         """See ``Rows.exchange``."""
-        if one != other:
-            self._exchange(one, other)
+        if first != second:
+            self._exchange(first, second)
 
 
 class CacheRows:
-    """Keeps account of the rows and moves their contents.
+    """Tracks the tokens of the rows and moves their contents.
 
     Args:
         rows: how many sequences there may be. The cache has one row more, which is only used to
@@ -76,10 +76,10 @@ class CacheRows:
         self._clock = 0
 
     def begin(self, row: int, prompt: Sequence[int]) -> int:
-        """Put what is already read of a prompt into a row; returns how many tokens that is.
+        """Copy the longest known prefix of a prompt into a row; returns its tokens.
 
-        This row and those after it are free. What it held of an answer that has ended moves to
-        the one of them that was used longest ago. The prompt's last ``LEFT_TO_READ`` tokens are
+        This row and those after it are free. Its old contents, of an answer that has ended, move
+        to the free row that was used longest ago. The prompt's last ``LEFT_TO_READ`` tokens are
         always left to be read, for the logits after them.
         """
         held = [self._shared(each, prompt) for each in range(len(self._tokens))]
@@ -99,18 +99,18 @@ class CacheRows:
         return shared
 
     def extend(self, row: int, tokens: Sequence[int]) -> None:
-        """These tokens were read into a row, after those it held."""
+        """Record tokens that were read into a row, after those it held."""
         self._tokens[row].extend(tokens)
         self._touch(row)
 
-    def exchange(self, one: int, other: int) -> None:
-        """Let two rows change places."""
-        if one != other:
+    def exchange(self, first: int, second: int) -> None:
+        """Swap two rows."""
+        if first != second:
             used, spare = self._used, self._spare
-            before = used[one], used[other]
-            for source, target in ((other, spare), (one, other), (spare, one)):
+            before = used[first], used[second]
+            for source, target in ((second, spare), (first, second), (spare, first)):
                 self._copy(source, target, len(self._tokens[source]))
-            used[other], used[one] = before
+            used[second], used[first] = before
             self._tokens[spare].clear()
 
     def _shared(self, row: int, prompt: Sequence[int]) -> int:

@@ -1,8 +1,8 @@
-"""Guessing ahead without a model: what followed the last time the text went on as it does now.
+"""Drafts tokens without a model: those that followed the last occurrence of the latest tokens.
 
-Answers that repeat what they were given (an extraction, a rewritten paragraph, JSON with the same
-keys again) are guessed well, anything else is not; a guess that fails costs the model's pass over
-the tokens that were wrong, so guessing pauses after a few.
+Answers that repeat their prompt (an extraction, a rewritten paragraph, JSON with the same keys
+again) are drafted well, others are not. A rejected draft costs the model's pass over the wrong
+tokens, so drafting pauses after a few rejections.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _ENDS = (3, 2)
-"""How many last tokens must have stood together before, the longest first."""
+"""Numbers of latest tokens that are looked up, the longest first."""
 _MISSES, _PAUSE = 3, 16
 
 
@@ -33,7 +33,7 @@ class PromptLookup:
             self.push(token)
 
     def push(self, token: int) -> None:
-        """One more token has been written."""
+        """Add a token of the sequence."""
         place = len(self._tokens)
         for size in _ENDS:
             if place >= size:
@@ -41,16 +41,16 @@ class PromptLookup:
         self._tokens.append(token)
 
     def propose(self, room: int) -> list[int]:
-        """The tokens that may come next, at most ``room`` of them; none while guesses fail."""
+        """Return at most ``room`` tokens that may come next; none while drafting pauses."""
         if self._pause:
             self._pause -= 1
             return []
-        guess: list[int] = []
+        draft: list[int] = []
         end = self._tokens[-_ENDS[0] :]
-        while len(guess) < min(self._most, room) and (token := self._next(end)) is not None:
-            guess.append(token)
+        while len(draft) < min(self._most, room) and (token := self._next(end)) is not None:
+            draft.append(token)
             end = [*end, token][-_ENDS[0] :]
-        return guess
+        return draft
 
     def _next(self, end: Sequence[int]) -> int | None:
         for size in _ENDS:
@@ -59,8 +59,8 @@ class PromptLookup:
                 return self._tokens[place]
         return None
 
-    def told(self, right: int) -> None:
-        """So many tokens of the last proposal were right."""
-        self._missed = 0 if right else self._missed + 1
+    def observe(self, accepted: int) -> None:
+        """Record how many tokens of the last proposal were accepted."""
+        self._missed = 0 if accepted else self._missed + 1
         if self._missed == _MISSES:
             self._missed, self._pause = 0, _PAUSE

@@ -1,4 +1,4 @@
-"""Which token comes next."""
+"""Chooses the next token."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from turnout.types import TokenChance
 
 
 class Sampler:
-    """Greedy at temperature 0, else nucleus sampling with a generator of its own.
+    """Samples greedily at temperature 0, else from the nucleus with a generator of its own.
 
-    One sampler a sequence: a seed repeats its choices whatever runs beside it.
+    There is one sampler a sequence: a seed repeats its choices whatever runs beside it.
 
     Args:
         temperature: divides the logits.
@@ -56,22 +56,23 @@ class Sampler:
 def token_chance(
     logits: np.ndarray[Any, Any], token: int, top: int, bytes_of: Callable[[int], bytes]
 ) -> TokenChance:
-    """How likely the model itself finds a token (temperature 1, no nucleus, no constraint).
+    """Return the model's own probability of a token (temperature 1, no nucleus, no constraint).
 
     Args:
         logits: shape (vocabulary,), float32.
-        token: the one that was chosen.
+        token: the chosen one.
         top: how many of the likeliest to list.
         bytes_of: the bytes of a token.
     """
     highest = logits.max()
     normaliser = highest + np.log(np.exp(logits - highest, dtype=np.float64).sum())
 
-    def chance(one: int) -> tuple[bytes, float]:
-        return bytes_of(one), min(float(logits[one] - normaliser), 0.0)
+    def chance(token: int) -> tuple[bytes, float]:
+        return bytes_of(token), min(float(logits[token] - normaliser), 0.0)
 
     likeliest: list[int] = []
     if top:
-        found = np.argpartition(-logits, min(top, len(logits) - 1))[:top]
-        likeliest = found[np.argsort(-logits[found], kind="stable")].tolist()
-    return TokenChance(*chance(token), tuple(TokenChance(*chance(one)) for one in likeliest))
+        highest_logits = np.argpartition(-logits, min(top, len(logits) - 1))[:top]
+        order = np.argsort(-logits[highest_logits], kind="stable")
+        likeliest = highest_logits[order].tolist()
+    return TokenChance(*chance(token), tuple(TokenChance(*chance(other)) for other in likeliest))

@@ -133,7 +133,7 @@ class _Shared:
     broken: LoadFailed | None = None
 
 
-class GenerationLoop:
+class Scheduler:
     """Advances all generations of one runner.
 
     ``submit``, ``cancel``, ``load_now`` and ``wait`` may be called from any thread; ``turn`` from

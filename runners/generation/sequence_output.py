@@ -1,4 +1,4 @@
-"""One answer as it is written: tokens in, pieces out."""
+"""The output of one sequence: tokens in, pieces out."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from turnout.types import FinishReason, Generation, Piece, TokenChance
 MAX_TOP_LOGPROBS = 20
 
 
-class Answer:
+class SequenceOutput:
     """Turns one sequence's tokens into pieces and knows when it ends.
 
     Args:
-        generation: what was asked for.
+        generation: the request.
         tokenizer: decodes tokens and names the end tokens.
         prompt_tokens: length of the prompt.
-        room: tokens the context still holds; the answer ends with ``length`` when they are used.
-        cached_tokens: of the prompt, those that did not have to be read.
+        room: tokens that the context still holds; the answer ends with ``length`` after them.
+        cached_tokens: tokens of the prompt that did not have to be read.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class Answer:
     def push(
         self, token: int, chance: TokenChance | None = None, *, complete: bool = False
     ) -> Piece:
-        """The piece a new token adds; it has a finish reason when the answer ends with it.
+        """Return the piece a new token adds; it has a finish reason when the answer ends with it.
 
         Args:
             token: the new token.
-            chance: how likely the model found it, when that was asked for.
-            complete: nothing may follow it.
+            chance: its probability, when logprobs are requested.
+            complete: whether nothing may follow it.
         """
         if token in self._ends:
             return self._last(self._stop.push(self._text.flush()) + self._stop.flush(), "stop")
@@ -77,7 +77,7 @@ class Answer:
 
 
 def check(generation: Generation) -> None:
-    """Refuse what no engine can write.
+    """Refuse a generation that no engine can write.
 
     Raises:
         InvalidRequest: names the field.
@@ -108,10 +108,10 @@ def check(generation: Generation) -> None:
 
 
 def check_context(tokens: Sequence[int], context_tokens: int) -> int:
-    """Tokens the context leaves for the answer.
+    """Return the number of tokens that the context leaves for the answer.
 
     Raises:
-        InvalidRequest: none, or the prompt is empty.
+        InvalidRequest: it leaves none, or the prompt is empty.
     """
     if not tokens:
         raise InvalidRequest("the prompt is empty", param="messages")

@@ -1,29 +1,32 @@
 """The text runner every local engine shares: sequences in slots, advanced together.
 
 The engine supplies a ``Decoder`` (forward passes over a cache with one slot a sequence); this
-file decides which passes to make. Slots ``0..decoding-1`` are being written, in one batch; those
+module decides which passes to make. Slots ``0..decoding-1`` are being written, in one batch; those
 after them wait for their prompt to be read. A step is either one batch of decoding or one chunk
 of one prompt, in turn, so a long prompt never holds up running answers for more than a chunk; the
-two together stay within the token budget. An answer that is written alone may be guessed ahead.
+two together stay within the token budget. Tokens of an answer that is written alone may be drafted
+ahead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from runners.generation.decoder import Decoder
-from runners.generation.json_constraint import JsonConstraint
 from runners.generation.prompt_lookup import PromptLookup
 from runners.generation.sampling import Sampler, token_chance
-from runners.generation.sequence_output import Answer, check, check_context
+from runners.generation.sequence_output import SequenceOutput, check, check_context
 from runners.generation.tokenizer import Tokenizer
 from runners.protocol import ActiveEngine, Step
 from turnout.errors import InvalidRequest, RunFailed
 from turnout.types import Generation, Piece, TokenChance
+
+if TYPE_CHECKING:
+    from runners.generation.json_constraint import JsonConstraint
 
 _STEP_TOKENS = 128
 _LEAST_CHUNK = 2
@@ -34,7 +37,7 @@ class _Sequence:
     number: int
     prompt: list[int]
     generation: Generation
-    answer: Answer
+    answer: SequenceOutput
     sampler: Sampler
     constraint: JsonConstraint | None
     length: int
@@ -51,7 +54,7 @@ class SlotRunner:
             which is only used to exchange two.
         open_decoder: loads the model; called by ``load``.
         step_tokens: the most tokens of a step: one of each running answer, the rest of a prompt.
-        draft_tokens: the most tokens guessed ahead of an answer that is written alone.
+        draft_tokens: the most tokens drafted ahead of an answer that is written alone.
     """
 
     def __init__(
@@ -93,8 +96,7 @@ class SlotRunner:
         tokenizer = decoder.tokenizer
         prompt = tokenizer.encode(generation.messages)
         room = check_context(prompt, decoder.context_tokens)
-        form = generation.json
-        constraint = JsonConstraint(tokenizer.vocabulary(), form) if form is not None else None
+        constraint = _constraint(tokenizer, generation)
         if len(self._slots) >= self.max_sequences:
             raise RunFailed(self._name, f"all {self.max_sequences} slots are taken")
         held = decoder.rows.begin(len(self._slots), prompt)
@@ -104,7 +106,7 @@ class SlotRunner:
                 self._next_number,
                 prompt,
                 generation,
-                Answer(generation, tokenizer, len(prompt), room, held),
+                SequenceOutput(generation, tokenizer, len(prompt), room, held),
                 Sampler(generation.temperature, generation.top_p, generation.seed),
                 constraint,
                 held,
@@ -147,7 +149,7 @@ class SlotRunner:
         return [self._advance(decoder, sequence, logits[-1])]
 
     def _chunk(self, sequence: _Sequence) -> list[int]:
-        """What the budget allows of a prompt; never leaving a last token alone (see ``rows``)."""
+        """Return what the budget allows of a prompt; leaves no single token (``LEFT_TO_READ``)."""
         size = max(self._step_tokens - self._decoding, _LEAST_CHUNK)
         if len(sequence.prompt) - sequence.length - size == 1:
             size = max(size - 1, _LEAST_CHUNK)
@@ -178,22 +180,22 @@ class SlotRunner:
         return sequence.lookup.propose(decoder.context_tokens - sequence.length - 1)
 
     def _check(self, decoder: Decoder, sequence: _Sequence, draft: list[int]) -> Sequence[Step]:
-        """Read the last token and those guessed after it at once; keep what would be written.
+        """Read the last token and the draft after it in one pass; keep the accepted tokens.
 
-        Each token is chosen from the model's own logits as ever, so a guess changes nothing but
+        Each token is chosen from the model's own logits as ever, so a draft changes nothing but
         the number of passes.
         """
-        given = [sequence.last, *draft]
-        logits = self._guard(lambda: decoder.prefill(0, given, sequence.length, last=len(given)))
+        tokens = [sequence.last, *draft]
+        logits = self._guard(lambda: decoder.prefill(0, tokens, sequence.length, last=len(tokens)))
         steps: list[Step] = []
-        for row, token in enumerate(given):
+        for row, token in enumerate(tokens):
             sequence.length += 1
             decoder.rows.extend(0, [token])
             steps.append(self._advance(decoder, sequence, logits[row]))
-            if sequence not in self._slots or given[row + 1 : row + 2] != [sequence.last]:
+            if sequence not in self._slots or tokens[row + 1 : row + 2] != [sequence.last]:
                 break
         if sequence.lookup is not None:
-            sequence.lookup.told(len(steps) - 1)
+            sequence.lookup.observe(len(steps) - 1)
         return steps
 
     def _advance(self, decoder: Decoder, sequence: _Sequence, logits: np.ndarray[Any, Any]) -> Step:
@@ -220,15 +222,18 @@ class SlotRunner:
         if generation.logprobs:
             vocabulary = tokenizer.vocabulary()
             chance = token_chance(
-                logits, token, generation.top_logprobs, lambda one: vocabulary.decode_bytes([one])
+                logits,
+                token,
+                generation.top_logprobs,
+                lambda token: vocabulary.decode_bytes([token]),
             )
         complete = constraint is not None and constraint.accept(token)
         return sequence.answer.push(token, chance, complete=complete)
 
     def _free(self, decoder: Decoder, slot: int) -> None:
-        """Close the gap a sequence leaves: the last writer comes into it, the last reader there.
+        """Fill the gap of a sequence with the last one being written, and that with the last one.
 
-        Its row goes to the end, where it waits for a prompt that begins alike.
+        Its row moves to the end, where a prompt with the same prefix may reuse it.
         """
         if slot < self._decoding:
             self._decoding -= 1
@@ -237,10 +242,10 @@ class SlotRunner:
         self._exchange(decoder, slot, len(self._slots) - 1)
         self._slots.pop()
 
-    def _exchange(self, decoder: Decoder, one: int, other: int) -> None:
-        decoder.rows.exchange(one, other)
+    def _exchange(self, decoder: Decoder, first: int, second: int) -> None:
+        decoder.rows.exchange(first, second)
         slots = self._slots
-        slots[one], slots[other] = slots[other], slots[one]
+        slots[first], slots[second] = slots[second], slots[first]
 
     def _guard(self, forward: Callable[[], np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
         try:
@@ -250,3 +255,12 @@ class SlotRunner:
         except Exception as error:
             # an engine may raise anything
             raise RunFailed(self._name, f"{type(error).__name__}: {error}") from error
+
+
+def _constraint(tokenizer: Tokenizer, generation: Generation) -> JsonConstraint | None:
+    if generation.json is None:
+        return None
+    # Imported here: llguidance takes 40 to 70 ms and 5 MiB, and few models are asked for JSON.
+    from runners.generation.json_constraint import JsonConstraint
+
+    return JsonConstraint(tokenizer.vocabulary(), generation.json)

@@ -1,4 +1,4 @@
-"""Stop strings, also across the borders of tokens."""
+"""Finds stop strings, also across the borders of tokens."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class StopStrings:
         self.stopped = False
 
     def push(self, text: str) -> str:
-        """The text that may be shown now. Sets ``stopped`` when a stop string is complete."""
+        """Return the text to show now. Sets ``stopped`` when a stop string is complete."""
         if not self._stops:
             return text
         if self.stopped:
             return ""
         self._held += text
-        found = self._first()
-        if found is not None:
+        start = self._first()
+        if start is not None:
             self.stopped = True
-            shown, self._held = self._held[:found], ""
+            shown, self._held = self._held[:start], ""
             return shown
         keep = self._possible_start()
         shown, self._held = (
@@ -39,12 +39,12 @@ class StopStrings:
         return shown
 
     def flush(self) -> str:
-        """What was held back: no further text will complete a stop string."""
+        """Return the text held back; no further text follows."""
         shown, self._held = self._held, ""
         return shown
 
     def _first(self) -> int | None:
-        """Where the stop string that is complete first begins."""
+        """Return the start of the stop string that is complete first; None for none."""
         ends = [
             (start + len(stop), start)
             for stop in self._stops
@@ -53,7 +53,7 @@ class StopStrings:
         return min(ends)[1] if ends else None
 
     def _possible_start(self) -> int:
-        """Length of the longest end of the held text that some stop string begins with."""
+        """Return the length of the longest end of the held text that starts a stop string."""
         longest = min(len(self._held), max(len(stop) for stop in self._stops) - 1)
         return next(
             (

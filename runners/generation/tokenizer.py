@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import tokenizers
+
 from runners.generation.chat_template import read_template
 from turnout.errors import LoadFailed
 from turnout.types import Message
@@ -18,23 +20,23 @@ _END_FILES = ("generation_config.json", "genai_config.json", "config.json")
 
 
 class Tokenizer(Protocol):
-    """What the text engines need of a tokenizer."""
+    """The tokenizer interface of the text engines."""
 
     @property
     def ends(self) -> frozenset[int]:
-        """The tokens that end an answer."""
+        """Tokens that end an answer."""
         ...
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
-        """The prompt of a conversation."""
+        """Return the prompt of a conversation."""
         ...
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of tokens, special ones left out."""
+        """Return the text of tokens, without special ones."""
         ...
 
     def vocabulary(self) -> LLTokenizer:
-        """Every token's bytes, as llguidance takes them; made when first asked for."""
+        """Return every token's bytes, as llguidance takes them; built on first use."""
         ...
 
 
@@ -50,8 +52,6 @@ class FileTokenizer:
     """
 
     def __init__(self, name: str, folder: Path) -> None:
-        import tokenizers
-
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise LoadFailed(name, f"{path} is missing; build the model again (make setup)")
@@ -70,17 +70,18 @@ class FileTokenizer:
             )
 
     def encode(self, messages: Sequence[Message]) -> list[int]:
-        """The prompt of a conversation; the template writes the special tokens."""
+        """Return the prompt of a conversation; the template writes the special tokens."""
         text = self._template.render(messages)
         return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of tokens, special ones left out."""
+        """Return the text of tokens, without special ones."""
         return self._tokenizer.decode(list(tokens), skip_special_tokens=True)
 
     def vocabulary(self) -> LLTokenizer:
         """See ``Tokenizer.vocabulary``; takes a quarter of a second for 50,000 tokens."""
         if self._vocabulary is None:
+            # Imported here: see ``slot_runner._constraint``.
             from llguidance import LLTokenizer
 
             self._vocabulary = LLTokenizer(str(self._path), eos_token=sorted(self.ends))

@@ -1,1 +1,1 @@
-"""Whether a model is well: its circuit breaker, and how much slower it has become."""
+"""The health of a model: its circuit breaker, and its slowdown."""

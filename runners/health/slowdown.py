@@ -1,9 +1,10 @@
-"""Whether a model has become much slower than it was. Pure."""
+"""Detects that a model has become much slower than it was. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+
+from runners.protocol import RunTimes
 
 _RECENT, _USUAL = 1 / 16, 1 / 1024
 _LEAST_RUNS = 64
@@ -13,8 +14,8 @@ _SLOW = 5.0
 class Pace:
     """Compares a model's latest runs with its usual ones.
 
-    A run counts as the ratio of what it took to what a run of its size is expected to take, so
-    that large batches are not taken for slowness. While the model is slow what is usual stays.
+    A run counts as the ratio of its time to the expected time of its size, so that large batches
+    do not count as slow. While the model is slow its usual pace is not updated.
     """
 
     def __init__(self) -> None:
@@ -26,8 +27,8 @@ class Pace:
         """Learn from one run.
 
         Args:
-            run_s: what it took.
-            expected_s: what the catalog's profile says of a run of its size.
+            run_s: seconds it took.
+            expected_s: seconds of a run of its size by the catalog's profile.
         """
         if expected_s <= 0.0:
             return
@@ -39,36 +40,24 @@ class Pace:
 
     @property
     def times_slower(self) -> float:
-        """Latest runs over usual ones; 1 while too little is known."""
+        """Ratio of the latest runs to the usual ones; 1 before there are enough runs."""
         if self._runs < _LEAST_RUNS or self._usual <= 0.0:
             return 1.0
         return self._recent / self._usual
 
     def slow_reason(self) -> str | None:
-        """Why the model counts as slow; None when it does not."""
+        """Return why the model counts as slow; None when it does not."""
         times = self.times_slower
         return f"runs take {times:.1f} times what they did" if times >= _SLOW else None
 
 
-class RunTimes(Protocol):
-    """See ``runners.backends.local_tensors.RunTimes``."""
-
-    def run_s(self, units: float) -> float:
-        """Expected seconds of one run."""
-        ...
-
-    def observe_run(self, units: float, run_s: float) -> None:
-        """Learn from one run."""
-        ...
-
-
 class Paced:
-    """A model's run times that also watch its pace.
+    """A model's run times that also update its pace.
 
     Args:
-        times: what learns.
-        pace: what watches.
-        profile_s: expected seconds of a run of so many units before anything was learned.
+        times: the run times to learn.
+        pace: updated with each run.
+        profile_s: expected seconds of a run of so many units, by the catalog's profile.
     """
 
     def __init__(self, times: RunTimes, pace: Pace, profile_s: Callable[[float], float]) -> None:

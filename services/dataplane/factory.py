@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from routing.decision.request_view import RequestAnalyzer
-from runners.backends.local_tensors import LocalTensors, RunTimes
+from runners.backends.local_tensors import LocalTensors, TensorOptions
 from runners.backends.local_text import LocalText
 from runners.batching.threads import WorkerThreads
 from runners.engines import make as make_runner
 from runners.pool import Pool
 from runners.pool.eviction import ORDERS
-from runners.protocol import TensorBackend, TensorRunner, TextBackend, TextRunner
+from runners.protocol import RunTimes, TensorBackend, TensorRunner, TextBackend, TextRunner
 from runners.tasks import TensorTask, load_task
 from runners.tasks.pass_through import PassThrough
 from services.artifacts.measured_quality import with_measured_quality
@@ -223,15 +223,17 @@ def _local_tensors(
         name,
         make,
         latency,
-        max_rows=model.batching.max_rows,
-        max_queue=model.batching.max_queue,
-        heavy_prepare=model.task is Task.IMAGE,
-        nice=nice,
+        TensorOptions(
+            max_rows=model.batching.max_rows,
+            max_queue=model.batching.max_queue,
+            max_run_s=model.limits.max_run_s,
+            max_load_s=model.limits.max_load_s,
+            heavy_prepare=model.task is Task.IMAGE,
+            nice=nice,
+            finite=not model.limits.allow_nan,
+        ),
         # OpenMP keeps a team of threads for each thread that calls it, so PyTorch has its own.
         workers=None if model.runner.engine == "torch" else here.workers(nice),
-        max_run_s=model.limits.max_run_s,
-        max_load_s=model.limits.max_load_s,
-        finite=not model.limits.allow_nan,
         hung=here.pool.give_up,
     )
 

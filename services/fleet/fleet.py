@@ -14,12 +14,11 @@ from typing import Any
 
 from routing.decision.router import ModelState
 from routing.latency import Busy, ModelLatency
-from runners.backends.local_tensors import RunTimes
 from runners.backends.on_demand import OnDemandTensors, OnDemandText
 from runners.health.slowdown import Pace, Paced
 from runners.pool import Footprint, Pool, Slot
 from runners.pool.slot import Window
-from runners.protocol import ActiveEngine, TensorBackend, TextBackend
+from runners.protocol import ActiveEngine, RunTimes, TensorBackend, TextBackend
 from services.fleet.member import Member, lanes_of, latency_of
 from turnout.catalog import Catalog, Model
 from turnout.errors import LoadFailed, RunnerError, TurnoutError

@@ -1,4 +1,4 @@
-"""Backends that speak to models elsewhere; aiohttp is imported when they start."""
+"""Backends of models on other servers; importing them imports aiohttp."""
 
 from runners.backends.remote.open_inference import OpenInferenceBackend
 from runners.backends.remote.openai import OpenAIBackend

@@ -1,4 +1,4 @@
-"""Chat completions in OpenAI's shape: what we ask for, and what the chunks say. Pure."""
+"""Chat completions in OpenAI's format: writes requests, reads chunks. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from turnout.types import FinishReason, Generation, JsonFormat, Piece, TokenChan
 
 
 def request_body(model: str, generation: Generation) -> dict[str, Any]:
-    """The body of ``POST /v1/chat/completions``, streaming and with usage."""
+    """Return the body of ``POST /v1/chat/completions``, streaming and with usage."""
     body: dict[str, Any] = {
         "model": model,
         "messages": [{"role": each.role, "content": each.content} for each in generation.messages],
@@ -37,18 +37,18 @@ def request_body(model: str, generation: Generation) -> dict[str, Any]:
 def _response_format(form: JsonFormat) -> dict[str, Any]:
     if form.schema is None:
         return {"type": "json_object"}
-    asked: dict[str, Any] = {"name": form.name, "schema": orjson.loads(form.schema)}
+    json_schema: dict[str, Any] = {"name": form.name, "schema": orjson.loads(form.schema)}
     if form.strict is not None:
-        asked["strict"] = form.strict
-    return {"type": "json_schema", "json_schema": asked}
+        json_schema["strict"] = form.strict
+    return {"type": "json_schema", "json_schema": json_schema}
 
 
-def _chance(said: Any) -> TokenChance:
-    """A token of a server's list; not every server sends its bytes."""
-    found = said.get("bytes")
-    token = bytes(found) if found is not None else str(said.get("token") or "").encode()
-    top = tuple(_chance(one) for one in said.get("top_logprobs") or ())
-    return TokenChance(token, float(said["logprob"]), top)
+def _chance(entry: Any) -> TokenChance:
+    """Read a token of a server's logprobs; not every server sends its bytes."""
+    raw = entry.get("bytes")
+    token = bytes(raw) if raw is not None else str(entry.get("token") or "").encode()
+    top = tuple(_chance(other) for other in entry.get("top_logprobs") or ())
+    return TokenChance(token, float(entry["logprob"]), top)
 
 
 class Completion:
@@ -65,15 +65,15 @@ class Completion:
         self._pieces = 0
 
     def read(self, document: Any) -> Piece | None:
-        """The piece a chunk holds, if any. A whole, unstreamed completion is one chunk too.
+        """Return the piece a chunk holds, if any. A whole, unstreamed completion is one chunk too.
 
         Raises:
-            UpstreamFailed: the chunk is an error, or no chunk at all.
+            UpstreamFailed: the chunk is an error, or malformed.
         """
         if not isinstance(document, dict) or document.get("error"):
-            said = document.get("error") if isinstance(document, dict) else document
-            said = said.get("message", said) if isinstance(said, dict) else said
-            raise UpstreamFailed(self._name, f"the upstream failed while answering: {said}")
+            error = document.get("error") if isinstance(document, dict) else document
+            message = error.get("message", error) if isinstance(error, dict) else error
+            raise UpstreamFailed(self._name, f"the upstream failed while answering: {message}")
         self._usage = document.get("usage") or self._usage
         choices = document.get("choices") or []
         if not choices:
@@ -90,9 +90,9 @@ class Completion:
         return Piece(text, logprobs=tuple(_chance(each) for each in logprobs))
 
     def last(self) -> Piece:
-        """The piece that ends the answer, with the usage the server counted.
+        """Return the piece that ends the answer, with the usage that the server reports.
 
-        A server that counts none has each chunk counted as a token.
+        Where it reports none, each chunk counts as a token.
 
         Raises:
             UpstreamFailed: the server broke off without a finish reason.

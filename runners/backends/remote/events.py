@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 
 class EventLines:
-    """Collects bytes and gives the data of each event that is complete.
+    """Collects bytes and yields the data of each complete event.
 
     Source: WHATWG HTML, "Server-sent events", interpreting an event stream. Only ``data`` fields
     matter here; comments (keep-alives) and other fields are skipped.
@@ -17,7 +17,7 @@ class EventLines:
         self._data: list[bytes] = []
 
     def push(self, chunk: bytes) -> Iterator[bytes]:
-        """The data of the events that ``chunk`` completes."""
+        """Yield the data of the events that ``chunk`` completes."""
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
             line = line.removesuffix(b"\r")
@@ -28,5 +28,5 @@ class EventLines:
                 self._data.clear()
 
     def flush(self) -> Iterator[bytes]:
-        """The data of a last event that no blank line ended."""
+        """Yield the data of a last event that no blank line ended."""
         yield from self.push(b"\n\n")

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from runners.backends.remote.remote_model import RemoteModel
 from runners.backends.remote.upstream import Upstream
 from runners.open_inference import (
     HEADER_LENGTH,
@@ -16,7 +17,7 @@ from runners.open_inference import (
     encode_request,
     header_length_of,
 )
-from runners.protocol import ActiveEngine, BackendLoad, TensorResult, Ticket
+from runners.protocol import TensorResult, Ticket
 from runners.tasks.outputs import OutputMismatch, check_rows
 from turnout.errors import InvalidRequest, UpstreamFailed
 from turnout.types import SIGNATURES
@@ -26,18 +27,20 @@ if TYPE_CHECKING:
     from turnout.types import Task, Tensors
 
 
-class OpenInferenceBackend:
+class OpenInferenceBackend(RemoteModel):
     """A ``TensorBackend`` over REST with the binary tensor extension.
 
     Args:
         name: the model's name here.
         options: the catalog's: URL, the server's own name for the model, the longest silence.
-        task: its public outputs are the ones asked for.
+        task: its public outputs are requested.
         classes: latency class to send, by priority.
         turnout: the server is another Turnout, which says when its model has loaded and what runs.
         clock: monotonic seconds.
         sleep: waits between attempts.
     """
+
+    engine = "open-inference"
 
     def __init__(
         self,
@@ -50,53 +53,20 @@ class OpenInferenceBackend:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._name = name
-        self._path = f"/v2/models/{quote(options.model, safe='')}"
-        self._outputs = tuple(spec.name for spec in SIGNATURES[task].outputs)
-        self._upstream = Upstream(
+        upstream = Upstream(
             name, options.url, options.timeout_s, classes=classes, clock=clock, sleep=sleep
         )
-        self._clock = clock
-        self._turnout = options.model if turnout else None
-        self._active: ActiveEngine | None = None
-        self._running = 0
+        super().__init__(name, upstream, options.model if turnout else None, clock)
+        self._path = f"/v2/models/{quote(options.model, safe='')}"
+        self._outputs = tuple(spec.name for spec in SIGNATURES[task].outputs)
 
-    @property
-    def active(self) -> ActiveEngine | None:
-        """What runs; None before ``start`` has finished."""
-        return self._active
-
-    def load_now(self) -> BackendLoad:
-        """What we have under way there; its own queue is not ours to see."""
-        return BackendLoad(running=self._running)
-
-    async def start(self) -> None:
-        """Wait until the server says the model is ready.
-
-        Raises:
-            LoadFailed: it did not within the timeout.
-        """
-        if self._turnout is not None:
-            self._active = await self._upstream.open_model(self._turnout)
-            return
-        begun_s = self._clock()
+    async def _open(self) -> None:
         await self._upstream.open(f"{self._path}/ready")
-        self._active = ActiveEngine(
-            "open-inference",
-            self._upstream.url,
-            self._upstream.url,
-            precision="unknown",
-            load_s=self._clock() - begun_s,
-        )
-
-    async def stop(self) -> None:
-        """Close every connection."""
-        await self._upstream.close()
 
     async def infer(self, tensors: Tensors, ticket: Ticket) -> TensorResult:
         """Run tensors there; see ``TensorBackend.infer``."""
         headers, body = encode_request(tensors, id=ticket.id, outputs=self._outputs)
-        begun_s = self._clock()
+        start_s = self._clock()
         self._running += 1
         try:
             async with self._upstream.post(f"{self._path}/infer", body, headers, ticket) as answer:
@@ -117,7 +87,7 @@ class OpenInferenceBackend:
             check_rows(produced, rows)
         except OutputMismatch as error:
             raise UpstreamFailed(self._name, f"{self._upstream.url}: {error}") from error
-        return TensorResult(produced, queue_s=0.0, run_s=self._clock() - begun_s, batch=rows)
+        return TensorResult(produced, queue_s=0.0, run_s=self._clock() - start_s, batch=rows)
 
     def _read(self, content: bytes, length: str | None) -> InferResponse:
         try:

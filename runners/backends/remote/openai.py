@@ -8,36 +8,38 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import orjson
 
 from runners.backends.remote.completion import Completion, request_body
 from runners.backends.remote.events import EventLines
+from runners.backends.remote.remote_model import RemoteModel
 from runners.backends.remote.upstream import Upstream
-from runners.protocol import ActiveEngine, BackendLoad, Ticket
+from runners.protocol import Ticket
 from turnout.errors import LoadFailed, UpstreamFailed
 from turnout.types import Generation, Piece
 
 if TYPE_CHECKING:
-    import aiohttp
-
     from turnout.catalog.engines import OpenAI
 
 _DONE = b"[DONE]"
 
 
-class OpenAIBackend:
+class OpenAIBackend(RemoteModel):
     """A ``TextBackend`` over streamed chat completions.
 
     Args:
         name: the model's name here.
         options: the catalog's: URL (with or without ``/v1``), the server's own name for the
-            model, the key's environment variable (read at ``start``), the longest silence to bear.
+            model, the key's environment variable (read at ``start``), the longest silence.
         classes: latency class to send, by priority.
         turnout: the server is another Turnout, which says when its model has loaded and what runs.
         clock: monotonic seconds.
         sleep: waits between attempts.
         environment: where the key is read.
     """
+
+    engine = "openai"
 
     def __init__(
         self,
@@ -50,11 +52,7 @@ class OpenAIBackend:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        self._name = name
-        self._options = options
-        self._environment = environment
-        self._clock = clock
-        self._upstream = Upstream(
+        upstream = Upstream(
             name,
             options.url.rstrip("/").removesuffix("/v1"),
             options.timeout_s,
@@ -62,30 +60,17 @@ class OpenAIBackend:
             clock=clock,
             sleep=sleep,
         )
+        super().__init__(name, upstream, options.model if turnout else None, clock)
+        self._options = options
+        self._environment = environment
         self._headers: dict[str, str] = {"Content-Type": "application/json"}
-        self._turnout = options.model if turnout else None
-        self._active: ActiveEngine | None = None
-        self._running = 0
 
-    @property
-    def active(self) -> ActiveEngine | None:
-        """What runs; None before ``start`` has finished."""
-        return self._active
-
-    def load_now(self) -> BackendLoad:
-        """What we have under way there; its own queue is not ours to see."""
-        return BackendLoad(running=self._running)
-
-    async def start(self) -> None:
+    async def _open(self) -> None:
         """Read the key and wait until the server answers.
 
         Raises:
             LoadFailed: the key's variable is not set, the key is refused, or no server answers.
         """
-        if self._turnout is not None:
-            self._active = await self._upstream.open_model(self._turnout)
-            return
-        begun_s = self._clock()
         variable = self._options.api_key_env
         if variable is not None:
             key = self._environment.get(variable)
@@ -95,17 +80,6 @@ class OpenAIBackend:
                 )
             self._headers["Authorization"] = f"Bearer {key}"
         await self._upstream.open("/v1/models", self._headers, optional=True)
-        self._active = ActiveEngine(
-            "openai",
-            self._upstream.url,
-            self._upstream.url,
-            precision="unknown",
-            load_s=self._clock() - begun_s,
-        )
-
-    async def stop(self) -> None:
-        """Close every connection."""
-        await self._upstream.close()
 
     async def generate(self, generation: Generation, ticket: Ticket) -> AsyncIterator[Piece]:
         """Write an answer; see ``TextBackend.generate``. Closing it stops the upstream too."""
@@ -125,7 +99,7 @@ class OpenAIBackend:
             self._running -= 1
 
     async def _documents(self, answer: aiohttp.ClientResponse) -> AsyncIterator[Any]:
-        """The JSON of each event, or of the whole body where the server does not stream."""
+        """Yield the JSON of each event, or of the whole body where the server does not stream."""
         if answer.content_type == "application/json":
             yield self._parsed(await answer.read())
             return

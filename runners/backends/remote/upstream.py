@@ -12,8 +12,10 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
+
+import aiohttp
 
 from runners.protocol import ActiveEngine, Ticket
 from turnout.errors import (
@@ -23,9 +25,6 @@ from turnout.errors import (
     LoadFailed,
     UpstreamFailed,
 )
-
-if TYPE_CHECKING:
-    import aiohttp
 
 _ATTEMPTS = 3
 _PAUSE_S = 0.1
@@ -57,8 +56,8 @@ class Upstream:
 
     Args:
         name: the model's name, for errors.
-        url: the server's.
-        timeout_s: the longest silence to bear.
+        url: of the server.
+        timeout_s: the longest silence.
         classes: latency class to send as ``X-Latency-Class``, by priority.
         clock: monotonic seconds.
         sleep: waits between attempts.
@@ -89,16 +88,14 @@ class Upstream:
         """Open the pool and wait until the server answers ``GET probe`` well.
 
         Args:
-            probe: path that tells whether it is ready.
+            probe: path whose status tells whether it is ready.
             headers: to send with it.
             optional: a server without this path counts as ready.
 
         Raises:
-            LoadFailed: it did not within the timeout, or it refuses our key.
+            LoadFailed: it did not within the timeout, or it refuses the key.
         """
-        import aiohttp
-
-        await self.close()  # what an earlier try left open
+        await self.close()  # an earlier try may have left it open
         socket = self._address.socket
         connector = (
             aiohttp.UnixConnector(socket, limit=0) if socket else aiohttp.TCPConnector(limit=0)
@@ -129,17 +126,17 @@ class Upstream:
         until_s = self._clock() + self._timeout_s
         while True:
             async with self._opened().get(self._address.base + path) as answer:
-                found: dict[str, Any] = (await answer.json())["parameters"]
-            state = found.get("state")
+                report: dict[str, Any] = (await answer.json())["parameters"]
+            state = report.get("state")
             if state == "ready":
                 return ActiveEngine(
-                    found["engine"],
-                    found["requested"],
-                    found["provider"],
-                    found["precision"],
-                    found["reason"],
-                    found["memory_bytes"],
-                    found["load_s"],
+                    report["engine"],
+                    report["requested"],
+                    report["provider"],
+                    report["precision"],
+                    report["reason"],
+                    report["memory_bytes"],
+                    report["load_s"],
                 )
             if state != "loading" or self._clock() >= until_s:
                 await self.close()
@@ -156,7 +153,7 @@ class Upstream:
     async def post(
         self, path: str, body: bytes, headers: Mapping[str, str], ticket: Ticket
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a request and give its answer once that begins well.
+        """Send a request and yield its answer once that begins with a good status.
 
         A connection refused or lost before the answer, 429 and 503 are tried again, after
         ``Retry-After`` if the server says so, as long as the deadline allows. Nothing is repeated
@@ -170,10 +167,8 @@ class Upstream:
             CapacityError: it stays busy (429, 503).
             UpstreamFailed: any other failure, in the server's words.
         """
-        import aiohttp
-
         attempt = 1
-        begun = False
+        answered = False
         while True:
             try:
                 async with self._opened().post(
@@ -183,7 +178,7 @@ class Upstream:
                     allow_redirects=False,
                 ) as answer:
                     if answer.status < 300:
-                        begun = True
+                        answered = True
                         yield answer
                         return
                     pause_s = await self._refusal(answer, attempt, ticket)
@@ -193,7 +188,7 @@ class Upstream:
                 ) from error
             except aiohttp.ClientError as error:
                 pause_s = _PAUSE_S * 2 ** (attempt - 1)
-                refused = isinstance(error, aiohttp.ClientConnectionError) and not begun
+                refused = isinstance(error, aiohttp.ClientConnectionError) and not answered
                 if not refused or not self._may_retry(attempt, pause_s, ticket):
                     raise UpstreamFailed(
                         self._name, f"{self.url}: {type(error).__name__}: {error}"
@@ -202,22 +197,22 @@ class Upstream:
             await self._sleep(pause_s)
 
     async def _refusal(self, answer: aiohttp.ClientResponse, attempt: int, ticket: Ticket) -> float:
-        """Seconds to wait before the next attempt, or the error it comes to."""
+        """Return seconds to wait before the next attempt, or raise the error of this one."""
         body = await answer.read()
-        said = message_of(body)
+        message = message_of(body)
         pause_s = _retry_after_s(answer.headers.get("Retry-After"), attempt)
         if answer.status in _BUSY and self._may_retry(attempt, pause_s, ticket):
             return pause_s
         if answer.status in _BUSY:
-            raise CapacityError(f"model {self._name!r} is busy: {said}", retry_after_s=pause_s)
+            raise CapacityError(f"model {self._name!r} is busy: {message}", retry_after_s=pause_s)
         if answer.status in _CALLER_IS_WRONG:
             param = _param_of(body)
-            # What is left of a deadline is our word, not the caller's.
-            if _DEADLINE in (param, said.partition(":")[0]):
-                raise DeadlineUnreachable(f"model {self._name!r}: {said}", retry_after_s=pause_s)
-            raise InvalidRequest(f"model {self._name!r}: {said}", param=param)
+            # The remaining deadline was sent by us, not by the caller.
+            if _DEADLINE in (param, message.partition(":")[0]):
+                raise DeadlineUnreachable(f"model {self._name!r}: {message}", retry_after_s=pause_s)
+            raise InvalidRequest(f"model {self._name!r}: {message}", param=param)
         hint = "; check its key" if answer.status in {401, 403} else ""
-        raise UpstreamFailed(self._name, f"{self.url} answered {answer.status}: {said}{hint}")
+        raise UpstreamFailed(self._name, f"{self.url} answered {answer.status}: {message}{hint}")
 
     def _may_retry(self, attempt: int, pause_s: float, ticket: Ticket) -> bool:
         return attempt < _ATTEMPTS and self._clock() + pause_s < ticket.deadline_s
@@ -239,16 +234,14 @@ class Upstream:
     async def _probe(
         self, path: str, headers: Mapping[str, str] | None, optional: bool
     ) -> str | None:
-        """Why the server is not ready; None when it is."""
-        import aiohttp
-
+        """Return why the server is not ready; None when it is."""
         try:
             async with self._opened().get(self._address.base + path, headers=headers) as answer:
                 if answer.status in {401, 403}:
-                    said = message_of(await answer.read())
+                    message = message_of(await answer.read())
                     await self.close()
                     raise LoadFailed(
-                        self._name, f"{self.url} refuses the key ({answer.status}): {said}"
+                        self._name, f"{self.url} refuses the key ({answer.status}): {message}"
                     )
                 ready = answer.status < 300 or (optional and answer.status in {404, 405, 501})
                 return None if ready else f"{answer.status}: {message_of(await answer.read())}"
@@ -262,19 +255,19 @@ class Upstream:
 
 
 def message_of(body: bytes) -> str:
-    """The server's own words: OpenAI's ``error.message``, the protocol's ``error``, or the text."""
+    """Return OpenAI's ``error.message``, the protocol's ``error``, or the text of a body."""
     try:
         document: Any = json.loads(body)
     except ValueError:
         return body[:_SHOWN].decode(errors="replace") or "(no message)"
-    said = document.get("error", document) if isinstance(document, dict) else document
-    if isinstance(said, dict):
-        said = said.get("message") or said.get("detail") or said
-    return str(said)[:_SHOWN]
+    message = document.get("error", document) if isinstance(document, dict) else document
+    if isinstance(message, dict):
+        message = message.get("message") or message.get("detail") or message
+    return str(message)[:_SHOWN]
 
 
 def _param_of(body: bytes) -> str | None:
-    """The field that OpenAI's ``error.param`` names."""
+    """Return the field that OpenAI's ``error.param`` names."""
     with contextlib.suppress(ValueError, KeyError, TypeError):
         param = json.loads(body)["error"]["param"]
         return param if isinstance(param, str) else None
@@ -282,7 +275,7 @@ def _param_of(body: bytes) -> str | None:
 
 
 def _retry_after_s(value: str | None, attempt: int) -> float:
-    """Seconds a server asks us to wait; a growing pause where it names none (or a date)."""
+    """Return the seconds a server asks to wait; a growing pause where it names none (or a date)."""
     try:
         return max(float(value or ""), 0.0)
     except ValueError:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from routing.latency import ModelLatency
-from runners.backends.local_tensors import LocalTensors
+from runners.backends.local_tensors import LocalTensors, TensorOptions
 from runners.batching.threads import WorkerThreads
 from runners.protocol import ActiveEngine, Ticket
 from turnout.errors import (
@@ -81,8 +81,8 @@ async def backend(
 ) -> tuple[LocalTensors, Doubler]:  # fmt: skip
     made = runner or Doubler()
     local = LocalTensors(
-        "m", lambda: (made, Plain()), ModelLatency(run_s), max_rows=8, max_queue=max_queue,
-        clock=clock,
+        "m", lambda: (made, Plain()), ModelLatency(run_s),
+        TensorOptions(max_rows=8, max_queue=max_queue), clock=clock,
     )  # fmt: skip
     await local.start()
     return local, made
@@ -248,7 +248,10 @@ class SlowToPrepare(Plain):
 async def test_stopping_waits_for_what_is_still_being_prepared() -> None:
     runner, task = Doubler(), SlowToPrepare()
     local = LocalTensors(
-        "m", lambda: (runner, task), ModelLatency(FAST), max_queue=3, heavy_prepare=True
+        "m",
+        lambda: (runner, task),
+        ModelLatency(FAST),
+        TensorOptions(max_queue=3, heavy_prepare=True),
     )
     await local.start()
     accepted = [asyncio.create_task(local.infer(x(i), ticket())) for i in range(3)]
@@ -274,8 +277,8 @@ async def test_before_it_is_loaded_it_says_so() -> None:
 async def test_a_run_that_hangs_is_given_up_and_its_thread_replaced() -> None:
     runner, workers, told = Gated(), WorkerThreads(1), list[str]()
     local = LocalTensors(
-        "m", lambda: (runner, Plain()), ModelLatency(SLOW), workers=workers, max_run_s=0.05,
-        hung=lambda _, reason: told.append(reason),
+        "m", lambda: (runner, Plain()), ModelLatency(SLOW), TensorOptions(max_run_s=0.05),
+        workers=workers, hung=lambda _, reason: told.append(reason),
     )  # fmt: skip
     await local.start()
     runs = asyncio.ensure_future(local.infer(x(1), ticket()))
@@ -302,7 +305,9 @@ async def test_the_thread_of_a_load_that_hangs_is_replaced() -> None:
         gate.wait()
         return runner, Plain()
 
-    local = LocalTensors("m", make, ModelLatency(FAST), workers=workers, max_load_s=0.02)
+    local = LocalTensors(
+        "m", make, ModelLatency(FAST), TensorOptions(max_load_s=0.02), workers=workers
+    )
     loading = asyncio.ensure_future(local.start())
     while not workers.lost:
         await asyncio.sleep(0.001)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 
 import pytest
 
-from runners.batching.threads import WorkerThreads
+from runners.batching.threads import Watchdog, WorkerThreads
 
 LIMIT_S = 20.0
 
@@ -60,4 +61,27 @@ def test_a_thread_that_is_written_off_is_replaced_and_ends_when_it_comes_back() 
     while workers.lost and time.monotonic() < until_s:
         threading.Event().wait(0.001)
     assert workers.lost == 0
+    workers.shutdown()
+
+
+async def test_a_watchdog_waits_for_a_thread_and_then_writes_it_off_once() -> None:
+    workers, loop, gate = WorkerThreads(1), asyncio.get_running_loop(), threading.Event()
+    calls = list[str]()
+    first = workers.submit(gate.wait, LIMIT_S)
+    second = workers.submit(pow, 2, 3)
+    Watchdog(loop, workers, second, 0.005, lambda: calls.append("second"))
+    Watchdog(loop, workers, first, 0.05, lambda: calls.append("first"))
+    assert await asyncio.wrap_future(second) == 8  # the thread of the first was replaced
+    assert calls == ["first"]
+    gate.set()
+    workers.shutdown()
+
+
+async def test_a_watchdog_that_is_cancelled_writes_nothing_off() -> None:
+    workers, gate = WorkerThreads(1), threading.Event()
+    job = workers.submit(gate.wait, LIMIT_S)
+    Watchdog(asyncio.get_running_loop(), workers, job, 0.001).cancel()
+    await asyncio.sleep(0.01)
+    assert not workers.lost
+    gate.set()
     workers.shutdown()

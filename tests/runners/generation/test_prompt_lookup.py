@@ -36,9 +36,9 @@ def test_the_longer_and_the_latest_likeness_is_taken():
 def test_guessing_pauses_after_a_few_that_were_wrong():
     lookup = PromptLookup([1, 2, 1, 2], 2)
     for right in (1, 0, 0, 1, 0, 0):
-        lookup.told(right)
+        lookup.observe(right)
     assert lookup.propose(2)
-    lookup.told(0)
+    lookup.observe(0)
     paused = 0
     while not lookup.propose(2):
         paused += 1

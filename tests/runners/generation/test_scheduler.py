@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from runners.engines import make
-from runners.generation.scheduler import GenerationLoop
+from runners.generation.scheduler import Scheduler
 from runners.protocol import Step, Ticket
 from turnout.catalog import Model
 from turnout.errors import DeadlineUnreachable, InvalidRequest, LoadFailed, QueueFull, RunFailed
@@ -30,7 +30,7 @@ class Bench:
         self.runner.load()
         self.now_s = 0.0
         self.events = []
-        self.loop = GenerationLoop(
+        self.loop = Scheduler(
             "m", self.runner, self.events.extend, clock=lambda: self.now_s, **options
         )
         self._ids = itertools.count()
@@ -209,7 +209,7 @@ class GoesWrong:
 
 def test_a_sequence_that_goes_wrong_ends_alone():
     events = []
-    loop = GenerationLoop("m", GoesWrong(), events.extend, clock=lambda: 0.0, reserved=0)
+    loop = Scheduler("m", GoesWrong(), events.extend, clock=lambda: 0.0, reserved=0)
     right = loop.submit(saying("a"), Ticket("1", 1, FAR))
     loop.turn()
     wrong = loop.submit(saying("b"), Ticket("2", 1, FAR))
