@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runners.engines.load_cost import Loading
+from runners.engines.load_cost import LoadMeter
 from runners.generation.kv_cache_rows import CacheRows
 from runners.generation.slot_runner import SlotRunner
 from runners.protocol import ActiveEngine
@@ -74,7 +74,7 @@ class _Pace:
     def load(self) -> ActiveEngine:
         if self._options.fail == "load":
             raise LoadFailed(self._name, "the catalog says fail: load")
-        return Loading("fake").done("fake", "fake")
+        return LoadMeter("fake").finish("fake", "fake")
 
     def run(self, rows: int) -> bool:
         """Pass the time of a run; whether its answers should be numbers."""

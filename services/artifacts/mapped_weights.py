@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from runners.engines.onnx.session import FILE, mapped_graph
+from runners.engines.onnx.graph_cache import mapped_folder, mapped_graph
+from runners.engines.onnx.session import FILE
 from services.artifacts.store import resolve
 from turnout.catalog import Catalog
 from turnout.errors import ArtifactInvalid, LoadFailed
@@ -26,7 +27,7 @@ def map_graphs(catalog: Catalog, report: Callable[[str], None]) -> int:
     """
     if not catalog.gateway.budgets:
         return 0
-    from runners.engines.onnx.optimized_graph import mapped_folder, save_graph
+    from runners.engines.onnx.optimized_graph import save_graph  # onnxruntime: only where needed
 
     saved = 0
     seen = set()

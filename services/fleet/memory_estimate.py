@@ -42,7 +42,8 @@ def _read(model: Model, folder: Path) -> list[str]:
 def _is_mapped(model: Model, folder: Path) -> bool:
     if model.runner.engine != "onnx":
         return False
-    from runners.engines.onnx.session import FILE, mapped_graph
+    from runners.engines.onnx.graph_cache import mapped_graph
+    from runners.engines.onnx.session import FILE
 
     path = folder / FILE
     return path.is_file() and mapped_graph(path) is not None

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from runners.engines.deepspeed.runner import loading_quietly, only_on_a_gpu
-from runners.engines.load_cost import Loading
+from runners.engines.deepspeed.weights import loading_quietly, only_on_a_gpu
+from runners.engines.load_cost import LoadMeter
 from runners.generation.kv_cache_rows import NamedRows
 from runners.generation.tokenizer import FileTokenizer, Tokenizer
 from turnout.errors import LoadFailed
@@ -117,7 +117,7 @@ def open_fastgen(
     """
     import torch
 
-    loading = Loading("deepspeed")
+    meter = LoadMeter("deepspeed")
     tokenizer = FileTokenizer(name, folder)
     config = json.loads((folder / "config.json").read_text("utf-8"))
     check_config(name, folder, config)
@@ -132,7 +132,7 @@ def open_fastgen(
         limits = engine_limits(options, slots, context, block)
         with_dtype(folder, Path(place), config, options.dtype)
         engine: Any = build_hf_engine(place, RaggedInferenceEngineConfig(**limits))
-    active = loading.done(options.device, "cuda", precision=options.dtype)
+    active = meter.finish(options.device, "cuda", precision=options.dtype)
     return FastGenDecoder(engine, tokenizer, slots, context, active)
 
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runners.engines.deepspeed.runner import loading_quietly, only_on_a_gpu, read_weights
-from runners.engines.load_cost import Loading
+from runners.engines.deepspeed.weights import loading_quietly, only_on_a_gpu, read_weights
+from runners.engines.load_cost import LoadMeter
 from runners.generation.kv_cache_rows import NamedRows
 from runners.generation.tokenizer import FileTokenizer, Tokenizer
 from turnout.errors import LoadFailed, RunFailed
@@ -92,7 +92,7 @@ def open_injected(
     """
     import torch
 
-    loading = Loading("deepspeed")
+    meter = LoadMeter("deepspeed")
     tokenizer = FileTokenizer(name, folder)
     only_on_a_gpu(name, "kernel_inject", torch)
     dtype = getattr(torch, options.dtype)
@@ -107,7 +107,7 @@ def open_injected(
             max_out_tokens=context,
             return_tuple=False,  # transformers 5 takes a layer's output as it is
         )
-    active = loading.done("cuda", "cuda", precision=options.dtype)
+    active = meter.finish("cuda", "cuda", precision=options.dtype)
     return InjectedDecoder(name, engine.module, tokenizer, context, active)
 
 

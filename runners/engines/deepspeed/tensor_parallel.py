@@ -19,8 +19,8 @@ from multiprocessing.connection import Connection, Listener, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runners.engines.deepspeed.runner import check_files
-from runners.engines.load_cost import Loading
+from runners.engines.deepspeed.weights import check_files
+from runners.engines.load_cost import LoadMeter
 from runners.generation.kv_cache_rows import CacheRows, NamedRows, Rows
 from runners.generation.tokenizer import FileTokenizer
 from turnout.errors import LoadFailed, RunFailed
@@ -34,7 +34,7 @@ _START_S = 300.0
 _PASS_S = 120.0
 
 
-class RankedDecoder:
+class TensorParallelDecoder:
     """A ``Decoder`` over ``tensor_parallel`` processes, one too.
 
     Args:
@@ -51,7 +51,7 @@ class RankedDecoder:
     def __init__(
         self, name: str, folder: Path, slots: int, options: DeepSpeed, context_tokens: int
     ) -> None:
-        loading = Loading("deepspeed")
+        meter = LoadMeter("deepspeed")
         check_files(name, folder)
         self.tokenizer = FileTokenizer(name, folder)
         self._name = name
@@ -68,7 +68,7 @@ class RankedDecoder:
             self.close()
             raise LoadFailed(name, f"in a process of its own: {error}") from error
         times = f" x {options.tensor_parallel}" if options.tensor_parallel > 1 else ""
-        self.active = loading.done(
+        self.active = meter.finish(
             f"{options.device}{times}",
             f"{inner.provider}{times}",
             precision=inner.precision,
