@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from runners.optimize.inputs import Inputs
+from runners.optimize.input_types import Inputs
 from runners.optimize.intervals import Interval, bootstrap, paired_loss, wilson
 from turnout.errors import DataError
 from turnout.types import Task, Tensors

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from runners.engines.subprocess import measure_apart
+from runners.profiling.measuring_process import run_measurement
 from turnout.errors import ArtifactInvalid
 
 File: TypeAlias = tuple[Mapping[str, Any], Path]
@@ -57,7 +57,7 @@ def alone(file: File, rows: int) -> dict[str, float]:
 
 def _run(what: Mapping[str, Any], files: Mapping[str, File]) -> Any:
     order = {**what, "files": {name: [entry, str(at)] for name, (entry, at) in files.items()}}
-    return measure_apart(
+    return run_measurement(
         "runners.optimize.probe",
         order,
         lambda why: ArtifactInvalid(f"measuring {', '.join(files)} failed: {why}"),

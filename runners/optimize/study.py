@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 
 from runners.optimize.candidate import Candidate, Made, Trial
 from runners.optimize.chain import FILE, Calibrating, Chain, run_chain
-from runners.optimize.inputs import Inputs, halves, one_by_one
+from runners.optimize.input_types import Inputs
+from runners.optimize.inputs import halves, one_by_one
 from runners.optimize.optimization import Report
 from runners.tasks import load_task
 from turnout.catalog import Gate, Model

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from runners.engines.subprocess import measure_apart
+from runners.profiling.measuring_process import run_measurement
 from turnout.errors import LoadFailed
 
 _TIMEOUT_S = 900.0
@@ -77,7 +77,7 @@ def profile(name: str, entry: Mapping[str, Any], folder: Path | None) -> Curve:
         LoadFailed: it could not be loaded or run, in its own words.
     """
     order = {"name": name, "entry": dict(entry), "folder": str(folder) if folder else None}
-    found = measure_apart(
+    found = run_measurement(
         "runners.profiling.curve",
         order,
         lambda why: LoadFailed(name, f"could not be profiled: {why}"),

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from services.artifacts import store
+from services.artifacts.catalog_build import build_missing
 from services.artifacts.mapped_weights import map_graphs
 from services.artifacts.store import resolve
 from services.cli import gateway_client as running
@@ -43,7 +44,7 @@ def build(
         progress.print(line, soft_wrap=True, markup=False)
 
     fleet = load(catalog)
-    folders = store.ensure(fleet, report, only)
+    folders = build_missing(fleet, report, only)
     map_graphs(fleet, report)
     if as_json:
         typer.echo(json.dumps({tag: str(path) for tag, path in folders.items()}, indent=1))

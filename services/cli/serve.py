@@ -15,7 +15,7 @@ import httpx
 import typer
 from rich.console import Console
 
-from services.artifacts.build import ensure
+from services.artifacts.catalog_build import build_missing
 from services.artifacts.mapped_weights import map_graphs
 from services.process.preflight import check_routers
 from turnout.catalog import Catalog, load
@@ -54,7 +54,7 @@ def serve(
             console.print(f"    {line}", highlight=False, markup=False)
 
         try:
-            ensure(fleet, report)
+            build_missing(fleet, report)
         except ArtifactInvalid:  # each was reported; the others serve
             console.print("==> serving without the models above that failed", highlight=False)
         map_graphs(fleet, report)
