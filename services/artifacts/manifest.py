@@ -71,6 +71,7 @@ def _write_model_yaml(name: str, tag_version: str, manifest: Mapping[str, Any], 
     ``bentoml.models.create`` copies into the store file by file, so that a killed build would
     look complete; hence its own description of a model, and one rename of ours.
     """
+    # Imported by a build only: `turnout serve` starts without it when nothing is missing.
     from bentoml import Tag
     from bentoml._internal.models.model import ModelContext, ModelInfo, ModelOptions
 

@@ -1,4 +1,7 @@
-"""DeepSpeed inference over a transformers causal language model, with continuous batching."""
+"""DeepSpeed inference over a transformers causal language model, with continuous batching.
+
+A load imports torch and deepspeed, in the thread that loads; this module does not.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +30,13 @@ if TYPE_CHECKING:
 
 
 def make(name: str, model: Model, folder: Path) -> SlotRunner:
-    """The runner of a catalog entry; what wants torchrun's variables gets processes of ours."""
+    """Build the runner of a catalog entry; modes that need torchrun's variables run in processes."""
     options = model.runner
     if options.engine != "deepspeed":
         raise LoadFailed(name, f"engine {options.engine!r} given to the deepspeed runner")
     context = model.context_tokens
 
-    def open_here_or_apart(slots: int) -> Decoder:
+    def open_for_slots(slots: int) -> Decoder:
         if options.tensor_parallel == 1 and not options.fastgen and options.offload is None:
             return open_decoder(name, folder, slots, options, context)
         return TensorParallelDecoder(name, folder, slots, options, context)
@@ -41,7 +44,7 @@ def make(name: str, model: Model, folder: Path) -> SlotRunner:
     return SlotRunner(
         name,
         options.max_sequences,
-        open_here_or_apart,
+        open_for_slots,
         context if options.kernel_inject else options.step_tokens,
         options.draft_tokens,
     )
@@ -50,7 +53,7 @@ def make(name: str, model: Model, folder: Path) -> SlotRunner:
 def open_decoder(
     name: str, folder: Path, slots: int, options: DeepSpeed, context_tokens: int, rank: int = 0
 ) -> Decoder:
-    """Load a model in this process, in the way its options ask for.
+    """Load a model in this process, as its options say.
 
     Args:
         name: the model's name, for errors.
@@ -97,6 +100,7 @@ class DeepSpeedDecoder:
         self._model = _open(name, folder, options, self._device, self._dtype)
         limit = self._model.config.max_position_embeddings
         self.context_tokens = min(context_tokens, limit)
+        # These import torch, which ``sleep_when_idle`` must come before.
         from runners.engines.deepspeed.packed_linear import pack
         from runners.engines.deepspeed.slot_cache import SlotCache
 
@@ -144,7 +148,7 @@ class DeepSpeedDecoder:
 
 
 def _device(name: str, options: DeepSpeed) -> tuple[Any, str, str | None]:
-    """Import torch and settle the device; a reason when it is another than asked for."""
+    """Import torch and choose the device; with the reason when it is not the requested one."""
     import torch
 
     if options.device == "cpu" or (reason := no_cuda(torch)) is None:

@@ -1,4 +1,4 @@
-"""Read a transformers model's weights with DeepSpeed at hand, and say plainly when that fails."""
+"""Read a transformers model's weights for DeepSpeed, and turn every failure into LoadFailed."""
 
 from __future__ import annotations
 
@@ -22,31 +22,31 @@ def check_files(name: str, folder: Path) -> None:
 
 
 def no_cuda(torch: Any) -> str | None:
-    """Why a model cannot run on a GPU here; None where it can."""
+    """Say why a model cannot run on a GPU here; None where it can."""
     if torch.cuda.is_available():
         return None
     return "PyTorch sees no CUDA device here (or is a CPU build)"
 
 
-def only_on_a_gpu(name: str, way: str, torch: Any) -> None:
-    """Refuse a way of running that has no CPU to fall back to.
+def require_gpu(name: str, mode: str, torch: Any) -> None:
+    """Refuse a mode that cannot fall back to the CPU.
 
     Raises:
         LoadFailed: there is no GPU; with what to do.
     """
     reason = no_cuda(torch)
     if reason is not None:
-        raise LoadFailed(name, f"{way} runs on an NVIDIA GPU only: {reason}; remove {way}: true")
+        raise LoadFailed(name, f"{mode} runs on an NVIDIA GPU only: {reason}; remove {mode}: true")
 
 
 def read_weights(causal: Any, folder: Path, dtype: Any) -> Any:
-    """The model of a folder; nothing is fetched and no pickle is read."""
+    """Read the model of a folder; nothing is fetched and no pickle is read."""
     return causal.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True)
 
 
 @contextmanager
 def loading_quietly(name: str, folder: Path) -> Generator[tuple[Any, Any]]:
-    """``deepspeed`` and transformers' class of causal models, for a load that says what failed.
+    """Yield ``deepspeed`` and transformers' class of causal models; turn failures into LoadFailed.
 
     Raises:
         LoadFailed: whatever the block raises, or that a package is missing.

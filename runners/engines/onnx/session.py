@@ -125,7 +125,7 @@ class OnnxRunner:
             if self._strict:
                 raise LoadFailed(self._name, f"{reason}; strict forbids a fallback")
         if self._cuda_graph and active == CUDA:
-            from runners.engines.onnx.io_binding import BoundRuns
+            from runners.engines.onnx.io_binding import BoundRuns  # only for CUDA graphs
 
             self._bound = BoundRuns(self._name, session, "cuda", self._device)
         self._session = session
