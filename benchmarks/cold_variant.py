@@ -100,7 +100,7 @@ def write_inside(model: Path, graph: Path) -> None:
 
 def _graph(without: str | None, name: str, folder: Path) -> tuple[Path, bool]:
     """The file to open, and whether it is a saved graph."""
-    from runners.engines.onnx.optimized_graph import cache_folder, saved_graph
+    from runners.engines.onnx.graph_cache import cache_folder, saved_graph
     from runners.engines.onnx.session import FILE
 
     model = folder / FILE

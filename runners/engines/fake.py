@@ -1,4 +1,4 @@
-"""A deterministic stand-in: its answers follow from its inputs, its time is an argument."""
+"""A deterministic fake engine: its outputs follow from its inputs, its clock is an argument."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runners.engines.load_cost import Loading
+from runners.engines.load_cost import LoadMeter
 from runners.generation.kv_cache_rows import CacheRows
 from runners.generation.slot_runner import SlotRunner
 from runners.protocol import ActiveEngine
@@ -39,13 +39,13 @@ def make(
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> TensorRunner | TextRunner:
-    """The fake of a catalog entry: text for chat, tensors for every other task.
+    """Build the fake runner of a catalog entry: text for chat, tensors for every other task.
 
     Args:
         name: the model's name.
         model: its entry.
         folder: ignored.
-        sleep: passes the time that ``latency_ms`` and ``per_row_ms`` say.
+        sleep: passes the time of ``latency_ms`` and ``per_row_ms``.
     """
     options = model.runner
     if options.engine != "fake":
@@ -58,7 +58,7 @@ def make(
 
 
 class _Pace:
-    """Passes time and fails as the catalog says."""
+    """Passes time and injects faults as the catalog says."""
 
     def __init__(self, name: str, options: Fake, sleep: Callable[[float], None]) -> None:
         self._name = name
@@ -74,10 +74,10 @@ class _Pace:
     def load(self) -> ActiveEngine:
         if self._options.fail == "load":
             raise LoadFailed(self._name, "the catalog says fail: load")
-        return Loading("fake").done("fake", "fake")
+        return LoadMeter("fake").finish("fake", "fake")
 
     def run(self, rows: int) -> bool:
-        """Pass the time of a run; whether its answers should be numbers."""
+        """Pass the time of a run; return False when its answers are to be NaN."""
         options = self._options
         self._runs += 1
         fault = options.fail if self._runs > options.after_runs else "never"
@@ -99,9 +99,9 @@ class _Pace:
 
 
 class FakeTensors:
-    """Answers with the model's public outputs, each row a hash of the same row of the inputs.
+    """Returns the model's public outputs, each row a hash of the same row of the inputs.
 
-    A size that the model leaves open is 1.
+    An open size is 1.
     """
 
     def __init__(self, name: str, outputs: Sequence[TensorSpec], pace: _Pace) -> None:
@@ -127,20 +127,20 @@ class FakeTensors:
         if len(set(counts.values())) > 1:
             raise RunFailed(self._name, f"inputs differ in rows: {counts}")
         rows = next(iter(counts.values()))
-        sound = self._pace.run(rows)
+        finite = self._pace.run(rows)
         hashes = [_hash(tensors, row) for row in range(rows)]
-        made = {
+        outputs = {
             spec.name: np.array(
-                [_value(each, spec.datatype, shape) for each in hashes],
+                [_value(seed, spec.datatype, shape) for seed in hashes],
                 dtype={"BYTES": object, "INT64": np.int64}.get(spec.datatype, np.float32),
             ).reshape(rows, *shape)
             for spec, shape in self._outputs
         }
-        if not sound:
-            for value in made.values():
+        if not finite:
+            for value in outputs.values():
                 if value.dtype == np.float32:
                     value.fill(np.nan)
-        return made
+        return outputs
 
     def close(self) -> None:
         """See ``Runner.close``."""
@@ -181,13 +181,14 @@ class _ByteTokenizer:
         return bytes(token for token in tokens if token != _END).decode(errors="replace")
 
     def vocabulary(self) -> LLTokenizer:
+        # Only constrained chat needs it, which few gateways serve.
         from llguidance import LLTokenizer, TokenizerWrapper
 
         return LLTokenizer(TokenizerWrapper(_Bytes()))
 
 
 class _Bytes:
-    """The same tokens as llguidance asks for them."""
+    """The same tokens, in llguidance's protocol."""
 
     eos_token_id = _END
     bos_token_id = None
@@ -199,41 +200,41 @@ class _Bytes:
 
 
 class _Echo:
-    """Writes the last message again, one byte a step, then ends."""
+    """A ``Decoder`` that repeats the last message, one byte a step, then ends."""
 
     def __init__(self, pace: _Pace, slots: int, context_tokens: int) -> None:
         self.tokenizer = _ByteTokenizer()
         self.context_tokens = context_tokens
         self.active = pace.load()
         self._pace = pace
-        self._said: list[list[int]] = [[] for _ in range(slots)]
+        self._tokens: list[list[int]] = [[] for _ in range(slots)]
         self.rows = CacheRows(slots - 1, self._copy)
 
     def prefill(
         self, slot: int, tokens: Sequence[int], start: int, last: int = 1
     ) -> np.ndarray[Any, Any]:
         self._pace.run(1)
-        self._said[slot] = said = [*self._said[slot][:start], *tokens]
-        return np.stack([self._next(said[: len(said) - left]) for left in reversed(range(last))])
+        self._tokens[slot] = read = [*self._tokens[slot][:start], *tokens]
+        return np.stack([self._next(read[: len(read) - left]) for left in reversed(range(last))])
 
     def decode(self, tokens: Sequence[int], lengths: Sequence[int]) -> np.ndarray[Any, Any]:
         self._pace.run(len(tokens))
         for slot, (token, length) in enumerate(zip(tokens, lengths, strict=True)):
-            self._said[slot] = [*self._said[slot][:length], token]
-        return np.stack([self._next(self._said[slot]) for slot in range(len(tokens))])
+            self._tokens[slot] = [*self._tokens[slot][:length], token]
+        return np.stack([self._next(self._tokens[slot]) for slot in range(len(tokens))])
 
     def _copy(self, source: int, target: int, length: int) -> None:
-        self._said[target] = self._said[source][:length]
+        self._tokens[target] = self._tokens[source][:length]
 
     def close(self) -> None:
-        self._said.clear()
+        self._tokens.clear()
 
     @staticmethod
-    def _next(said: list[int]) -> np.ndarray[Any, Any]:
-        borders = [index for index, token in enumerate(said) if token == _END]
-        last = borders[-1] if borders else len(said) - 1
-        echoed = len(said) - 1 - last
+    def _next(tokens: list[int]) -> np.ndarray[Any, Any]:
+        borders = [index for index, token in enumerate(tokens) if token == _END]
+        last = borders[-1] if borders else len(tokens) - 1
+        echoed = len(tokens) - 1 - last
         start = borders[-2] + 1 if len(borders) > 1 else 0
         logits = np.zeros(_VOCABULARY, np.float32)
-        logits[said[start + echoed]] = 100.0
+        logits[tokens[start + echoed]] = 100.0
         return logits

@@ -1,4 +1,4 @@
-"""What this machine is: whatever was measured or built for one host is no use on another."""
+"""Describe this machine, for keys of what is measured or built for one host only."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def processor() -> tuple[str, str]:
-    """Name of the processor and its features, as the kernel lists them; its kind elsewhere."""
-    found: dict[str, str] = {}
+    """Return the processor's name and features, as the kernel lists them; else its architecture."""
+    fields: dict[str, str] = {}
     try:
         with _CPUINFO.open(encoding="ascii", errors="replace") as file:
             for line in file:
                 key, _, value = line.partition(":")
-                found.setdefault(key.strip(), value.strip())
-                if "model name" in found and ("flags" in found or "Features" in found):
+                fields.setdefault(key.strip(), value.strip())
+                if "model name" in fields and ("flags" in fields or "Features" in fields):
                     break
     except OSError:
         pass
-    features = found.get("flags") or found.get("Features") or platform.machine()
-    return found.get("model name") or platform.processor() or platform.machine(), features
+    features = fields.get("flags") or fields.get("Features") or platform.machine()
+    return fields.get("model name") or platform.processor() or platform.machine(), features
 
 
 def versions(packages: Iterable[str]) -> Mapping[str, str]:
-    """Installed version of each distribution."""
+    """Return the installed version of each distribution."""
     return {package: _version(package) for package in packages}
 
 
 def described(packages: Iterable[str] = ("onnxruntime", "numpy")) -> Mapping[str, str | int]:
-    """This machine, for a report and for keys."""
+    """Describe this machine, for reports and keys."""
     name, features = processor()
     return {
         "cpu": name,

@@ -1,4 +1,4 @@
-"""What a load cost: seconds and resident memory."""
+"""The cost of a load: seconds and resident memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def resident_bytes() -> int:
-    """Resident memory of this process; 0 where the system does not tell."""
+    """Return the resident memory of this process; 0 where the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:
@@ -22,8 +22,8 @@ def resident_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-class Loading:
-    """Started before a load, asked after it.
+class LoadMeter:
+    """Measure one load, from the meter's construction to ``finish``.
 
     Args:
         engine: the catalog's word for the engine.
@@ -36,7 +36,7 @@ class Loading:
         self._start_s = clock()
         self._start_bytes = resident_bytes()
 
-    def done(
+    def finish(
         self,
         requested: str,
         provider: str,
@@ -44,7 +44,7 @@ class Loading:
         precision: str = "float32",
         reason: str | None = None,
     ) -> ActiveEngine:
-        """What runs now, with what the load took. Memory counts loads that ran beside it too."""
+        """Return what runs now, with the load's cost; memory includes loads that ran beside it."""
         return ActiveEngine(
             engine=self._engine,
             requested=requested,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runners.engines.load_cost import Loading
+from runners.engines.load_cost import LoadMeter
 from runners.engines.onnx.session import CPU, open_session
 from runners.engines.pages import lazy_zeros
 from runners.generation.kv_cache_rows import CacheRows
@@ -31,7 +31,7 @@ _SCANNED_BYTES = 16 * 1024**2
 
 
 def make(name: str, model: Model, folder: Path) -> SlotRunner:
-    """The runner of a catalog entry."""
+    """Build the runner of a catalog entry."""
     options = model.runner
     if options.engine != "onnx-genai":
         raise LoadFailed(name, f"engine {options.engine!r} given to the onnx-genai runner")
@@ -46,7 +46,7 @@ def make(name: str, model: Model, folder: Path) -> SlotRunner:
 
 
 class GenAIDecoder:
-    """A decoder-only graph with its keys and values in buffers of ours.
+    """A decoder-only graph whose keys and values are in our buffers.
 
     Args:
         name: the model's name, for errors.
@@ -62,7 +62,7 @@ class GenAIDecoder:
     def __init__(
         self, name: str, folder: Path, slots: int, *, threads: int, context_tokens: int
     ) -> None:
-        loading = Loading("onnx-genai")
+        meter = LoadMeter("onnx-genai")
         config = _read_config(name, folder)
         decoder = config["model"]["decoder"]
         path = folder / decoder["filename"]
@@ -89,7 +89,7 @@ class GenAIDecoder:
         self._takes_positions = self._inputs.get("position_ids") in present
         self._bindings: dict[tuple[int, int], Any] = {}
         self.rows = CacheRows(slots - 1, self._copy)
-        self.active = loading.done(
+        self.active = meter.finish(
             CPU, self._session.get_providers()[0], precision=_precision(path, present)
         )
 
@@ -176,7 +176,7 @@ def _cache_names(decoder: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _precision(path: Path, inputs: dict[str, str]) -> str:
-    """The weights' precision, by the names the builder gives quantised ones."""
+    """Return the weights' precision, by the names the builder gives quantised weights."""
     with path.open("rb") as file:
         graph = file.read(_SCANNED_BYTES)
     for mark, precision in ((b"weight_Q4", "int4"), (b"weight_Q8", "int8")):

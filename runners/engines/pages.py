@@ -1,4 +1,4 @@
-"""Large buffers that take memory only where they are written."""
+"""Large buffers that take memory only once they are written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def lazy_zeros(shape: tuple[int, ...], dtype: Any) -> np.ndarray[Any, Any]:
-    """Zeros whose pages the system hands out, 4 KiB at a time, as they are written.
+    """Return zeros whose pages the system allocates, 4 KiB at a time, as they are written.
 
     numpy asks for huge pages (2 MiB) for large arrays: a cache of which little is in use would
     take all of its memory, and the first tokens of each slot would wait for it to be cleared

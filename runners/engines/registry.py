@@ -1,8 +1,9 @@
-"""Which class runs which engine. The dictionary is the only registration there is."""
+"""The local engines by name, imported when they are used. This dictionary is the only registry."""
 
 from __future__ import annotations
 
 from importlib import import_module
+from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol, cast
 
 from turnout.errors import LoadFailed
@@ -23,32 +24,30 @@ ENGINES = {
 }
 
 
-class _Maker(Protocol):
+class _RunnerFactory(Protocol):
     def __call__(self, name: str, model: Model, folder: Path | None) -> TensorRunner | TextRunner:
         """Build a runner without loading its model."""
         ...
 
 
 def make(name: str, model: Model, folder: Path | None) -> TensorRunner | TextRunner:
-    """Build the runner of a local model; nothing heavy is imported before its ``load``.
+    """Build the runner of a local model. Heavy packages are imported by its ``load``.
 
     Args:
         name: the model's name in the catalog, for errors.
-        model: its entry; a remote engine is no runner (see ``runners.backends.remote``).
+        model: its entry; remote engines have no runner (see ``runners.backends.remote``).
         folder: where its files are; None for ``fake``.
 
     Raises:
         LoadFailed: the engine runs elsewhere, or needs files and has none.
     """
     engine = model.runner.engine
-    place = ENGINES.get(engine)
-    if place is None:
-        known = ", ".join(ENGINES)
-        raise LoadFailed(name, f"engine {engine!r} does not run here; local ones are {known}")
+    target = ENGINES.get(engine)
+    if target is None:
+        local = ", ".join(ENGINES)
+        raise LoadFailed(name, f"engine {engine!r} does not run here; local engines are {local}")
     if folder is None and engine != "fake":
-        raise LoadFailed(name, f"engine {engine!r} needs the model's files and was given no folder")
-    module, _, path = place.partition(":")
-    target: object = import_module(module)
-    for part in path.split("."):
-        target = getattr(target, part)
-    return cast("_Maker", target)(name, model, folder)
+        raise LoadFailed(name, f"engine {engine!r} needs the model's files, and has no folder")
+    module, _, path = target.partition(":")
+    factory = attrgetter(path)(import_module(module))
+    return cast("_RunnerFactory", factory)(name, model, folder)

@@ -1,4 +1,4 @@
-"""Whether tensors fit what a model declares, in words a caller can act on."""
+"""Compare tensors with the inputs a model declares, in words a caller can act on."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from turnout.types import Tensors
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
-    """An input as the model declares it; ``dtype`` is numpy's name, None in ``shape`` is free."""
+class DeclaredInput:
+    """An input as the model declares it; ``dtype`` is numpy's name, None is any size."""
 
     name: str
     dtype: str
     shape: tuple[int | None, ...]
 
 
-def misfits(declared: Sequence[Declared], tensors: Tensors) -> list[str]:
-    """One line for each way in which ``tensors`` is not what the model takes; empty if it is."""
-    known = {entry.name: entry for entry in declared}
+def misfits(declared: Sequence[DeclaredInput], tensors: Tensors) -> list[str]:
+    """List each way in which ``tensors`` differ from what the model takes; empty if they fit."""
+    by_name = {entry.name: entry for entry in declared}
     problems = [
         f"input {name!r} is missing (the model takes {_listed(declared)})"
-        for name in known
+        for name in by_name
         if name not in tensors
     ]
     rows: dict[str, int] = {}
     for name, array in tensors.items():
-        entry = known.get(name)
+        entry = by_name.get(name)
         if entry is None:
             problems.append(f"there is no input {name!r} (the model takes {_listed(declared)})")
             continue
         if array.dtype.name != entry.dtype:
             problems.append(f"input {name!r} is {array.dtype.name}, the model takes {entry.dtype}")
         if len(array.shape) != len(entry.shape) or any(
-            want is not None and want != have
-            for want, have in zip(entry.shape, array.shape, strict=False)
+            size is not None and size != actual
+            for size, actual in zip(entry.shape, array.shape, strict=False)
         ):
             problems.append(
                 f"input {name!r} has shape {list(array.shape)}, the model takes "
@@ -48,5 +48,5 @@ def misfits(declared: Sequence[Declared], tensors: Tensors) -> list[str]:
     return problems
 
 
-def _listed(declared: Sequence[Declared]) -> str:
+def _listed(declared: Sequence[DeclaredInput]) -> str:
     return ", ".join(f"{entry.name!r}" for entry in declared)

@@ -1,4 +1,4 @@
-"""TensorRT through ONNX Runtime's provider: engines are built once a device and kept on disk.
+"""TensorRT through ONNX Runtime's provider: engines are built once per device and kept on disk.
 
 Without the provider or the device, the catalog's fallback serves and the reason is recorded.
 """
@@ -12,12 +12,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runners.engines.onnx.declared import declared_inputs
 from runners.engines.onnx.session import (
     CPU,
     CUDA,
     FILE,
     OnnxRunner,
-    declared,
     open_session,
     unavailable,
 )
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from runners.engines.onnx.session import Provider
-    from runners.engines.shape_check import Declared
+    from runners.engines.shape_check import DeclaredInput
     from turnout.catalog import Model
     from turnout.catalog.engines import TensorRT
 
@@ -35,7 +35,7 @@ TENSORRT = "TensorrtExecutionProvider"
 
 
 class TensorRTRunner(OnnxRunner):
-    """One ONNX Runtime session that asks for TensorRT.
+    """An ONNX Runtime session that requests TensorRT.
 
     Args:
         name: the model's name, for errors.
@@ -57,19 +57,18 @@ class TensorRTRunner(OnnxRunner):
 
     @classmethod
     def of(cls, name: str, model: Model, folder: Path) -> TensorRTRunner:
-        """The runner of a catalog entry."""
+        """Build the runner of a catalog entry."""
         options = model.runner
         if options.engine != "tensorrt":
             raise LoadFailed(name, f"engine {options.engine!r} given to the tensorrt runner")
         return cls(name, folder / FILE, options)
 
-    def _wanted(self) -> list[Provider]:
-        wanted: list[Provider] = [(TENSORRT, {})]
-        if unavailable(TENSORRT) is None:
-            wanted = [(TENSORRT, self._tensorrt_options())]
+    def _providers(self) -> list[Provider]:
+        options = self._tensorrt_options() if unavailable(TENSORRT) is None else {}
+        providers: list[Provider] = [(TENSORRT, options)]
         if self._options.fallback == "cuda":
-            wanted.append((CUDA, {"device_id": self._device}))
-        return [*wanted, (CPU, {})]
+            providers.append((CUDA, {"device_id": self._device}))
+        return [*providers, (CPU, {})]
 
     def _tensorrt_options(self) -> dict[str, Any]:
         # The inputs' names and shapes come from the model; a session on the CPU reads them.
@@ -79,11 +78,13 @@ class TensorRTRunner(OnnxRunner):
             hashlib.sha256(self._path.read_bytes()).hexdigest(), device, driver, versions()
         )
         folder.mkdir(parents=True, exist_ok=True)
-        return provider_options(self._options, declared(session), folder)
+        return provider_options(self._options, declared_inputs(session), folder)
 
 
-def provider_options(options: TensorRT, inputs: Sequence[Declared], cache: Path) -> dict[str, Any]:
-    """The provider's options. Pure.
+def provider_options(
+    options: TensorRT, inputs: Sequence[DeclaredInput], cache: Path
+) -> dict[str, Any]:
+    """Return the provider's options. Pure.
 
     Args:
         options: the catalog's.
@@ -96,7 +97,7 @@ def provider_options(options: TensorRT, inputs: Sequence[Declared], cache: Path)
 
     Source: ONNX Runtime documentation, "TensorRT Execution Provider", configuration options.
     """
-    chosen: dict[str, Any] = {
+    provider: dict[str, Any] = {
         "device_id": options.device,
         "trt_max_workspace_size": options.workspace_mib * 1024**2,
         "trt_fp16_enable": options.precision == "fp16",
@@ -112,26 +113,26 @@ def provider_options(options: TensorRT, inputs: Sequence[Declared], cache: Path)
             ("opt", options.opt_rows),
             ("max", options.max_rows),
         ):
-            chosen[f"trt_profile_{key}_shapes"] = ",".join(
+            provider[f"trt_profile_{key}_shapes"] = ",".join(
                 f"{entry.name}:{_dims(entry, rows)}" for entry in inputs if entry.shape
             )
-    return chosen
+    return provider
 
 
 def cache_key(model_sha256: str, device: str, driver: str, version: str) -> str:
-    """The name of an engine's folder: another model, device, driver or version gets its own."""
+    """Return the name of an engine's folder: each model, device, driver and version has its own."""
     key = "\n".join((model_sha256, device, driver, version))
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
 def cache_root() -> Path:
-    """Where engines are kept between starts: ``$XDG_CACHE_HOME/turnout/tensorrt``."""
+    """Return the folder that keeps engines between starts: ``$XDG_CACHE_HOME/turnout/tensorrt``."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "turnout" / "tensorrt"
 
 
 def device_and_driver(index: int) -> tuple[str, str]:
-    """Name of a GPU and version of its driver; ``unknown`` where nvidia-smi does not tell."""
+    """Return a GPU's name and its driver's version; ``unknown`` where nvidia-smi fails."""
     query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
@@ -142,7 +143,7 @@ def device_and_driver(index: int) -> tuple[str, str]:
 
 
 def versions() -> str:
-    """Versions of ONNX Runtime and TensorRT: engines of one are refused by another."""
+    """Return the versions of ONNX Runtime and TensorRT, which refuse each other's engines."""
     import onnxruntime
 
     try:
@@ -152,5 +153,5 @@ def versions() -> str:
     return f"onnxruntime {onnxruntime.__version__}, tensorrt {tensorrt}"
 
 
-def _dims(entry: Declared, rows: int) -> str:
+def _dims(entry: DeclaredInput, rows: int) -> str:
     return "x".join(str(size or rows) for size in (entry.shape[0] or rows, *entry.shape[1:]))

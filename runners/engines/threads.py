@@ -1,4 +1,4 @@
-"""Threads of engines in a process that shares its cores."""
+"""Thread settings for engines in a process that shares its cores."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 """PyTorch: tensors to tensors from an exported program, ``model.pt2`` (``torch.export.save``).
 
+torch is imported by ``load``, not with this module: a gateway without such a model never pays.
+
 Names come from the program: an input has its argument's name, an output its key when the module
 returns a dict, else ``output_0``, ``output_1`` and so on.
 """
@@ -9,8 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from runners.engines.load_cost import Loading
-from runners.engines.shape_check import Declared, misfits
+from runners.engines.load_cost import LoadMeter
+from runners.engines.shape_check import DeclaredInput, misfits
 from runners.engines.threads import sleep_when_idle
 from turnout.errors import LoadFailed, RunFailed
 
@@ -53,12 +55,12 @@ class TorchRunner:
         self._strict = strict
         self._active_device = "cpu"
         self._module: Any = None
-        self._inputs: list[Declared] = []
+        self._inputs: list[DeclaredInput] = []
         self._by_keyword = False
 
     @classmethod
     def of(cls, name: str, model: Model, folder: Path) -> TorchRunner:
-        """The runner of a catalog entry."""
+        """Build the runner of a catalog entry."""
         options = model.runner
         if options.engine != "torch":
             raise LoadFailed(name, f"engine {options.engine!r} given to the torch runner")
@@ -72,7 +74,7 @@ class TorchRunner:
 
     def load(self) -> ActiveEngine:
         """Read the program; see ``Runner.load``."""
-        loading = Loading("torch")
+        meter = LoadMeter("torch")
         sleep_when_idle()
         import torch
 
@@ -101,7 +103,7 @@ class TorchRunner:
             ) from error
         self._inputs = _inputs(program)
         self._by_keyword = bool(program.example_inputs and program.example_inputs[1])
-        return loading.done(self._device, self._active_device, reason=reason)
+        return meter.finish(self._device, self._active_device, reason=reason)
 
     def run(self, tensors: Tensors) -> Mapping[str, np.ndarray[Any, Any]]:
         """Run one batch; see ``TensorRunner.run``."""
@@ -112,14 +114,14 @@ class TorchRunner:
         problems = misfits(self._inputs, tensors)
         if problems:
             raise RunFailed(self._name, "; ".join(problems))
-        given = {
+        inputs = {
             entry.name: torch.tensor(tensors[entry.name], device=self._active_device)
             for entry in self._inputs
         }
         try:
             with torch.inference_mode():
                 produced = (
-                    self._module(**given) if self._by_keyword else self._module(*given.values())
+                    self._module(**inputs) if self._by_keyword else self._module(*inputs.values())
                 )
         except Exception as error:
             # a graph may raise anything its operators raise
@@ -138,10 +140,10 @@ def _named(produced: Any) -> dict[str, Any]:
     return {f"output_{index}": value for index, value in enumerate(outputs)}
 
 
-def _inputs(program: Any) -> list[Declared]:
+def _inputs(program: Any) -> list[DeclaredInput]:
     names = set(program.graph_signature.user_inputs)
     return [
-        Declared(
+        DeclaredInput(
             node.name,
             str(node.meta["val"].dtype).removeprefix("torch."),
             tuple(size if isinstance(size, int) else None for size in node.meta["val"].shape),

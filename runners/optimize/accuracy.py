@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+from sklearn.metrics import average_precision_score
 
-from runners.optimize.inputs import Inputs
+from runners.optimize.input_types import Inputs
 from runners.optimize.intervals import Interval, bootstrap, paired_loss, wilson
 from turnout.errors import DataError
 from turnout.types import Task, Tensors
@@ -95,8 +96,6 @@ def _image(inputs: Inputs, first: Array, second: Array, confidence: float) -> _F
 
 def _tabular(inputs: Inputs, first: Array, second: Array, confidence: float) -> _Found:
     """Average precision, and whether the same rows are among the riskiest hundredth."""
-    from sklearn.metrics import average_precision_score
-
     labels = inputs.labels
     if labels is None or not 0 < labels.sum() < len(labels):
         raise DataError("inputs of a tabular model need labels of both kinds (TX_FRAUD)")

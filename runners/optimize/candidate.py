@@ -20,7 +20,7 @@ from turnout.catalog import Gate, Model
 from turnout.errors import ArtifactInvalid, RunFailed, TurnoutError
 
 if TYPE_CHECKING:
-    from runners.optimize.inputs import Inputs
+    from runners.optimize.input_types import Inputs
     from runners.tasks import TensorTask
     from turnout.types import Tensors
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+
+import onnx
 
 from turnout.errors import ConfigError
-
-if TYPE_CHECKING:
-    import onnx
 
 
 def named(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from runners.optimize.inputs import Inputs, bytes_column
+from runners.optimize.input_types import Inputs, bytes_column
 from runners.optimize.optimization import Report
 from runners.recipes.address import fetch_pinned
 from turnout.errors import DataError

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
 
 _GOOD, _BAD, _PLAIN = "#2a7f62", "#b5413b", "#7a8794"
 _SERIES = ("#2b5f8a", "#7fa8c9", "#c3d5e3")
@@ -121,10 +122,6 @@ def _kept(one: Mapping[str, Any]) -> set[str]:
 
 
 def _svg(draw: Any, judged: Sequence[Any], gate: Mapping[str, Any]) -> str:
-    import matplotlib as mpl
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
     rows = len(_sensitivity(judged[0])) if draw is _nodes else 1.8 * (len(judged) + 1)
     figure: Figure = Figure(figsize=(8.4, max(2.4, 1.0 + 0.26 * rows)), layout="constrained")
     FigureCanvasSVG(figure)

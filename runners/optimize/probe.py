@@ -16,8 +16,13 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import onnxruntime  # noqa: F401 - its import is no part of a model's start
 
-from runners.engines.subprocess import measure_apart
+from runners.engines import make
+from runners.engines.load_cost import resident_bytes
+from runners.profiling.measuring_process import run_measurement
+from runners.tasks import load_task
+from turnout.catalog import Model
 from turnout.errors import ArtifactInvalid
 
 File: TypeAlias = tuple[Mapping[str, Any], Path]
@@ -57,7 +62,7 @@ def alone(file: File, rows: int) -> dict[str, float]:
 
 def _run(what: Mapping[str, Any], files: Mapping[str, File]) -> Any:
     order = {**what, "files": {name: [entry, str(at)] for name, (entry, at) in files.items()}}
-    return measure_apart(
+    return run_measurement(
         "runners.optimize.probe",
         order,
         lambda why: ArtifactInvalid(f"measuring {', '.join(files)} failed: {why}"),
@@ -72,10 +77,6 @@ def _main() -> None:
 
 
 def _alone(order: Mapping[str, Any]) -> dict[str, float]:
-    import onnxruntime  # noqa: F401 - its import is no part of a model's start
-
-    from runners.engines.load_cost import resident_bytes
-
     runner, task = _opened(*order["files"]["alone"])
     example, many = task.example(1), task.example(order["rows"])
     before = resident_bytes()
@@ -126,10 +127,6 @@ def _compare(order: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _opened(entry: Mapping[str, Any], folder: str) -> tuple[Any, Any]:
-    from runners.engines import make
-    from runners.tasks import load_task
-    from turnout.catalog import Model
-
     model = Model.model_validate(entry)
     return make("probe", model, Path(folder)), load_task(model.task, Path(folder))
 

@@ -16,6 +16,11 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import create_calibrator
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
+
 from runners.engines.host import processor
 from turnout.errors import ArtifactInvalid, ConfigError
 
@@ -49,9 +54,6 @@ def ranges(
         ArtifactInvalid: there is no sample.
         ConfigError: no such method.
     """
-    from onnxruntime.quantization import CalibrationMethod
-    from onnxruntime.quantization.calibrate import create_calibrator
-
     if method not in METHODS:
         raise ConfigError(f"method is one of {', '.join(METHODS)}, not {method!r}")
     if not samples:
@@ -104,10 +106,6 @@ def quantize(
         per_channel: one scale for each output channel of a weight.
         reduce_range: 7 bits for weights, where 8 would overflow 16-bit sums.
     """
-    from onnxruntime.quantization import QuantType
-    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-    from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
-
     kinds = {"u8": QuantType.QUInt8, "s8": QuantType.QInt8}
     if activations not in kinds:
         raise ConfigError(f"activations is u8 or s8, not {activations!r}")
@@ -139,7 +137,6 @@ def overflows() -> bool:
 
 def _reader(samples: Sequence[Tensors]) -> Any:
     """Hands samples to the calibrator, one a call."""
-    from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:

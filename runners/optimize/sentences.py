@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runners.optimize.inputs import Inputs, bytes_column
+from runners.optimize.input_types import Inputs, bytes_column
 from runners.optimize.optimization import Report
 from turnout.errors import DataError
 

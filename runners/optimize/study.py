@@ -13,8 +13,10 @@ from typing import Any, TypeAlias
 
 from runners.optimize.candidate import Candidate, Made, Trial
 from runners.optimize.chain import FILE, Calibrating, Chain, run_chain
-from runners.optimize.inputs import Inputs, halves, one_by_one
+from runners.optimize.input_types import Inputs
+from runners.optimize.inputs import halves, one_by_one
 from runners.optimize.optimization import Report
+from runners.optimize.registry import load_pass
 from runners.tasks import load_task
 from turnout.catalog import Gate, Model
 from turnout.errors import ArtifactInvalid, DataError
@@ -156,8 +158,6 @@ def part(inputs: Inputs, rows: int) -> tuple[Inputs, Inputs]:
 
 
 def _calibrated(chains: Sequence[Chain]) -> bool:
-    from runners.optimize.registry import load_pass
-
     return any(load_pass(step).calibrated for chain in chains for step, _ in chain)
 
 

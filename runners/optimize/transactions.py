@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runners.optimize.inputs import Inputs
+from runners.optimize.input_types import Inputs
 from runners.optimize.optimization import Report
 from runners.recipes.fraud.simulator import World
 from runners.recipes.fraud.table import Table, simulated

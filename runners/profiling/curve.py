@@ -12,14 +12,19 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from runners.engines.subprocess import measure_apart
-from turnout.errors import LoadFailed
+from runners.engines import make
+from runners.engines.load_cost import resident_bytes
+from runners.profiling.measuring_process import run_measurement
+from runners.tasks import load_task
+from turnout.catalog import Model
+from turnout.errors import ConfigError, LoadFailed
+from turnout.types import Generation, Message
 
 _TIMEOUT_S = 900.0
 _MIN_RUNS, _MAX_RUNS, _BUDGET_S = 5, 100, 1.0
@@ -77,7 +82,7 @@ def profile(name: str, entry: Mapping[str, Any], folder: Path | None) -> Curve:
         LoadFailed: it could not be loaded or run, in its own words.
     """
     order = {"name": name, "entry": dict(entry), "folder": str(folder) if folder else None}
-    found = measure_apart(
+    found = run_measurement(
         "runners.profiling.curve",
         order,
         lambda why: LoadFailed(name, f"could not be profiled: {why}"),
@@ -133,8 +138,6 @@ def _timed(run: Callable[[], Any]) -> list[float]:
 
 
 def _point(units: int, run: Callable[[], Any]) -> Point:
-    from runners.engines.load_cost import resident_bytes
-
     spent = np.array(_timed(run))
     return Point(
         units,
@@ -145,9 +148,6 @@ def _point(units: int, run: Callable[[], Any]) -> Point:
 
 
 def _main() -> None:
-    from runners.engines import make
-    from turnout.catalog import Model
-
     order = json.load(sys.stdin)
     model = Model.model_validate(order["entry"])
     folder = Path(order["folder"]) if order["folder"] else None
@@ -165,9 +165,6 @@ def _main() -> None:
 
 
 def _tensors(runner: Any, model: Any, folder: Path | None) -> dict[str, Any]:
-    from runners.tasks import load_task
-    from turnout.errors import ConfigError
-
     if folder is None:
         raise ConfigError("an engine without files has no example to run")
     task = load_task(model.task, folder)
@@ -204,8 +201,6 @@ def _text(runner: Any, context_tokens: int) -> dict[str, Any]:
 
 def _prompts(words: int) -> Iterator[Any]:
     """Prompts of so many words that no cache of prefixes has seen."""
-    from turnout.types import Generation, Message
-
     listed = (_WORDS * (words // 16 + 1)).split()
     for number in range(10_000):
         text = " ".join([str(number), *listed[: words - 1]])
@@ -231,8 +226,6 @@ def _prefill(runner: Any, words: int) -> Point:
 
 def _step_ms(runner: Any, count: int) -> float:
     """Median milliseconds of a step in which ``count`` sequences write."""
-    from dataclasses import replace
-
     prompts = _prompts(8)
     sequences = [runner.add(replace(next(prompts), max_tokens=64)) for _ in range(count)]
     begun: set[int] = set()

@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
+
 from runners.recipes.file_kind import check_content, check_name
 from runners.recipes.origin import Report
 from runners.recipes.origin import Source as Wheel
@@ -124,6 +126,7 @@ def _from_hub(address: str, target: Path, report: Report) -> None:
     match = _HF.match(address)
     if match is None:
         raise ArtifactInvalid(f"{address} cannot be read; write hf:owner/repo@revision#file")
+    # `turnout serve` builds nothing from the hub and starts without it.
     from huggingface_hub import get_token, hf_hub_url
 
     url = hf_hub_url(
@@ -168,8 +171,6 @@ def _copy(address: str, path: Path, target: Path) -> None:
 def _download(
     address: str, url: str, headers: Mapping[str, str], target: Path, report: Report
 ) -> None:
-    import httpx
-
     parts = urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
         raise ArtifactInvalid(f"{address}: plain http is taken from this machine only; use https")

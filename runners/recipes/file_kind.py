@@ -62,7 +62,7 @@ def check_content(path: Path, address: str) -> None:
 
 
 def _onnx(path: Path) -> str | None:
-    import onnx
+    import onnx  # `turnout serve` builds nothing from an address and starts without it
 
     try:
         model = onnx.load(str(path), load_external_data=False)

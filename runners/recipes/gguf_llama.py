@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from gguf import GGUFReader, TokenType
 from gguf.quants import dequantize
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from turnout.errors import ArtifactInvalid
 
@@ -88,8 +89,6 @@ def tokenizer(header: Mapping[str, Any]) -> Any:
 
     Source: pre-tokenizer ``smollm`` of llama.cpp, digits one by one, then byte level.
     """
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
     if (header["tokenizer.ggml.model"], header["tokenizer.ggml.pre"]) != ("gpt2", "smollm"):
         raise ArtifactInvalid(f"unknown pre-tokenizer {header['tokenizer.ggml.pre']!r}")
     tokens = header["tokenizer.ggml.tokens"]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from huggingface_hub import snapshot_download
+
 from runners.recipes.origin import Options, Origin, Report, Source
 from turnout.errors import ArtifactInvalid
 
@@ -26,8 +28,6 @@ def build(options: Options, out: Path, report: Report) -> Origin:
     repo, revision = options.get("repo"), options.get("revision")
     if set(options) != {"repo", "revision"}:
         raise ArtifactInvalid(f"recipe hub takes repo and revision, not {dict(options)}")
-    from huggingface_hub import snapshot_download
-
     report(f"fetching {repo}@{revision}")
     try:
         folder = snapshot_download(str(repo), revision=str(revision), allow_patterns=list(_WANTED))

@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 
 import torch
+from transformers import BertModel
+from transformers.utils import logging
 
 from runners.recipes.onnx_export import difference, program_of, write_onnx
 from runners.recipes.origin import Options, Origin, Report, Source
@@ -73,9 +75,6 @@ def build(options: Options, out: Path, report: Report) -> Origin:
 
 
 def _encoder(folder: Path) -> torch.nn.Module:
-    from transformers import BertModel
-    from transformers.utils import logging
-
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     return BertModel.from_pretrained(folder, add_pooling_layer=False, attn_implementation="eager")

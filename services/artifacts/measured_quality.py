@@ -1,4 +1,4 @@
-"""What was measured when a model was built, in place of what its catalog entry leaves open."""
+"""Fill a catalog's open quality priors with what was measured when the models were built."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _LOWEST, _HIGHEST = 0.001, 0.999
 
 
 def with_measured_quality(catalog: Catalog) -> Catalog:
-    """The catalog with each model's held-out quality as its prior, where it gives none itself.
+    """Return the catalog with each model's held-out quality as its prior, unless it gives one.
 
     Recipes that judge what they build leave ``quality`` in ``artifact.json``. A model that is not
     built yet, or was not judged, keeps the catalog's default.
     """
-    found = {name: _judged(model) for name, model in catalog.models.items()}
-    if all(model is None for model in found.values()):
+    judged = {name: _judged(model) for name, model in catalog.models.items()}
+    if all(model is None for model in judged.values()):
         return catalog
-    models = {name: found[name] or model for name, model in catalog.models.items()}
+    models = {name: judged[name] or model for name, model in catalog.models.items()}
     return catalog.model_copy(update={"models": models})
 
 

@@ -1,4 +1,4 @@
-"""From a catalog entry to an optimised artefact in the store, with its gate's report.
+"""Optimise a catalog entry and store the artefact with its gate's report.
 
 ``turnout optimize`` studies one model; ``turnout models build`` does the same, on the task's own
 inputs, for entries that declare ``optimize`` and have no artefact yet.
@@ -11,23 +11,21 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runners.optimize import gate as gates
 from runners.optimize import report as reports
 from runners.optimize.candidate import Candidate, assembled
 from runners.optimize.chain import Chain
+from runners.optimize.input_types import Inputs
 from runners.optimize.inputs import read_inputs
 from runners.optimize.registry import CHAINS, completed
 from runners.optimize.study import Study, part, study
 from runners.recipes.origin import Origin, Source
-from services.artifacts import build as building
-from services.artifacts import store
+from services.artifacts import build
+from services.artifacts.store import home, read_manifest
 from turnout.catalog import Artifact, Catalog, Gate, Model, Optimize
 from turnout.errors import ArtifactInvalid, ConfigError, UnknownModel
-
-if TYPE_CHECKING:
-    from runners.optimize.inputs import Inputs
 
 Report = Callable[[str], None]
 _ENGINES = frozenset({"onnx", "tensorrt"})
@@ -35,10 +33,10 @@ _ENGINES = frozenset({"onnx", "tensorrt"})
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of it.
+    """The outcome of an optimisation.
 
     Attributes:
-        study: everything that was found.
+        study: candidates with their measurements.
         report: the same as plain data.
         path: the artefact's folder in the store; the report's folder when nothing was stored.
         stored: the artefact, when its file was put into the store.
@@ -60,7 +58,7 @@ def optimize(
     passes: Sequence[Chain] = (),
     stepped: Callable[[int, int], None] = lambda done, total: None,
 ) -> Result:
-    """Optimise one model of a catalog and store what came of it.
+    """Optimise one model of a catalog and store the result.
 
     An entry with ``optimize`` gets exactly those passes, and its artefact is stored with the
     verdict, whichever it is. For any other entry (or with ``passes``) candidates are tried, and
@@ -87,16 +85,16 @@ def optimize(
     gate = declared.gate if declared else Gate()
     rows = declared.calibration.rows if declared else Optimize(passes=("graph",)).calibration.rows
     try:
-        base = building.find(artifact.base) or building.ensure_one(artifact.base, report)
+        base = build.find_built(artifact.base) or build.ensure_built(artifact.base, report)
         parts = part(read_inputs(entry.task, place, report), rows)
-        found = study(name, entry, base, chains, parts, gate, report, stepped)
-        return _keep(found, artifact, base, chains, parts, declared)
+        outcome = study(name, entry, base, chains, parts, gate, report, stepped)
+        return _keep(outcome, artifact, base, chains, parts, declared)
     except OSError as error:
-        raise ArtifactInvalid(building.explain(error, "turnout optimize")) from error
+        raise ArtifactInvalid(build.explain(error, "turnout optimize")) from error
 
 
 def _keep(
-    found: Study,
+    outcome: Study,
     artifact: Artifact,
     base: Path,
     chains: Sequence[Chain],
@@ -104,34 +102,34 @@ def _keep(
     declared: Optimize | None,
 ) -> Result:
     if declared is not None:
-        chosen: Candidate | None = found.candidates[0]
+        chosen: Candidate | None = outcome.candidates[0]
         target = artifact
     else:
-        chosen = found.best
+        chosen = outcome.best
         target = artifact.model_copy(update={"tag": f"{artifact.tag}-optimized"})
         if chosen is not None:
-            steps = chains[list(found.candidates).index(chosen)]
-            own = Optimize(passes=tuple(_written(step, given) for step, given in steps))
+            steps = chains[list(outcome.candidates).index(chosen)]
+            own = Optimize(passes=tuple(_as_catalog(step, options) for step, options in steps))
             target = target.model_copy(update={"optimize": own})
     with tempfile.TemporaryDirectory() as scratch:
         if chosen is None or not chosen.stages:
-            return _report_only(found, base)
+            return _report_only(outcome, base)
         out = assembled(base, chosen.stages[-1].path, Path(scratch) / "files")
-        said = reports.write(found, chosen.name, out)
+        report = reports.write(outcome, chosen.name, out)
         more = {
             "gate": gates.verdict(list(chosen.checks)) if chosen.checks else _refused(chosen),
             "base": f"{base.parent.name}:{base.name}",
             "judged_on": parts[1].digest(),
         }
-        path = building.put(target, out, _origin(base, chosen), more)
-    return Result(found, said, path, target, not chosen.why_not)
+        path = build.put(target, out, _origin(base, chosen), more)
+    return Result(outcome, report, path, target, not chosen.why_not)
 
 
-def _report_only(found: Study, base: Path) -> Result:
-    folder = store.home() / "turnout" / "reports" / base.parent.name
+def _report_only(outcome: Study, base: Path) -> Result:
+    folder = home() / "turnout" / "reports" / base.parent.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    return Result(found, reports.write(found, None, folder), folder, None, False)
+    return Result(outcome, reports.write(outcome, None, folder), folder, None, False)
 
 
 def _refused(chosen: Candidate) -> dict[str, Any]:
@@ -139,7 +137,7 @@ def _refused(chosen: Candidate) -> dict[str, Any]:
 
 
 def _origin(base: Path, chosen: Candidate) -> Origin:
-    manifest = store.read_manifest(base)
+    manifest = read_manifest(base)
     judgement = chosen.judgement
     measured: dict[str, float | int | str] = {"passes": chosen.name}
     if judgement is not None:
@@ -166,7 +164,7 @@ def _entry(catalog: Catalog, name: str) -> Model:
 
 
 def _chains(entry: Model, declared: Optimize | None, passes: Sequence[Chain]) -> list[Chain]:
-    """What to try; every name and option is checked before anything is built."""
+    """Return the chains to try; every name and option is checked before anything is built."""
     if declared is not None:
         chains: list[Chain] = [declared.chain()]
     elif passes:
@@ -179,7 +177,7 @@ def _chains(entry: Model, declared: Optimize | None, passes: Sequence[Chain]) ->
     return chains
 
 
-def _written(step: str, options: Mapping[str, Any]) -> Any:
+def _as_catalog(step: str, options: Mapping[str, Any]) -> Any:
     return {step: dict(options)} if options else step
 
 

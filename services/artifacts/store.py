@@ -1,4 +1,4 @@
-"""Where a model's files are: looked up without importing anything heavy.
+"""Look up a model's files, without importing anything heavy.
 
 Artefacts live in the BentoML model store (``$BENTOML_HOME/models``, default ``~/bentoml``), or,
 inside a built Bento, beside its source. Each has ``artifact.json``: what it is, where it came
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from turnout.errors import ArtifactInvalid
 
 if TYPE_CHECKING:
-    from turnout.catalog import Artifact, Catalog
+    from turnout.catalog import Artifact
 
 MANIFEST = "artifact.json"
 BENTOML_FILE = "model.yaml"
@@ -44,18 +44,18 @@ class Stored:
 
     @property
     def size_bytes(self) -> int:
-        """Of all files together."""
+        """Return the size of all files together."""
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
 
 def home() -> Path:
-    """BentoML's home: ``$BENTOML_HOME``, else ``~/bentoml``."""
-    given = os.environ.get("BENTOML_HOME")
-    return Path(given).expanduser() if given else Path.home() / "bentoml"
+    """Return BentoML's home: ``$BENTOML_HOME``, else ``~/bentoml``."""
+    folder = os.environ.get("BENTOML_HOME")
+    return Path(folder).expanduser() if folder else Path.home() / "bentoml"
 
 
 def model_folders() -> Iterator[Path]:
-    """The model stores to look in, nearest first: this Bento's own, then the home's."""
+    """Yield the model stores to look in: this Bento's own, then the home's."""
     bento = Path(__file__).resolve().parents[3]
     if (bento / "bento.yaml").is_file() and (bento / "models").is_dir():
         yield bento / "models"
@@ -63,7 +63,7 @@ def model_folders() -> Iterator[Path]:
 
 
 def resolve(artifact: Artifact) -> Path:
-    """The folder of an artefact's files.
+    """Return the folder of an artefact's files.
 
     The version marked latest is taken when it was built with the catalog's recipe and options,
     else the newest that was.
@@ -87,7 +87,7 @@ def resolve(artifact: Artifact) -> Path:
 
 
 def matches(manifest: Mapping[str, Any], artifact: Artifact) -> bool:
-    """Whether an artefact is what the catalog asks for."""
+    """Return whether an artefact is what the catalog asks for."""
     return (
         manifest.get("recipe") == artifact.recipe
         and manifest.get("options") == artifact.options
@@ -96,10 +96,10 @@ def matches(manifest: Mapping[str, Any], artifact: Artifact) -> bool:
 
 
 def check_gate(stored: Stored) -> None:
-    """Let only what its gate has passed go on; what nobody optimised has no gate.
+    """Refuse an optimised artefact that its gate has not passed; others have no gate.
 
     Raises:
-        ArtifactInvalid: it was refused, or never judged. Names the report.
+        ArtifactInvalid: the gate refused it, or never judged it. Names the report.
     """
     if "optimize" not in stored.manifest:
         return
@@ -116,20 +116,20 @@ _DESCRIBED = ("source", "sha256", "files_from", "optimize")
 
 
 def described(artifact: Artifact) -> Mapping[str, Any]:
-    """What a manifest says of an artefact besides its recipe: addresses, and what was done."""
+    """Return a manifest's entries besides the recipe: the source's addresses, the passes."""
     passes = artifact.optimize
-    said = {
+    entries = {
         "source": artifact.source,
         "sha256": artifact.sha256,
-        "files_from": {name: [one.source, one.sha256] for name, one in artifact.files.items()},
+        "files_from": {name: [file.source, file.sha256] for name, file in artifact.files.items()},
         "optimize": passes.model_dump(mode="json", exclude_none=True) if passes else None,
     }
-    return {key: value for key, value in said.items() if value}
+    return {key: value for key, value in entries.items() if value}
 
 
 def stored() -> list[Stored]:
-    """Every artefact of ours in the store, by tag."""
-    found = [
+    """Return every artefact of ours in the store, by tag."""
+    listed = [
         version
         for folder in model_folders()
         if folder.is_dir()
@@ -137,11 +137,11 @@ def stored() -> list[Stored]:
         if name.is_dir()
         for version in versions(name)
     ]
-    return list({version.path: version for version in found}.values())
+    return list({version.path: version for version in listed}.values())
 
 
 def verify(path: Path) -> Mapping[str, Any]:
-    """Hold every file of an artefact against its recorded hash.
+    """Compare every file of an artefact with its recorded hash.
 
     Returns:
         The manifest.
@@ -181,7 +181,7 @@ def read_manifest(path: Path) -> Mapping[str, Any]:
 
 
 def files_of(path: Path) -> Iterator[str]:
-    """Names of an artefact's own files, relative to its folder."""
+    """Yield the names of an artefact's own files, relative to its folder."""
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path).as_posix()
         if file.is_file() and name not in _UNHASHED:
@@ -189,28 +189,19 @@ def files_of(path: Path) -> Iterator[str]:
 
 
 def hash_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(manifest: Mapping[str, Any]) -> str:
-    """One SHA-256 over the hashes of all files, in hexadecimal."""
+    """Return the SHA-256 over the hashes of all files, in hexadecimal."""
     lines = (f"{name} {value}\n" for name, value in sorted(manifest["files"].items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def ensure(
-    catalog: Catalog, report: Callable[[str], None], only: Collection[str] | None = None
-) -> Mapping[str, Path]:
-    """Build every artefact of a catalog that the store lacks; see ``build.ensure``."""
-    from services.artifacts import build as building
-
-    return building.ensure(catalog, report, only)
-
-
 def versions(folder: Path) -> Iterator[Stored]:
-    """An artefact's versions, the one marked latest first, then the newest."""
+    """Yield an artefact's versions, the one marked latest first, then the newest."""
     if not folder.is_dir():
         return
     mark = folder / "latest"

@@ -6,27 +6,26 @@ import json
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from services.batch_api.client import BatchClient
 from turnout.errors import DataError
 from turnout.settings import from_environment
-
-if TYPE_CHECKING:
-    from services.batch_api.client import BatchClient
 
 app = typer.Typer(help="Files of requests, run at bulk priority.", no_args_is_help=True)
 
 _ENDED = ("completed", "failed", "expired", "cancelled")
 _WATCH_S = 1.0
+_PROGRESS_S = 2.0
 
 JobFile = Annotated[Path, typer.Argument(help="A job file: OpenAI batch lines.", exists=True)]
 Batch = Annotated[str, typer.Argument(help="The batch's id.")]
 Url = Annotated[str, typer.Option(help="The gateway.", envvar="TURNOUT_URL")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON on standard output.")]
-_A_LINE = '{"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": {...}}'
+_EXAMPLE = '{"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": {...}}'
 _HERE = "http://127.0.0.1:3000"
 
 
@@ -53,10 +52,10 @@ def submit(
     ] = False,
 ) -> None:
     """Submit a job file to a gateway and print the batch's id."""
-    said = dict(_pair(text) for text in metadata or [])
-    called = endpoint or _endpoint(file)
-    api = _api(url)
-    batch = api.create(api.upload(file), called, window, said)
+    pairs = dict(_pair(text) for text in metadata or [])
+    target = endpoint or _endpoint(file)
+    api = BatchClient(url)
+    batch = api.create(api.upload(file), target, window, pairs)
     typer.echo(batch["id"])
     if watch_it:
         _follow(api, batch["id"])
@@ -69,24 +68,24 @@ def list_batches(
     as_json: Json = False,
 ) -> None:
     """List a gateway's batches, the newest first."""
-    found = list(_api(url).batches(limit))
+    batches = list(BatchClient(url).batches(limit))
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        typer.echo(json.dumps(batches, indent=1))
         return
-    for batch in found:
+    for batch in batches:
         typer.echo(f"{batch['id']}  {batch['endpoint']}\n    {_line(batch)}")
 
 
 @app.command()
 def show(batch: Batch, url: Url = _HERE) -> None:
     """Print a batch as JSON."""
-    typer.echo(json.dumps(_api(url).batch(batch), indent=1))
+    typer.echo(json.dumps(BatchClient(url).batch(batch), indent=1))
 
 
 @app.command()
 def watch(batch: Batch, url: Url = _HERE) -> None:
     """Show how far a batch is until it has ended; exit code 1 unless it completed."""
-    _follow(_api(url), batch)
+    _follow(BatchClient(url), batch)
 
 
 @app.command()
@@ -99,23 +98,22 @@ def fetch(
     url: Url = _HERE,
 ) -> None:
     """Save the results of a batch that has ended; exit code 1 if rows failed."""
-    from services.batch_api.offline.command import default_errors, fail
-
-    api = _api(url)
-    found = api.batch(batch)
-    if found["status"] not in _ENDED:
-        raise DataError(f"{batch} is {found['status']}; wait with: turnout bulk watch {batch}")
-    if found["output_file_id"]:
-        api.download(found["output_file_id"], out)
-    if found["error_file_id"]:
-        api.download(found["error_file_id"], errors or default_errors(out))
-    fail(errors or default_errors(out), found["request_counts"]["failed"])
+    api = BatchClient(url)
+    state = api.batch(batch)
+    if state["status"] not in _ENDED:
+        raise DataError(f"{batch} is {state['status']}; wait with: turnout bulk watch {batch}")
+    error_file = errors or _beside(out)
+    if state["output_file_id"]:
+        api.download(state["output_file_id"], out)
+    if state["error_file_id"]:
+        api.download(state["error_file_id"], error_file)
+    _exit_on_failures(error_file, state["request_counts"]["failed"])
 
 
 @app.command()
 def cancel(batch: Batch, url: Url = _HERE) -> None:
     """Cancel a batch; what is done is kept."""
-    typer.echo(_api(url).cancel(batch)["status"])
+    typer.echo(BatchClient(url).cancel(batch)["status"])
 
 
 @app.command()
@@ -137,32 +135,67 @@ def run(
     gpus: Annotated[float, typer.Option(help="GPUs an actor takes (ray).", min=0)] = 0.0,
 ) -> None:
     """Run a job file without a gateway; run it again to go on after an interruption."""
-    # Imported here: the other commands need neither a database nor an engine.
+    # The other commands need neither a database nor an engine.
     from services.batch_api.offline import command
     from services.batch_api.offline.ray import Cluster
 
-    bad = errors or command.default_errors(out)
+    error_file = errors or _beside(out)
     cluster = Cluster(address, actors, cpus, gpus)
-    file_of_models = catalog or from_environment().catalog
-    good, failed = command.run(file, out, bad, engine.value, file_of_models, cluster)
-    typer.echo(f"{good} rows in {out}", err=True)
-    command.fail(bad, failed)
+    catalog_file = catalog or from_environment().catalog
+    progress = _Progress(Console(stderr=True, highlight=False))
+    succeeded, failed = command.run(
+        file, out, error_file, engine.value, catalog_file, cluster, progress
+    )
+    typer.echo(f"{succeeded} rows in {out}", err=True)
+    _exit_on_failures(error_file, failed)
 
 
-def _api(url: str) -> BatchClient:
-    from services.batch_api.client import BatchClient
+class _Progress:
+    """Print how many rows are done, at most every two seconds."""
 
-    return BatchClient(url)
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._earlier: int | None = None
+        self._began_s: float | None = None
+        self._printed_s = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._earlier is None:
+            self._earlier = done
+            if done:
+                self._console.print(f"{done} of {total} rows were finished by an earlier run")
+            return
+        now_s = time.monotonic()
+        if self._began_s is None:  # the time before the first portion was for loading
+            self._began_s, self._earlier = now_s, done
+        if now_s - self._printed_s < _PROGRESS_S and done < total:
+            return
+        self._printed_s = now_s
+        rate = (done - self._earlier) / max(now_s - self._began_s, 1e-3)
+        left = f", {rate:.0f}/s, {(total - done) / rate:.0f} s left" if rate else ""
+        self._console.print(f"{done} of {total} rows{left}")
+
+
+def _beside(output: Path) -> Path:
+    """Return the default error file: ``out.errors.jsonl`` beside ``out.jsonl``."""
+    return output.with_name(f"{output.stem}.errors{output.suffix}")
+
+
+def _exit_on_failures(error_file: Path, failed: int) -> None:
+    """Exit with code 1 when rows failed, and say where they are."""
+    if failed:
+        typer.echo(f"{failed} rows failed; see {error_file}", err=True)
+        raise SystemExit(1)
 
 
 def _follow(api: BatchClient, batch_id: str) -> None:
     console = Console(stderr=True, highlight=False)
-    told = ""
+    printed = ""
     while True:
         batch = api.batch(batch_id)
-        if (line := _line(batch)) != told:
+        if (line := _line(batch)) != printed:
             console.print(line)
-            told = line
+            printed = line
         if batch["status"] in _ENDED:
             break
         time.sleep(_WATCH_S)
@@ -182,24 +215,24 @@ def _line(batch: dict[str, Any]) -> str:
 
 
 def _endpoint(file: Path) -> str:
-    """What the first line of a job file calls.
+    """Return the endpoint that the first line of a job file calls.
 
     Raises:
         DataError: there is no line, it is no JSON object, or it does not say.
     """
     with file.open("rb") as lines:
-        found = ((at, line) for at, line in enumerate(lines, 1) if line.strip())
-        at, first = next(found, (1, b""))
+        numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+        number, first = next(numbered, (1, b""))
     if not first:
-        raise DataError(f"{file}: is empty; give one request a line, {_A_LINE}")
+        raise DataError(f"{file}: is empty; give one request a line, {_EXAMPLE}")
     try:
         request = json.loads(first)
     except ValueError as error:
-        raise DataError(f"{file}:{at}: is not JSON: {error}; give {_A_LINE}") from None
+        raise DataError(f"{file}:{number}: is not JSON: {error}; give {_EXAMPLE}") from None
     if not isinstance(request, dict):
-        raise DataError(f"{file}:{at}: is no JSON object; give {_A_LINE}")
+        raise DataError(f"{file}:{number}: is no JSON object; give {_EXAMPLE}")
     if not isinstance(request.get("url"), str):
-        raise DataError(f"{file}:{at}: no url; give it there, or --endpoint for every line")
+        raise DataError(f"{file}:{number}: no url; give it there, or --endpoint for every line")
     return request["url"]
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from turnout.catalog.reading import json_schema, load
-from turnout.errors import CatalogInvalid, DataError
+from turnout.errors import CatalogInvalid
 
 app = typer.Typer(no_args_is_help=True, help="Check catalogs and export their schema.")
 
@@ -57,20 +56,12 @@ def reload(
         str, typer.Option(help="The running gateway.", envvar="TURNOUT_URL")
     ] = "http://127.0.0.1:3000",
 ) -> None:
-    """Let a running gateway serve what its catalog's file says now.
+    """Let a running gateway read its catalog's file again.
 
     A catalog with problems is refused with them, and the old one stays.
     """
-    import httpx
+    from services.cli.gateway_client import operate  # the other commands need no HTTP client
 
-    token = os.environ.get("TURNOUT_ADMIN_TOKEN")
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    try:
-        reply = httpx.post(url.rstrip("/") + "/v1/catalog/reload", headers=headers, timeout=60.0)
-        said = reply.json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        raise DataError(f"{url} does not answer as a Turnout gateway: {error}") from error
-    if reply.status_code != 200:
-        raise DataError(said["error"]["message"])
-    for what in ("added", "changed", "removed"):
-        typer.echo(f"{what}: {', '.join(said[what]) or 'none'}")
+    changes = operate(url, "/v1/catalog/reload")
+    for kind in ("added", "changed", "removed"):
+        typer.echo(f"{kind}: {', '.join(changes[kind]) or 'none'}")

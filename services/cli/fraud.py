@@ -1,4 +1,4 @@
-"""``turnout fraud``: simulate transactions, retrain the models, judge them on a file."""
+"""``turnout fraud``: simulate transactions, retrain the models, evaluate them on a file."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from runners.recipes.fraud.evaluation import evaluate as judge
+from runners.recipes.fraud.features import WARM_UP_DAYS
 from runners.recipes.fraud.simulator import World
 from runners.recipes.fraud.table import read, write
+from runners.recipes.onnx_session import run_onnx
 from runners.recipes.origin import Origin, Source
 from runners.recipes.source import sha256_of
 from services.artifacts import build
@@ -49,7 +52,7 @@ def train(
     With ``--store`` the new models are what the catalog's ``recipe: fraud`` resolves to, until
     they are deleted (``bentoml models delete``).
     """
-    from runners.recipes.fraud.recipe import train_into
+    from runners.recipes.fraud.recipe import train_into  # LightGBM, which --help does not need
 
     if (out is None) == (not store):
         raise DataError("say where the models go: --out DIR or --store")
@@ -59,13 +62,14 @@ def train(
     read_from = Source(f"file:{source.name}", sha256_of(source), "as the file's owner says")
     measured: dict[str, Mapping[str, Any]] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for each in SIZES if size == "both" else (size,):
-            folder = (out or Path(scratch)) / f"fraud-{each}"
+        for name in SIZES if size == "both" else (size,):
+            folder = (out or Path(scratch)) / f"fraud-{name}"
             folder.mkdir(parents=True, exist_ok=True)
-            origin = train_into(table, each, folder, _progress)
-            measured[f"fraud-{each}"] = origin.measured
+            origin = train_into(table, name, folder, _progress)
+            measured[f"fraud-{name}"] = origin.measured
             if store:
-                _add(each, folder, Origin((read_from,), origin.measured, origin.built_with))
+                kept = Origin((read_from,), origin.measured, origin.built_with)
+                build.add(f"fraud-{name}", "fraud", {"size": name}, folder, kept)
     typer.echo(json.dumps(measured, indent=1))
 
 
@@ -75,18 +79,10 @@ def evaluate(
     model: Annotated[Path, typer.Option(help="Folder that holds model.onnx.")],
 ) -> None:
     """Judge a built model on every transaction of a parquet whose windows are full."""
-    from runners.recipes.fraud.evaluation import evaluate as judge
-    from runners.recipes.fraud.features import WARM_UP_DAYS
-    from runners.recipes.onnx_session import run_onnx
-
     table = read(source)
     table = table.rows(table.day >= WARM_UP_DAYS)
     scores = run_onnx(model / "model.onnx", {"features": table.features})
     typer.echo(json.dumps({"rows": len(table.fraud), **judge(table, scores)}, indent=1))
-
-
-def _add(size: str, folder: Path, origin: Origin) -> None:
-    build.add(f"fraud-{size}", "fraud", {"size": size}, folder, origin)
 
 
 def _progress(line: str) -> None:

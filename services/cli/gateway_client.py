@@ -1,4 +1,4 @@
-"""What a running gateway says of its models."""
+"""Ask a running gateway about its models, and operate them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TIMEOUT_S = 10.0
 
 
 def models(url: str) -> list[dict[str, Any]]:
-    """Every model behind a gateway: name, state, what was asked for, what runs and why.
+    """Return every model behind a gateway: name, state, requested and actual provider, reason.
 
     Raises:
         DataError: nothing answers there, or something else does.
@@ -22,7 +22,7 @@ def models(url: str) -> list[dict[str, Any]]:
     try:
         with httpx.Client(base_url=url, timeout=_TIMEOUT_S) as client:
             listed = client.get("/v1/models").raise_for_status().json()["data"]
-            found = [
+            models = [
                 {"model": entry["id"]}
                 | client.get(f"/v2/models/{entry['id']}").raise_for_status().json()["parameters"]
                 for entry in listed
@@ -34,28 +34,43 @@ def models(url: str) -> list[dict[str, Any]]:
         ) from error
     # Routes have no state, and the name of a model with versions has that of its production.
     return [
-        row for row in found if "state" in row and ("version" not in row or "@" in row["model"])
+        row for row in models if "state" in row and ("version" not in row or "@" in row["model"])
     ]
 
 
 def operate(url: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Ask a gateway to do something for its operator.
-
-    The token of ``TURNOUT_ADMIN_TOKEN``, where it is set, goes with it.
+    """Post an operator's request, with the token of ``TURNOUT_ADMIN_TOKEN`` where it is set.
 
     Raises:
-        DataError: nothing answers there, or it refuses; with its words.
+        DataError: nothing answers there, or the gateway refuses; with its words.
     """
     token = os.environ.get(TOKEN)
     headers = {"authorization": f"Bearer {token}"} if token else {}
     try:
         reply = httpx.post(url.rstrip("/") + path, json=body or {}, headers=headers, timeout=300.0)
-        said = reply.json()
+        answer = reply.json()
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise DataError(
             f"{url} does not answer as a Turnout gateway: {type(error).__name__}: {error}"
         ) from error
     if reply.status_code != 200:
-        problem = said.get("error", said) if isinstance(said, dict) else said
+        problem = answer.get("error", answer) if isinstance(answer, dict) else answer
         raise DataError(problem["message"] if isinstance(problem, dict) else str(problem))
-    return said
+    return answer
+
+
+def is_ready(url: str) -> bool:
+    """Return whether a gateway answers and is ready."""
+    try:
+        return httpx.get(f"{url}/readyz", timeout=1.0).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
+
+
+def states(url: str) -> dict[str, tuple[str, str]]:
+    """Return the state and reason of every model, by name; empty when the gateway is silent."""
+    try:
+        rows = httpx.post(f"{url}/v2/repository/index", timeout=5.0).json()
+    except (httpx.HTTPError, ValueError):
+        return {}
+    return {row["name"]: (row["state"], row["reason"]) for row in rows}

@@ -1,7 +1,7 @@
 """``turnout``: one command line over all packages.
 
-Groups are imported only when they are named, so that ``turnout catalog check`` pays for neither
-BentoML nor training code, and works where only the client is installed.
+A command's module is imported only when it is named, so that ``turnout catalog check`` pays for
+neither BentoML nor training code, and works where only the client is installed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import typer
 
 from turnout.errors import TurnoutError
 
-GROUPS: dict[str, tuple[str, str]] = {
+COMMANDS: dict[str, tuple[str, str]] = {
     "catalog": ("services.cli.catalog", "Check catalogs and export their schema."),
     "models": ("services.cli.models", "Build, list and verify model artefacts."),
     "optimize": ("services.cli.optimize", "Make a model faster; prove it answers the same."),
@@ -31,15 +31,15 @@ GROUPS: dict[str, tuple[str, str]] = {
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; errors of ours end it with one line on stderr and exit code 2."""
-    given = sys.argv[1:] if arguments is None else arguments
-    if not given or given[0] in ("-h", "--help"):
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words or words[0] in ("-h", "--help"):
         _help()
         return
-    if given[0] == "--version":
+    if words[0] == "--version":
         typer.echo(version("turnout"))
         return
     try:
-        _group(given[0])(args=given[1:], prog_name=f"turnout {given[0]}")
+        _load(words[0])(args=words[1:], prog_name=f"turnout {words[0]}")
     except TurnoutError as error:
         typer.echo(f"turnout: {error}", err=True)
         raise SystemExit(2) from None
@@ -50,13 +50,12 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(2) from None
 
 
-def _group(name: str) -> typer.Typer:
-    if name not in GROUPS:
-        typer.echo(f"turnout: no command {name!r}; there are {', '.join(GROUPS)}", err=True)
+def _load(name: str) -> typer.Typer:
+    if name not in COMMANDS:
+        typer.echo(f"turnout: no command {name!r}; there are {', '.join(COMMANDS)}", err=True)
         raise SystemExit(2)
-    module = GROUPS[name][0]
     try:
-        found = import_module(module)
+        app: typer.Typer = import_module(COMMANDS[name][0]).app
     except ModuleNotFoundError as error:
         typer.echo(
             f"turnout: '{name}' needs {error.name!r}, which is not installed here; run it from a "
@@ -64,12 +63,11 @@ def _group(name: str) -> typer.Typer:
             err=True,
         )
         raise SystemExit(2) from None
-    app: typer.Typer = found.app
     return app
 
 
 def _help() -> None:
     typer.echo("usage: turnout COMMAND [ARGS]...\n\ncommands:")
-    for name, (_, what) in GROUPS.items():
-        typer.echo(f"  {name:<10} {what}")
+    for name, (_, summary) in COMMANDS.items():
+        typer.echo(f"  {name:<10} {summary}")
     typer.echo("\n`turnout COMMAND --help` says more; `turnout --version` prints the version.")

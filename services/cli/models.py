@@ -1,4 +1,4 @@
-"""``turnout models``: build, list and check the files of a catalog's models."""
+"""``turnout models``: build, list, verify and profile the files of a catalog's models."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from services.artifacts import store
+from services.artifacts.catalog_build import build_missing
 from services.artifacts.mapped_weights import map_graphs
-from services.artifacts.store import resolve
-from services.cli import gateway_client as running
-from services.fleet.profiles import Profiles, new_profile
+from services.cli import gateway_client, model_operations
+from services.fleet.measure_profiles import measure_profiles
 from turnout.catalog import load
-from turnout.errors import ArtifactInvalid, UnknownModel
+from turnout.errors import ArtifactInvalid
 from turnout.settings import PROJECT
 
 app = typer.Typer(help="The files of the catalog's models.", no_args_is_help=True)
+app.add_typer(model_operations.app)
 
 _DEFAULT = PROJECT / "catalog" / "default.yaml"
 _UNBOUNDED = 10_000
@@ -43,7 +44,7 @@ def build(
         progress.print(line, soft_wrap=True, markup=False)
 
     fleet = load(catalog)
-    folders = store.ensure(fleet, report, only)
+    folders = build_missing(fleet, report, only)
     map_graphs(fleet, report)
     if as_json:
         typer.echo(json.dumps({tag: str(path) for tag, path in folders.items()}, indent=1))
@@ -61,7 +62,7 @@ def list_models(
 ) -> None:
     """List what the store holds, or what a gateway runs."""
     if url is not None:
-        _list_running(running.models(url), as_json)
+        _list_running(gateway_client.models(url), as_json)
         return
     rows = [_row(stored) for stored in store.stored()]
     if as_json:
@@ -79,90 +80,6 @@ def list_models(
             {None: "", True: "passed", False: "refused"}[row["gate"]],
         )
     _print(table)
-
-
-Url = Annotated[str, typer.Option(help="The running gateway.", envvar="TURNOUT_URL")]
-_HERE = "http://127.0.0.1:3000"
-
-
-@app.command("load")
-def load_model(model: str, url: Url = _HERE) -> None:
-    """Load a model of a running gateway now."""
-    running.operate(url, f"/v2/repository/models/{model}/load")
-    typer.echo(f"{model}: loaded")
-
-
-@app.command()
-def unload(model: str, url: Url = _HERE) -> None:
-    """Unload a model once what it has accepted is finished; it stays so until it is loaded."""
-    running.operate(url, f"/v2/repository/models/{model}/unload")
-    typer.echo(f"{model}: unloaded")
-
-
-@app.command()
-def pin(
-    model: str,
-    url: Url = _HERE,
-    off: Annotated[bool, typer.Option("--off", help="Let it be evicted again.")] = False,
-) -> None:
-    """Load a model of a running gateway and never evict it."""
-    running.operate(url, f"/v2/repository/models/{model}/pin", {"pinned": not off})
-    typer.echo(f"{model}: {'may be evicted' if off else 'pinned'}")
-
-
-@app.command()
-def canary(
-    model: str,
-    version: Annotated[str, typer.Option(help="The version to try.")],
-    share: Annotated[
-        float | None, typer.Option(help="Of production's requests; the catalog's, else 0.05.")
-    ] = None,
-    url: Url = _HERE,
-    as_json: Json = False,
-) -> None:
-    """Put a version on trial: it answers a share, and is taken back once it is shown to be worse.
-
-    A version that is the canary already gets another share.
-    """
-    body: dict[str, Any] = {"version": version}
-    _moved(model, "canary", body if share is None else body | {"share": share}, url, as_json)
-
-
-@app.command()
-def promote(
-    model: str,
-    version: Annotated[
-        str | None, typer.Option(help="The version to promote, by default the canary.")
-    ] = None,
-    url: Url = _HERE,
-    as_json: Json = False,
-) -> None:
-    """Make a version the one that answers to the model's name; requests under way finish."""
-    _moved(model, "promote", {} if version is None else {"version": version}, url, as_json)
-
-
-@app.command()
-def rollback(
-    model: str,
-    production: Annotated[
-        bool,
-        typer.Option("--production", help="The promotion, although a canary was taken back since."),
-    ] = False,
-    url: Url = _HERE,
-    as_json: Json = False,
-) -> None:
-    """Take the canary back; without one, undo the last promotion."""
-    _moved(model, "rollback", {"production": True} if production else {}, url, as_json)
-
-
-def _moved(model: str, verb: str, body: dict[str, Any], url: str, as_json: bool) -> None:
-    said = running.operate(url, f"/v2/repository/models/{model}/{verb}", body)
-    if as_json:
-        typer.echo(json.dumps(said, indent=1))
-        return
-    on_trial = said["canary"]
-    also = "" if on_trial is None else f", canary {on_trial['version']} ({on_trial['share']:.3g})"
-    typer.echo(f"{model}: production {said['production']}{also}; {said['why']}")
 
 
 @app.command()
@@ -191,35 +108,24 @@ def profile(
     as_json: Json = False,
 ) -> None:
     """Measure each model's batching curve on this host; the next start begins with it."""
-    from runners.profiling import curve as profiling
-
-    fleet = load(catalog)
-    if model is not None and model not in fleet.models:
-        raise UnknownModel(model, tuple(fleet.models))
     progress = Console(stderr=True, highlight=False)
-    profiles = Profiles.read()
-    found: dict[str, Any] = {}
-    for name, entry in fleet.models.items():
-        if entry.artifact is None or model not in (None, name):
-            continue
-        progress.print(f"{name}: measuring", soft_wrap=True, markup=False)
-        plain = entry.model_dump(mode="json", exclude_none=True)
-        curve = profiling.profile(name, plain, resolve(entry.artifact))
-        kept = new_profile(
-            entry, curve.base_ms, curve.per_unit_ms, curve.per_token_ms, "measured", asdict(curve)
-        )
-        if kept is not None:
-            profiles.keep(name, kept)
-        found[name] = asdict(curve)
+
+    def report(line: str) -> None:
+        progress.print(line, soft_wrap=True, markup=False)
+
+    curves = {
+        name: asdict(curve)
+        for name, curve in measure_profiles(load(catalog), report, model).items()
+    }
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        typer.echo(json.dumps(curves, indent=1))
     else:
-        _show_curves(found)
+        _show_curves(curves)
 
 
-def _show_curves(found: dict[str, Any]) -> None:
+def _show_curves(curves: dict[str, Any]) -> None:
     table = Table("model", "rows (tokens)", "ms", "p95", "a second", "MB in all", box=None)
-    for name, curve in found.items():
+    for name, curve in curves.items():
         for index, point in enumerate(curve["points"]):
             table.add_row(
                 "" if index else name,
@@ -251,7 +157,7 @@ def _list_running(rows: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def _print(table: Table) -> None:
-    """Print a table, as wide as what it holds where no terminal sets the width."""
+    """Print a table; where no terminal sets the width, it is as wide as its content."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=_UNBOUNDED)
@@ -259,7 +165,7 @@ def _print(table: Table) -> None:
 
 
 def _alias(row: dict[str, Any]) -> str:
-    """What a version answers: ``production 95 %``."""
+    """Return a version's alias with its share of requests: ``production 0.95``."""
     return f"{row['alias']} {row['share']:.3g}" if row.get("alias") else ""
 
 

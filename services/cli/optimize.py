@@ -21,8 +21,9 @@ from rich.progress import (
 from rich.table import Table
 
 from runners.optimize.chain import Chain
-from services.artifacts import store
+from runners.optimize.registry import PASSES, load_pass
 from services.artifacts.optimize_model import Result, optimize
+from services.artifacts.store import described
 from turnout.catalog import load
 from turnout.errors import ConfigError
 from turnout.settings import PROJECT
@@ -63,7 +64,7 @@ def run(
     if model is None:
         raise ConfigError("name a model of the catalog: turnout optimize MODEL")
     console = Console(stderr=True, highlight=False)
-    chosen = [read_chain(text) for text in passes or ()]
+    chains = [read_chain(text) for text in passes or ()]
     with _progress(console) as progress:
         bar = progress.add_task(f"optimising {model}", total=None)
 
@@ -75,10 +76,10 @@ def run(
         def stepped(done: int, total: int) -> None:
             progress.update(bar, completed=done, total=total)
 
-        result = optimize(load(catalog), model, report, inputs, chosen, stepped)
+        result = optimize(load(catalog), model, report, inputs, chains, stepped)
     if as_json:
-        said = dict(result.report) | {"path": str(result.path), "may_serve": result.may_serve}
-        typer.echo(json.dumps(said, indent=1, default=list))
+        report_json = {**result.report, "path": str(result.path), "may_serve": result.may_serve}
+        typer.echo(json.dumps(report_json, indent=1, default=list))
     else:
         _show(result, Console(highlight=False))
     if not result.may_serve:
@@ -99,15 +100,15 @@ def _progress(console: Console) -> Progress:
 
 
 def read_chain(text: str) -> Chain:
-    """``graph,int8:method=entropy`` as passes with their options.
+    """Read ``graph,int8:method=entropy`` as passes with their options.
 
     Raises:
-        ConfigError: it can't be read so.
+        ConfigError: the text has another form.
     """
     steps: list[tuple[str, dict[str, Any]]] = []
     for part in text.split(","):
-        name, *given = part.strip().split(":")
-        pairs = [one.partition("=") for one in given]
+        name, *options = part.strip().split(":")
+        pairs = [option.partition("=") for option in options]
         if not name or any(not key or not equals for key, equals, _ in pairs):
             raise ConfigError(f"--passes {text!r}: write NAME or NAME:OPTION=VALUE, with commas")
         steps.append((name, {key: _value(value) for key, _, value in pairs}))
@@ -115,23 +116,21 @@ def read_chain(text: str) -> Chain:
 
 
 def _value(text: str) -> Any:
-    """A number, true, false, null, or names joined by ``+``."""
+    """Read a number, true, false, null, or names joined by ``+``."""
     if "+" in text:
         return tuple(text.split("+"))
     return yaml.safe_load(text)
 
 
 def _list(as_json: bool) -> None:
-    from runners.optimize.registry import PASSES, load_pass
-
-    rows = {name: load_pass(name) for name in PASSES}
+    passes = {name: load_pass(name) for name in PASSES}
     if as_json:
-        listed = {name: {"what": one.what, "options": one.options} for name, one in rows.items()}
+        listed = {name: {"what": p.what, "options": p.options} for name, p in passes.items()}
         typer.echo(json.dumps(listed, indent=1, default=list))
         return
     table = Table("pass", "what", "options, with defaults", box=None)
-    for name, one in rows.items():
-        table.add_row(name, one.what, _options(one.options))
+    for name, each in passes.items():
+        table.add_row(name, each.what, _options(each.options))
     Console().print(table)
 
 
@@ -143,21 +142,22 @@ def _options(options: Any) -> str:
 
 
 def _show(result: Result, console: Console) -> None:
-    said = result.report
-    judged = said["judged_on"]
+    report = result.report
+    judged = report["judged_on"]
     console.print(
-        f"{said['model']}: calibrated on {said['calibrated_on']['inputs']} inputs, judged on "
+        f"{report['model']}: calibrated on {report['calibrated_on']['inputs']} inputs, judged on "
         f"{judged['inputs']} others ({judged['independent']} independent, "
         f"{'with' if judged['labelled'] else 'without'} labels)",
         soft_wrap=True,
     )
     table = Table("passes", "may serve", "loss", "agreement", "x 1 row", "x 8 rows", "MB", box=None)
-    for one in said["candidates"]:
-        table.add_row(one["name"], "yes" if one["may_serve"] else "no", *_numbers(one))
+    for candidate in report["candidates"]:
+        serves = "yes" if candidate["may_serve"] else "no"
+        table.add_row(candidate["name"], serves, *_numbers(candidate))
     console.print(table)
-    for one in said["candidates"]:
-        for why in one["why_not"]:
-            console.print(f"{one['name']}: {why}", soft_wrap=True, markup=False)
+    for candidate in report["candidates"]:
+        for why in candidate["why_not"]:
+            console.print(f"{candidate['name']}: {why}", soft_wrap=True, markup=False)
     console.print(f"report: {result.path / 'report.html'}", soft_wrap=True, markup=False)
     _how_to_serve(result, console)
 
@@ -172,22 +172,22 @@ def _how_to_serve(result: Result, console: Console) -> None:
         entry = {
             "tag": stored.tag,
             **({"recipe": stored.recipe, "options": stored.options} if stored.recipe else {}),
-            **{k: v for k, v in store.described(stored).items() if k in ("source", "sha256")},
+            **{k: v for k, v in described(stored).items() if k in ("source", "sha256")},
             "optimize": {"passes": list(stored.optimize.passes) if stored.optimize else []},
         }
         console.print("to serve it, give a model of the catalog this artifact:")
         console.print(yaml.safe_dump({"artifact": entry}, sort_keys=False), markup=False)
 
 
-def _numbers(one: Any) -> list[str]:
-    judgement, measured = one["judgement"], one["measured"]
+def _numbers(candidate: Any) -> list[str]:
+    judgement, measured = candidate["judgement"], candidate["measured"]
     if judgement is None or measured is None:
         return ["", "", "", "", ""]
     speeds = [f"{row['speedup']:.2f}" for row in measured["latency"].values()]
-    loss, same = judgement["loss"], judgement["agreement"]
+    loss, agreement = judgement["loss"], judgement["agreement"]
     return [
         f"{loss['value']:.4f} [{loss['low']:.4f}, {loss['high']:.4f}]",
-        f"{same['value']:.4f} [{same['low']:.4f}, {same['high']:.4f}]",
+        f"{agreement['value']:.4f} [{agreement['low']:.4f}, {agreement['high']:.4f}]",
         *speeds,
         f"{measured['file_bytes'] / 1e6:.1f}",
     ]

@@ -15,8 +15,9 @@ import httpx
 import typer
 from rich.console import Console
 
-from services.artifacts.build import ensure
+from services.artifacts.catalog_build import build_missing
 from services.artifacts.mapped_weights import map_graphs
+from services.cli.gateway_client import is_ready, states
 from services.process.preflight import check_routers
 from turnout.catalog import Catalog, load
 from turnout.errors import ArtifactInvalid, ConfigError
@@ -42,22 +43,14 @@ def serve(
     build: Annotated[bool, typer.Option(help="Build missing artefacts first.")] = True,
 ) -> None:
     """Serve a catalog until interrupted."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False, markup=False)
     _check_free(host, port)
     settings = from_environment()
     file = catalog or settings.catalog
     fleet = load(file)
     check_routers(fleet, settings)  # before anything is built: without them it would not start
     if build:
-
-        def report(line: str) -> None:
-            console.print(f"    {line}", highlight=False, markup=False)
-
-        try:
-            ensure(fleet, report)
-        except ArtifactInvalid:  # each was reported; the others serve
-            console.print("==> serving without the models above that failed", highlight=False)
-        map_graphs(fleet, report)
+        _build(console, fleet)
     environment = os.environ | {
         "PORT": str(port),
         "TURNOUT_HOST": host,
@@ -65,21 +58,14 @@ def serve(
         "BENTOML_DO_NOT_TRACK": "True",
     }
     address = f"http://{host}:{port}"
-    console.print(f"==> starting the gateway on {address}", highlight=False)
+    console.print(f"==> starting the gateway on {address}")
     started_s = time.monotonic()
     server = subprocess.Popen(
         [str(Path(sys.executable).parent / "bentoml"), "serve"], cwd=PROJECT, env=environment
     )
     previous = signal.signal(signal.SIGTERM, lambda *_: server.terminate())
     try:
-        if _wait(server, address):
-            took_s = time.monotonic() - started_s
-            waited = _loading(_states(address))
-            still = f"; still loading: {', '.join(waited)}" if waited else ""
-            console.print(f"==> ready after {took_s:.1f} s{still}", highlight=False)
-            _first_answer(console, fleet, address)
-            if waited:
-                _tell_the_rest(console, server, address, waited, started_s)
+        _show_start(console, server, fleet, address, started_s)
         raise SystemExit(server.wait())
     except KeyboardInterrupt:
         server.send_signal(signal.SIGINT)
@@ -89,6 +75,38 @@ def serve(
         if server.poll() is None:
             server.terminate()
             server.wait()
+
+
+def _build(console: Console, catalog: Catalog) -> None:
+    """Build what is missing; the models that cannot be built are reported and left out."""
+
+    def report(line: str) -> None:
+        console.print(f"    {line}")
+
+    try:
+        build_missing(catalog, report)
+    except ArtifactInvalid:  # each was reported; the others serve
+        console.print("==> serving without the models above that failed")
+    map_graphs(catalog, report)
+
+
+def _show_start(
+    console: Console,
+    server: subprocess.Popen[bytes],
+    catalog: Catalog,
+    address: str,
+    started_s: float,
+) -> None:
+    """Wait until the gateway is ready, send it one request, then report the models that follow."""
+    if not _wait(server, address):
+        return
+    took_s = time.monotonic() - started_s
+    loading = [name for name, (state, _) in states(address).items() if state == "LOADING"]
+    still = f"; still loading: {', '.join(loading)}" if loading else ""
+    console.print(f"==> ready after {took_s:.1f} s{still}")
+    _first_answer(console, catalog, address)
+    if loading:
+        _report_loaded(console, server, address, loading, started_s)
 
 
 def _check_free(host: str, port: int) -> None:
@@ -112,46 +130,30 @@ def _wait(server: subprocess.Popen[bytes], address: str) -> bool:
     """Wait until the gateway is ready; False when it ended or took too long."""
     until_s = time.monotonic() + _START_LIMIT_S
     while server.poll() is None and time.monotonic() < until_s:
-        try:
-            if httpx.get(f"{address}/readyz", timeout=1.0).status_code == 200:
-                return True
-        except httpx.HTTPError:
-            pass
+        if is_ready(address):
+            return True
         time.sleep(0.1)
     return False
 
 
-def _states(address: str) -> dict[str, tuple[str, str]]:
-    """State and reason of every model, by name; empty where the gateway does not answer."""
-    try:
-        rows = httpx.post(f"{address}/v2/repository/index", timeout=5.0).json()
-    except (httpx.HTTPError, ValueError):
-        return {}
-    return {row["name"]: (row["state"], row["reason"]) for row in rows}
-
-
-def _loading(states: dict[str, tuple[str, str]]) -> list[str]:
-    return [name for name, (state, _) in states.items() if state == "LOADING"]
-
-
-def _tell_the_rest(
+def _report_loaded(
     console: Console,
     server: subprocess.Popen[bytes],
     address: str,
-    waited: list[str],
+    loading: list[str],
     started_s: float,
 ) -> None:
-    """Say of each model that was still loading when it is there, or why it won't be."""
+    """Report each model that was still loading once it is ready, or why it is not served."""
     until_s = started_s + _START_LIMIT_S
-    while waited and server.poll() is None and time.monotonic() < until_s:
+    while loading and server.poll() is None and time.monotonic() < until_s:
         time.sleep(_POLL_S)
-        states = _states(address)
+        current = states(address)
         took_s = time.monotonic() - started_s
-        for name in [name for name in waited if states.get(name, ("LOADING",))[0] != "LOADING"]:
-            state, reason = states[name]
-            said = f"ready after {took_s:.1f} s" if state == "READY" else f"not served: {reason}"
-            console.print(f"==> {name} {said}", highlight=False, markup=False)
-            waited.remove(name)
+        for name in [name for name in loading if current.get(name, ("LOADING",))[0] != "LOADING"]:
+            state, reason = current[name]
+            outcome = f"ready after {took_s:.1f} s" if state == "READY" else f"not served: {reason}"
+            console.print(f"==> {name} {outcome}")
+            loading.remove(name)
 
 
 def _first_answer(console: Console, catalog: Catalog, address: str) -> None:
@@ -159,16 +161,16 @@ def _first_answer(console: Console, catalog: Catalog, address: str) -> None:
     route = catalog.route_for(Task.TABULAR)
     signature = None if route is None else catalog.signature_of(route)
     if signature is None:
-        console.print(f"==> try: curl {address}/v1/models", highlight=False)
+        console.print(f"==> try: curl {address}/v1/models")
         return
     url = f"{address}/v2/models/{route}/infer"
     columns = signature.inputs[0].shape[-1]
     row = (_FRAUD_ROW * (1 + columns // len(_FRAUD_ROW)))[:columns]
     tensor = {"name": "features", "datatype": "FP32", "shape": [1, columns], "data": row}
     reply = httpx.post(url, json={"inputs": [tensor]}, timeout=10.0)
-    console.print("==> a first request, ready to paste, and its answer:", highlight=False)
+    console.print("==> a first request, ready to paste, and its answer:")
     data = ", ".join(f"{value:g}" for value in row)
-    # Plainly, because the console would wrap what is meant to be pasted.
+    # Not by the console, which would wrap what is meant to be pasted.
     typer.echo(
         f"""
 curl -si {url} -H 'content-type: application/json' \\

@@ -1,4 +1,4 @@
-"""``turnout shop``: how good search and recommendations are, beside what costs nothing."""
+"""``turnout shop``: evaluate search and recommendations, beside free baselines."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def evaluate(
     popular, and of chance. Recommendations: recall@20 of each market's retrieval, and nDCG@10 of
     what the customer has not bought before, ranked again.
     """
-    from runners.recipes.shop.evaluation import judge
+    from runners.recipes.shop.evaluation import judge  # imports torch, which --help does not need
 
     fleet = load(catalog)
-    found = judge(_folders(fleet), lambda line: typer.echo(line, err=True))
+    tables = judge(_folders(fleet), lambda line: typer.echo(line, err=True))
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        typer.echo(json.dumps(tables, indent=1))
         return
-    for title, rows in found.items():
+    for title, rows in tables.items():
         _show(title, rows)
 
 

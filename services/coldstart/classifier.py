@@ -108,7 +108,8 @@ class Classifier:
             LoadFailed: the model cannot be optimised.
             OSError: there is no place to write.
         """
-        from runners.engines.onnx.optimized_graph import cache_folder, save_graph
+        from runners.engines.onnx.graph_cache import cache_folder
+        from runners.engines.onnx.optimized_graph import save_graph
         from runners.engines.onnx.session import FILE
 
         save_graph(self.name, self._folder / FILE, cache_folder(self.name))
@@ -119,7 +120,7 @@ class Classifier:
         return self.active is not None
 
     def _open(self) -> None:
-        from runners.engines.onnx.optimized_graph import cache_folder, saved_graph
+        from runners.engines.onnx.graph_cache import cache_folder, saved_graph
         from runners.engines.onnx.session import FILE, OnnxRunner
         from turnout.errors import TurnoutError
 

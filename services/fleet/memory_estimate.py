@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runners.engines.onnx.session import FILE, mapped_graph
+from runners.engines.onnx.graph_cache import mapped_graph
+from runners.engines.onnx.session import FILE
 from runners.pool import Footprint
 from services.artifacts.store import files_of, resolve
 from turnout.catalog import Model

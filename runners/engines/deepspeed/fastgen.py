@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from runners.engines.deepspeed.runner import loading_quietly, only_on_a_gpu
-from runners.engines.load_cost import Loading
+from runners.engines.deepspeed.weights import loading_quietly, require_gpu
+from runners.engines.load_cost import LoadMeter
 from runners.generation.kv_cache_rows import NamedRows
 from runners.generation.tokenizer import FileTokenizer, Tokenizer
 from turnout.errors import LoadFailed
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Ragged(Protocol):
-    """What is used of ``deepspeed.inference.v2.engine_v2.InferenceEngineV2``."""
+    """The used part of ``deepspeed.inference.v2.engine_v2.InferenceEngineV2``."""
 
     def put(self, batch_uids: list[int], batch_tokens: list[Any]) -> Any:
         """Read tokens into sequences; the logits after the last of each."""
@@ -46,7 +46,7 @@ class FastGenDecoder:
         tokenizer: the model's.
         slots: how many sequences there may be.
         context_tokens: positions of a slot.
-        active: what runs.
+        active: the engine's description.
     """
 
     def __init__(
@@ -79,10 +79,10 @@ class FastGenDecoder:
         del lengths
         return self._put(range(len(tokens)), [[token] for token in tokens])
 
-    def exchange(self, one: int, other: int) -> None:
-        """Let two slots change their sequences."""
+    def exchange(self, first: int, second: int) -> None:
+        """Exchange the sequences of two slots."""
         uids = self._uids
-        uids[one], uids[other] = uids[other], uids[one]
+        uids[first], uids[second] = uids[second], uids[first]
 
     def close(self) -> None:
         """See ``Decoder.close``."""
@@ -117,11 +117,11 @@ def open_fastgen(
     """
     import torch
 
-    loading = Loading("deepspeed")
+    meter = LoadMeter("deepspeed")
     tokenizer = FileTokenizer(name, folder)
     config = json.loads((folder / "config.json").read_text("utf-8"))
     check_config(name, folder, config)
-    only_on_a_gpu(name, "fastgen", torch)
+    require_gpu(name, "fastgen", torch)
     context = min(context_tokens, config.get("max_position_embeddings", context_tokens))
     with loading_quietly(name, folder), tempfile.TemporaryDirectory() as place:
         from deepspeed.inference.v2.config_v2 import RaggedInferenceEngineConfig
@@ -132,7 +132,7 @@ def open_fastgen(
         limits = engine_limits(options, slots, context, block)
         with_dtype(folder, Path(place), config, options.dtype)
         engine: Any = build_hf_engine(place, RaggedInferenceEngineConfig(**limits))
-    active = loading.done(options.device, "cuda", precision=options.dtype)
+    active = meter.finish(options.device, "cuda", precision=options.dtype)
     return FastGenDecoder(engine, tokenizer, slots, context, active)
 
 
@@ -151,12 +151,12 @@ def check_config(name: str, folder: Path, config: dict[str, Any]) -> None:
 
 
 def head_size(config: dict[str, Any]) -> int:
-    """Width of an attention head."""
+    """Return the width of an attention head."""
     return config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
 
 
 def engine_limits(options: DeepSpeed, slots: int, context: int, block: int) -> dict[str, Any]:
-    """FastGen's configuration: as many cache blocks as all slots can fill, and no more.
+    """Return FastGen's configuration, with as many cache blocks as all slots can fill.
 
     Args:
         options: the catalog's.
@@ -177,9 +177,9 @@ def engine_limits(options: DeepSpeed, slots: int, context: int, block: int) -> d
 
 
 def with_dtype(folder: Path, place: Path, config: dict[str, Any], dtype: str) -> None:
-    """The same model in another folder, by links; FastGen takes its dtype from ``config.json``."""
+    """Link the model into another folder with this dtype, which FastGen reads from its config."""
     for file in folder.iterdir():
         if file.name != "config.json":
             (place / file.name).symlink_to(file.resolve())
-    said = config | {"dtype": dtype, "torch_dtype": dtype}
-    (place / "config.json").write_text(json.dumps(said), "utf-8")
+    changed = config | {"dtype": dtype, "torch_dtype": dtype}
+    (place / "config.json").write_text(json.dumps(changed), "utf-8")

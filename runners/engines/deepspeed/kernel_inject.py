@@ -1,7 +1,7 @@
 """DeepSpeed's fused layers (kernel injection): one answer at a time, on a GPU.
 
-They keep keys and values of their own, from a whole prompt to the end of its answer, so nothing
-joins beside it. Unverified where this was written (no GPU).
+They keep keys and values of their own, from a whole prompt to the end of its answer, so no other
+sequence joins. Unverified where this was written (no GPU).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runners.engines.deepspeed.runner import loading_quietly, only_on_a_gpu, read_weights
-from runners.engines.load_cost import Loading
+from runners.engines.deepspeed.weights import loading_quietly, read_weights, require_gpu
+from runners.engines.load_cost import LoadMeter
 from runners.generation.kv_cache_rows import NamedRows
 from runners.generation.tokenizer import FileTokenizer, Tokenizer
 from turnout.errors import LoadFailed, RunFailed
@@ -31,7 +31,7 @@ class InjectedDecoder:
         model: called with ids of shape (1, tokens); several tokens begin a sequence.
         tokenizer: the model's.
         context_tokens: positions.
-        active: what runs.
+        active: the engine's description.
         device: torch's word for where the ids go.
     """
 
@@ -75,10 +75,12 @@ class InjectedDecoder:
         import torch
 
         positions = torch.arange(start, start + len(ids), device=self._device)[None, :]
-        given = torch.tensor([ids], device=self._device)
+        input_ids = torch.tensor([ids], device=self._device)
         with torch.inference_mode():
             # The cache is the layers' own: transformers is to keep none.
-            logits = self._model(input_ids=given, position_ids=positions, use_cache=False).logits
+            logits = self._model(
+                input_ids=input_ids, position_ids=positions, use_cache=False
+            ).logits
         return logits.float().cpu().numpy()
 
 
@@ -92,9 +94,9 @@ def open_injected(
     """
     import torch
 
-    loading = Loading("deepspeed")
+    meter = LoadMeter("deepspeed")
     tokenizer = FileTokenizer(name, folder)
-    only_on_a_gpu(name, "kernel_inject", torch)
+    require_gpu(name, "kernel_inject", torch)
     dtype = getattr(torch, options.dtype)
     with loading_quietly(name, folder) as (deepspeed, causal):
         model = read_weights(causal, folder, dtype)
@@ -107,7 +109,7 @@ def open_injected(
             max_out_tokens=context,
             return_tuple=False,  # transformers 5 takes a layer's output as it is
         )
-    active = loading.done("cuda", "cuda", precision=options.dtype)
+    active = meter.finish("cuda", "cuda", precision=options.dtype)
     return InjectedDecoder(name, engine.module, tokenizer, context, active)
 
 

@@ -38,7 +38,7 @@ class PackedLinear(torch.nn.Module):
 
 
 def pack(model: torch.nn.Module) -> int:
-    """Replace every plain float32 linear layer of a model on the CPU; returns how many there were.
+    """Replace every plain float32 linear layer of a model on the CPU; return their number.
 
     A weight that something else holds too (an embedding that is also the head) stays beside its
     packed copy.
@@ -47,15 +47,15 @@ def pack(model: torch.nn.Module) -> int:
         torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     ):
         return 0
-    found = [
+    layers = [
         (parent, name, child)
         for parent in model.modules()
         for name, child in parent.named_children()
         if type(child) is torch.nn.Linear and _fits(child.weight)
     ]
-    for parent, name, child in found:
+    for parent, name, child in layers:
         setattr(parent, name, PackedLinear(child))
-    return len(found)
+    return len(layers)
 
 
 def _fits(weight: torch.Tensor) -> bool:

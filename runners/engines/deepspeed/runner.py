@@ -1,14 +1,20 @@
-"""DeepSpeed inference over a transformers causal language model, with continuous batching."""
+"""DeepSpeed inference over a transformers causal language model, with continuous batching.
+
+A load imports torch and deepspeed, in the thread that loads; this module does not.
+"""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runners.engines.load_cost import Loading
+from runners.engines.deepspeed.fastgen import open_fastgen
+from runners.engines.deepspeed.kernel_inject import open_injected
+from runners.engines.deepspeed.tensor_parallel import TensorParallelDecoder
+from runners.engines.deepspeed.weights import check_files, loading_quietly, no_cuda, read_weights
+from runners.engines.deepspeed.zero_offload import open_offloaded
+from runners.engines.load_cost import LoadMeter
 from runners.engines.threads import sleep_when_idle
 from runners.generation.decoder import Decoder
 from runners.generation.kv_cache_rows import CacheRows
@@ -24,23 +30,21 @@ if TYPE_CHECKING:
 
 
 def make(name: str, model: Model, folder: Path) -> SlotRunner:
-    """The runner of a catalog entry; what wants torchrun's variables gets processes of ours."""
+    """Build the runner of a catalog entry; modes that need torchrun's variables run in processes."""
     options = model.runner
     if options.engine != "deepspeed":
         raise LoadFailed(name, f"engine {options.engine!r} given to the deepspeed runner")
     context = model.context_tokens
 
-    def open_here_or_apart(slots: int) -> Decoder:
+    def open_for_slots(slots: int) -> Decoder:
         if options.tensor_parallel == 1 and not options.fastgen and options.offload is None:
             return open_decoder(name, folder, slots, options, context)
-        from runners.engines.deepspeed.tensor_parallel import RankedDecoder
-
-        return RankedDecoder(name, folder, slots, options, context)
+        return TensorParallelDecoder(name, folder, slots, options, context)
 
     return SlotRunner(
         name,
         options.max_sequences,
-        open_here_or_apart,
+        open_for_slots,
         context if options.kernel_inject else options.step_tokens,
         options.draft_tokens,
     )
@@ -49,7 +53,7 @@ def make(name: str, model: Model, folder: Path) -> SlotRunner:
 def open_decoder(
     name: str, folder: Path, slots: int, options: DeepSpeed, context_tokens: int, rank: int = 0
 ) -> Decoder:
-    """Load a model in this process, in the way its options ask for.
+    """Load a model in this process, as its options say.
 
     Args:
         name: the model's name, for errors.
@@ -65,12 +69,8 @@ def open_decoder(
     check_files(name, folder)
     sleep_when_idle()
     if options.fastgen:
-        from runners.engines.deepspeed.fastgen import open_fastgen
-
         return open_fastgen(name, folder, slots, options, context_tokens)
     if options.kernel_inject:
-        from runners.engines.deepspeed.kernel_inject import open_injected
-
         return open_injected(name, folder, options, context_tokens)
     return DeepSpeedDecoder(name, folder, slots, options, context_tokens, rank)
 
@@ -90,7 +90,7 @@ class DeepSpeedDecoder:
         context_tokens: int,
         rank: int = 0,
     ) -> None:
-        loading = Loading("deepspeed")
+        meter = LoadMeter("deepspeed")
         self.tokenizer = FileTokenizer(name, folder)
         torch, kind, reason = _device(name, options)
         torch.set_num_threads(options.threads)
@@ -100,6 +100,7 @@ class DeepSpeedDecoder:
         self._model = _open(name, folder, options, self._device, self._dtype)
         limit = self._model.config.max_position_embeddings
         self.context_tokens = min(context_tokens, limit)
+        # These import torch, which ``sleep_when_idle`` must come before.
         from runners.engines.deepspeed.packed_linear import pack
         from runners.engines.deepspeed.slot_cache import SlotCache
 
@@ -108,7 +109,7 @@ class DeepSpeedDecoder:
 
         self._cache = SlotCache(slots, self.context_tokens)
         self.rows = CacheRows(slots - 1, self._cache.copy)
-        self.active = loading.done(options.device, kind, precision=options.dtype, reason=reason)
+        self.active = meter.finish(options.device, kind, precision=options.dtype, reason=reason)
 
     def prefill(
         self, slot: int, tokens: Sequence[int], start: int, last: int = 1
@@ -146,36 +147,8 @@ class DeepSpeedDecoder:
         return logits.float().cpu().numpy()
 
 
-def check_files(name: str, folder: Path) -> None:
-    """Refuse a folder that holds no transformers model.
-
-    Raises:
-        LoadFailed: names the missing file.
-    """
-    if not (folder / "config.json").is_file():
-        raise LoadFailed(name, f"{folder / 'config.json'} is missing; build the model again")
-
-
-def no_cuda(torch: Any) -> str | None:
-    """Why a model cannot run on a GPU here; None where it can."""
-    if torch.cuda.is_available():
-        return None
-    return "PyTorch sees no CUDA device here (or is a CPU build)"
-
-
-def only_on_a_gpu(name: str, way: str, torch: Any) -> None:
-    """Refuse a way of running that has no CPU to fall back to.
-
-    Raises:
-        LoadFailed: there is no GPU; with what to do.
-    """
-    reason = no_cuda(torch)
-    if reason is not None:
-        raise LoadFailed(name, f"{way} runs on an NVIDIA GPU only: {reason}; remove {way}: true")
-
-
 def _device(name: str, options: DeepSpeed) -> tuple[Any, str, str | None]:
-    """Import torch and settle the device; a reason when it is another than asked for."""
+    """Import torch and choose the device; with the reason when it is not the requested one."""
     import torch
 
     if options.device == "cpu" or (reason := no_cuda(torch)) is None:
@@ -190,8 +163,6 @@ def _open(name: str, folder: Path, options: DeepSpeed, device: Any, dtype: Any) 
     with loading_quietly(name, folder) as (deepspeed, causal):
         model = read_weights(causal, folder, dtype)
         if options.offload is not None:
-            from runners.engines.deepspeed.zero_offload import open_offloaded
-
             return open_offloaded(model, options.offload, device, dtype)
         return deepspeed.init_inference(
             model.to(device),
@@ -199,39 +170,3 @@ def _open(name: str, folder: Path, options: DeepSpeed, device: Any, dtype: Any) 
             tensor_parallel={"tp_size": options.tensor_parallel},
             replace_with_kernel_inject=False,
         ).module
-
-
-def read_weights(causal: Any, folder: Path, dtype: Any) -> Any:
-    """The model of a folder; nothing is fetched and no pickle is read."""
-    return causal.from_pretrained(folder, dtype=dtype, local_files_only=True, use_safetensors=True)
-
-
-@contextmanager
-def loading_quietly(name: str, folder: Path) -> Generator[tuple[Any, Any]]:
-    """``deepspeed`` and transformers' class of causal models, for a load that says what failed.
-
-    Raises:
-        LoadFailed: whatever the block raises, or that a package is missing.
-    """
-    with warnings.catch_warnings():
-        # DeepSpeed's and transformers' imports warn of their own internals.
-        warnings.simplefilter("ignore")
-        try:
-            import deepspeed
-            from transformers import AutoModelForCausalLM
-            from transformers.utils.logging import disable_progress_bar
-        except ImportError as error:
-            raise LoadFailed(
-                name, f"{error}; install the extras: pip install 'turnout[llm,deepspeed]'"
-            ) from error
-        deepspeed.utils.logger.setLevel("WARNING")
-        disable_progress_bar()
-        try:
-            yield deepspeed, AutoModelForCausalLM
-        except LoadFailed:
-            raise
-        except Exception as error:
-            # transformers and DeepSpeed raise anything from OSError to AssertionError
-            raise LoadFailed(
-                name, f"deepspeed cannot load {folder}: {type(error).__name__}: {error}"
-            ) from error

@@ -13,11 +13,11 @@ from runners.engines.pages import lazy_zeros
 
 
 class SlotCache:
-    """What a transformers model needs of a cache: ``update`` at each layer.
+    """A cache for a transformers model, which calls ``update`` at each layer.
 
     Rows hold a sequence from position 0 and are filled to different lengths; a mask hides what
-    lies beyond each row's own length. A layer's buffers are made when it first writes: only then
-    is it known how many heads this rank has.
+    lies beyond each row's own length. A layer's buffers are allocated at its first write:
+    only then is the number of this rank's heads known.
 
     Args:
         slots: rows.
@@ -34,7 +34,7 @@ class SlotCache:
         self._longest = 0
 
     def aim(self, rows: slice, positions: torch.Tensor, longest: int) -> None:
-        """Say where the next forward pass writes.
+        """Set where the next forward pass writes.
 
         Args:
             rows: the slots, one a row of the batch.
@@ -67,7 +67,7 @@ class SlotCache:
         return held_keys[:, :, : self._longest], held_values[:, :, : self._longest]
 
     def mask(self, dtype: torch.dtype) -> torch.Tensor:
-        """An additive mask, shape (batch, 1, tokens, longest): each token sees up to itself."""
+        """Return an additive mask, shape (batch, 1, tokens, longest): each token sees up to itself."""
         places = torch.arange(self._longest, device=self._positions.device)
         seen = places <= self._positions[:, None, :, None]
         blank = torch.zeros((), dtype=dtype, device=self._positions.device)
@@ -81,7 +81,7 @@ class SlotCache:
                 buffer[target, :, :length] = buffer[source, :, :length]
 
     def _buffer(self, like: torch.Tensor) -> torch.Tensor:
-        """Zeros: what a mask hides must still be finite, for 0 x NaN is NaN."""
+        """Allocate zeros: what a mask hides must be finite, because 0 x NaN is NaN."""
         slots, positions = self._shape
         shape = (slots, like.shape[1], positions, like.shape[3])
         if like.device.type != "cpu":

@@ -19,8 +19,8 @@ from multiprocessing.connection import Connection, Listener, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runners.engines.deepspeed.runner import check_files
-from runners.engines.load_cost import Loading
+from runners.engines.deepspeed.weights import check_files
+from runners.engines.load_cost import LoadMeter
 from runners.generation.kv_cache_rows import CacheRows, NamedRows, Rows
 from runners.generation.tokenizer import FileTokenizer
 from turnout.errors import LoadFailed, RunFailed
@@ -34,8 +34,8 @@ _START_S = 300.0
 _PASS_S = 120.0
 
 
-class RankedDecoder:
-    """A ``Decoder`` over ``tensor_parallel`` processes, one too.
+class TensorParallelDecoder:
+    """A ``Decoder`` over ``tensor_parallel`` processes (one is allowed).
 
     Args:
         name: the model's name, for errors.
@@ -51,7 +51,7 @@ class RankedDecoder:
     def __init__(
         self, name: str, folder: Path, slots: int, options: DeepSpeed, context_tokens: int
     ) -> None:
-        loading = Loading("deepspeed")
+        meter = LoadMeter("deepspeed")
         check_files(name, folder)
         self.tokenizer = FileTokenizer(name, folder)
         self._name = name
@@ -60,15 +60,15 @@ class RankedDecoder:
         )
         self._processes: list[subprocess.Popen[bytes]] = []
         self._ranks: list[Connection] = []
-        words = (name, str(folder), slots, options.model_dump_json(), context_tokens)
+        arguments = (name, str(folder), slots, options.model_dump_json(), context_tokens)
         try:
-            self._launch(options.tensor_parallel, words)
+            self._launch(options.tensor_parallel, arguments)
             inner, self.context_tokens = self._answers(_START_S)
         except (RunFailed, OSError) as error:
             self.close()
             raise LoadFailed(name, f"in a process of its own: {error}") from error
         times = f" x {options.tensor_parallel}" if options.tensor_parallel > 1 else ""
-        self.active = loading.done(
+        self.active = meter.finish(
             f"{options.device}{times}",
             f"{inner.provider}{times}",
             precision=inner.precision,
@@ -89,9 +89,9 @@ class RankedDecoder:
         """Copy the first ``length`` positions of a slot over another."""
         self._all("copy", source, target, length)
 
-    def exchange(self, one: int, other: int) -> None:
-        """Let two slots change places by name."""
-        self._all("exchange", one, other)
+    def exchange(self, first: int, second: int) -> None:
+        """Exchange two slots by name."""
+        self._all("exchange", first, second)
 
     def close(self) -> None:
         """End every rank."""
@@ -103,8 +103,8 @@ class RankedDecoder:
             process.wait()
         self._processes.clear()
 
-    def _launch(self, size: int, words: tuple[object, ...]) -> None:
-        """Start the ranks; each calls back over a socket only we and it know the key of."""
+    def _launch(self, size: int, arguments: tuple[object, ...]) -> None:
+        """Start the ranks; each connects back to a socket whose key only it and we have."""
         key = secrets.token_bytes(32)
         with tempfile.TemporaryDirectory(prefix="turnout-ranks-") as folder:
             address = str(Path(folder) / "ranks.sock")
@@ -119,7 +119,7 @@ class RankedDecoder:
         numbers = [rank.recv() for rank in self._ranks]
         self._ranks = [self._ranks[numbers.index(number)] for number in range(size)]
         for rank in self._ranks:
-            rank.send(words)
+            rank.send(arguments)
 
     def _all(self, verb: str, *arguments: object) -> Any:
         try:
@@ -131,18 +131,18 @@ class RankedDecoder:
         return self._answers(_PASS_S)
 
     def _answers(self, timeout_s: float) -> Any:
-        """Rank 0's answer, once every rank has answered; if one fails, all of them end."""
+        """Return rank 0's answer once every rank has answered; if one fails, end all of them."""
         answers: dict[Connection, Any] = {}
         while len(answers) < len(self._ranks):
             left = [rank for rank in self._ranks if rank not in answers]
             ready = wait(left, timeout_s)
             problem = None if ready else f"no answer for {timeout_s:.0f} s"
             for rank in ready:
-                good, said = False, "it ended without a word"
+                succeeded, answer = False, "it ended without a message"
                 with contextlib.suppress(EOFError, OSError):
-                    good, said = rank.recv()  # type: ignore[union-attr]
-                answers[rank] = said  # type: ignore[index]
-                problem = problem if good else said
+                    succeeded, answer = rank.recv()  # type: ignore[union-attr]
+                answers[rank] = answer  # type: ignore[index]
+                problem = problem if succeeded else answer
             if problem is not None:
                 self.close()
                 raise RunFailed(self._name, f"one of its ranks failed: {problem}")

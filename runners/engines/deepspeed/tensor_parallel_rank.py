@@ -15,7 +15,7 @@ from turnout.catalog.engines import DeepSpeed
 
 
 def main() -> None:
-    """Load this rank's share, then make each pass we are told to, until the socket closes."""
+    """Load this rank's share, then run each requested pass until the socket closes."""
     number = int(os.environ["RANK"])
     key = bytes.fromhex(os.environ.pop("TURNOUT_RANKS_KEY"))
     with Client(os.environ["TURNOUT_RANKS_ADDRESS"], "AF_UNIX", authkey=key) as caller:
@@ -31,7 +31,7 @@ def main() -> None:
                 context_tokens,
                 number,
             )
-        except Exception as error:  # noqa: BLE001 - whatever it is, the caller must hear of it
+        except Exception as error:  # noqa: BLE001 - the caller must hear of every failure
             caller.send((False, str(error)))
             return
         caller.send((True, (decoder.active, decoder.context_tokens)))
@@ -40,7 +40,7 @@ def main() -> None:
                 verb, arguments = caller.recv()
             except EOFError:
                 return
-            caller.send(_obey(decoder, verb, arguments, speaks=number == 0))
+            caller.send(_run(decoder, verb, arguments, answers=number == 0))
 
 
 def _stay_with_gloo() -> None:
@@ -57,14 +57,14 @@ def _stay_with_gloo() -> None:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
-def _obey(
-    decoder: Decoder, verb: str, arguments: tuple[Any, ...], *, speaks: bool
+def _run(
+    decoder: Decoder, verb: str, arguments: tuple[Any, ...], *, answers: bool
 ) -> tuple[bool, Any]:
     try:
         answer = getattr(decoder, verb)(*arguments)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the caller must hear of it
+    except Exception as error:  # noqa: BLE001 - the caller must hear of every failure
         return False, f"{type(error).__name__}: {error}"
-    return True, answer if speaks else None
+    return True, answer if answers else None
 
 
 if __name__ == "__main__":

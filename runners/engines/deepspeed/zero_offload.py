@@ -1,7 +1,7 @@
 """ZeRO-Inference: a model larger than the device, its weights fetched layer by layer.
 
-Each process of the model is a rank of its own to DeepSpeed, which wants torchrun's variables;
-``ranks`` starts it. On a CPU there is nothing to fetch from further away: it works and is slow.
+Each process of the model is a rank to DeepSpeed, which needs torchrun's variables;
+``tensor_parallel`` starts it. On a CPU it works, slowly: there is no farther memory to use.
 
 Source: Aminabadi et al., DeepSpeed Inference, SC 2022.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def zero_config(offload: str, device: str, dtype: str) -> dict[str, Any]:
-    """DeepSpeed's configuration.
+    """Return DeepSpeed's configuration.
 
     Args:
         offload: ``cpu`` or ``nvme:/FOLDER``.
@@ -32,7 +32,7 @@ def zero_config(offload: str, device: str, dtype: str) -> dict[str, Any]:
 
 
 def open_offloaded(model: Any, offload: str, device: Any, dtype: Any) -> Any:
-    """Put a model's weights where ``offload`` says; they were read into the host's memory."""
+    """Move a model's weights from the host's memory to where ``offload`` says."""
     import deepspeed
 
     config = zero_config(offload, device.type, str(dtype).removeprefix("torch."))

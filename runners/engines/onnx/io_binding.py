@@ -1,4 +1,4 @@
-"""Runs of one session with inputs and outputs at fixed places in device memory.
+"""Run a session with inputs and outputs at fixed places in device memory.
 
 On CUDA each batch size is captured once as a CUDA graph, so that a later run launches all its
 kernels at once. A graph replays one shape: rows are filled up to the next power of two.
@@ -8,7 +8,7 @@ Source: ONNX Runtime documentation, "CUDA Execution Provider", using CUDA graphs
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,7 @@ _DTYPES = {
 
 
 class BoundRuns:
-    """One session's runs, each batch size bound once.
+    """Runs of one session, each batch size bound once.
 
     Args:
         name: the model's name, for errors.
@@ -96,25 +96,22 @@ class BoundRuns:
         )
 
 
-class _Bound:
-    """What belongs to one batch size."""
+class _Bound(NamedTuple):
+    """The binding of one batch size; inputs and outputs are ``OrtValue``s by name."""
 
-    def __init__(
-        self, binding: Any, options: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
-    ) -> None:
-        self.binding = binding
-        self.options = options
-        self.inputs = inputs
-        self.outputs = outputs
+    binding: Any
+    options: Any
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
 
 
 def filled(rows: int) -> int:
-    """The next power of two."""
+    """Return the next power of two."""
     return 1 << max(rows - 1, 0).bit_length()
 
 
 def _padded(array: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
-    """Rows filled up with the last one, contiguous."""
+    """Return rows filled up with the last one, contiguous."""
     if len(array) < size:
         array = np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
     return np.ascontiguousarray(array)

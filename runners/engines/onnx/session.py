@@ -1,6 +1,7 @@
 """ONNX Runtime: tensors to tensors from ``model.onnx``.
 
-Imports neither pydantic nor the catalog, so that a cold start pays for onnxruntime and numpy only.
+A load imports onnxruntime, in the thread that loads; this module imports neither it nor pydantic
+nor the catalog, so that a cold start pays for onnxruntime and numpy only.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ import json
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from runners.engines.load_cost import Loading
+from runners.engines.load_cost import LoadMeter
+from runners.engines.onnx.graph_cache import mapped_graph
 from turnout.errors import LoadFailed, RunFailed
 
 if TYPE_CHECKING:
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from runners.engines.onnx.io_binding import BoundRuns
-    from runners.engines.shape_check import Declared
     from runners.protocol import ActiveEngine
     from turnout.catalog import Model
     from turnout.types import Tensors
@@ -30,26 +31,18 @@ CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 FILE = "model.onnx"
 
-_DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(double)": "float64",
-    "tensor(float16)": "float16",
-    "tensor(bool)": "bool",
-    "tensor(string)": "object",
-}
-
 
 class OnnxRunner:
-    """One ONNX Runtime session.
+    """An ONNX Runtime session.
 
     Args:
         name: the model's name, for errors.
         path: the ``.onnx`` file.
-        provider: ``cpu`` or ``cuda``, as asked for.
+        provider: ``cpu`` or ``cuda``, as requested.
         threads: of one run. With many sessions in a process keep it at 1.
         strict: refuse to load when another provider would run.
         device: index of the GPU.
-        optimised: the file is a graph saved by ``onnx_graph`` on this machine: run it as it is.
+        optimised: the file is a graph that ``optimized_graph`` saved here: run it as it is.
         cuda_graph: on CUDA, bind inputs and outputs and replay each batch size as one graph.
     """
 
@@ -82,7 +75,7 @@ class OnnxRunner:
 
     @classmethod
     def of(cls, name: str, model: Model, folder: Path) -> OnnxRunner:
-        """The runner of a catalog entry."""
+        """Build the runner of a catalog entry."""
         options = model.runner
         if options.engine != "onnx":
             raise LoadFailed(name, f"engine {options.engine!r} given to the onnx runner")
@@ -99,28 +92,28 @@ class OnnxRunner:
     def share(self) -> None:
         """Load as one of many in this process; call before ``load``.
 
-        Sessions then share one scratch arena, and map the weights of a graph that ``onnx_graph``
-        saved on this machine instead of copying them.
+        Sessions then share one scratch arena, and map the weights of a graph that
+        ``optimized_graph`` saved on this machine instead of copying them.
         """
         self._beside_others = True
 
     def load(self) -> ActiveEngine:
         """Open the session; see ``Runner.load``."""
-        loading = Loading(self._engine)
+        meter = LoadMeter(self._engine)
         if not self._path.is_file():
             raise LoadFailed(
                 self._name, f"{self._path} is missing; build the model again (make setup)"
             )
-        wanted = self._wanted()
-        requested = wanted[0][0]
+        providers = self._providers()
+        requested = providers[0][0]
         reason = unavailable(requested)
         if reason is not None and self._strict:
             raise LoadFailed(self._name, f"{reason}; strict forbids a fallback")
-        able = [each for each in wanted if unavailable(each[0]) is None]
-        session = self._mapped(able) or open_session(
+        providers = [each for each in providers if unavailable(each[0]) is None]
+        session = self._mapped(providers) or open_session(
             self._name,
             self._path,
-            able,
+            providers,
             threads=self._threads,
             strict=self._strict and requested != CPU,
             optimised=self._optimised,
@@ -132,12 +125,12 @@ class OnnxRunner:
             if self._strict:
                 raise LoadFailed(self._name, f"{reason}; strict forbids a fallback")
         if self._cuda_graph and active == CUDA:
-            from runners.engines.onnx.io_binding import BoundRuns
+            from runners.engines.onnx.io_binding import BoundRuns  # only for CUDA graphs
 
             self._bound = BoundRuns(self._name, session, "cuda", self._device)
         self._session = session
         self._outputs = tuple(output.name for output in session.get_outputs())
-        return loading.done(requested, active, precision=_precision(self._path), reason=reason)
+        return meter.finish(requested, active, precision=_precision(self._path), reason=reason)
 
     def run(self, tensors: Tensors) -> Mapping[str, np.ndarray[Any, Any]]:
         """Run one batch; see ``TensorRunner.run``."""
@@ -149,6 +142,9 @@ class OnnxRunner:
             produced = self._session.run(self._outputs, dict(tensors))
         except Exception as error:
             # onnxruntime raises a class of its own for each status, and ValueError for names.
+            # Imported by a failed run only, so that a cold start does not pay for it.
+            from runners.engines.onnx.declared import explain
+
             raise RunFailed(self._name, explain(self._session, tensors, error)) from error
         return dict(zip(self._outputs, produced, strict=True))
 
@@ -158,7 +154,7 @@ class OnnxRunner:
         self._bound = None
 
     def _mapped(self, providers: Sequence[Provider]) -> Any:
-        """A session over the saved graph of this file; None where there is none to use."""
+        """Open a session over the saved graph of this file; None where none is valid."""
         if not self._beside_others or self._optimised or providers[0][0] != CPU:
             return None
         graph = mapped_graph(self._path)
@@ -174,13 +170,13 @@ class OnnxRunner:
                 beside_others=True,
             )
         except LoadFailed as error:
-            import logging
+            import logging  # a cold start does not pay for it
 
             logging.getLogger("turnout.onnx").warning("%s; read from its own file instead", error)
             return None
 
-    def _wanted(self) -> list[Provider]:
-        """Providers with their options, the one asked for first, the CPU last."""
+    def _providers(self) -> list[Provider]:
+        """Return providers with their options: the requested one first, the CPU last."""
         cpu: Provider = (CPU, {})
         if self._provider == "cpu":
             return [cpu]
@@ -191,7 +187,7 @@ class OnnxRunner:
 
 
 def _precision(path: Path) -> str:
-    """What the passes over this file made of its weights; float32 where none did."""
+    """Return the precision the passes over this file gave its weights; float32 without passes."""
     try:
         manifest = json.loads(path.with_name("artifact.json").read_text("utf-8"))
         passes = str(manifest["measured"]["passes"])
@@ -203,7 +199,7 @@ def _precision(path: Path) -> str:
 
 
 def unavailable(provider: str) -> str | None:
-    """Why this build of onnxruntime cannot offer a provider; None when it may."""
+    """Say why this build of onnxruntime lacks a provider; None when it has it."""
     import onnxruntime
 
     available = onnxruntime.get_available_providers()
@@ -225,7 +221,7 @@ def open_session(
     optimised: bool = False,
     beside_others: bool = False,
 ) -> Any:
-    """Open a session for serving beside others.
+    """Open a session that serves beside others.
 
     Idle threads do not spin (they would take the cores from other models), operators run one
     after another. With one thread a session has no threads of its own: it runs on its caller's.
@@ -233,7 +229,7 @@ def open_session(
     the most that each has ever needed.
 
     Raises:
-        LoadFailed: the file is no model that ONNX Runtime can run.
+        LoadFailed: ONNX Runtime cannot run the file.
     """
     import onnxruntime
 
@@ -261,7 +257,7 @@ def open_session(
 
 @cache
 def _share_scratch() -> None:
-    """Make this process's one scratch arena; before its first shared session."""
+    """Register this process's one scratch arena, before its first shared session."""
     import onnxruntime
 
     onnxruntime.create_and_register_allocator(
@@ -273,31 +269,3 @@ def _share_scratch() -> None:
         ),
         None,
     )
-
-
-def mapped_graph(path: Path) -> Path | None:
-    """The graph saved for this file on this machine, weights apart; None when there is none."""
-    from runners.engines.onnx.optimized_graph import mapped_folder, saved_graph
-
-    return saved_graph(path, mapped_folder(path))
-
-
-def declared(session: Any) -> list[Declared]:
-    """The inputs of a session."""
-    from runners.engines.shape_check import Declared
-
-    return [
-        Declared(
-            str(entry.name),
-            _DTYPES.get(entry.type) or entry.type.removeprefix("tensor(").removesuffix(")"),
-            tuple(size if isinstance(size, int) else None for size in entry.shape),
-        )
-        for entry in session.get_inputs()
-    ]
-
-
-def explain(session: Any, tensors: Tensors, error: Exception) -> str:
-    """What is wrong with the inputs of a failed run; the engine's own words when nothing is."""
-    from runners.engines.shape_check import misfits
-
-    return "; ".join(misfits(declared(session), tensors)) or f"onnxruntime: {error}"

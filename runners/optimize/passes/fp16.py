@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import onnx
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from runners.optimize.graphs import check_names
 from runners.optimize.optimization import Options, Pass, Setting
 
 OPTIONS: Options = {"exclude": ()}
@@ -13,11 +17,6 @@ OPTIONS: Options = {"exclude": ()}
 
 def run(given: Path, out: Path, setting: Setting) -> Mapping[str, Any]:
     """Convert weights and arithmetic."""
-    import onnx
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    from runners.optimize.graphs import check_names
-
     model = onnx.load(str(given))
     check_names(model, setting.options["exclude"], "pass 'fp16': exclude")
     half = convert_float_to_float16(

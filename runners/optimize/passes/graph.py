@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import onnx
+import onnxruntime
+
 from runners.optimize.graphs import named, operators
 from runners.optimize.optimization import Pass, Setting
 from turnout.errors import ArtifactInvalid, ConfigError
@@ -16,9 +19,6 @@ def run(given: Path, out: Path, setting: Setting) -> Mapping[str, Any]:
 
     ``level: extended`` also fuses into operators that only ONNX Runtime has.
     """
-    import onnx
-    import onnxruntime
-
     levels = {
         "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
         "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 from runners.optimize.graphs import check_names, nodes_of
 from runners.optimize.optimization import Options, Pass, Setting
 from runners.optimize.quantizing import overflows, quantize, ranges
@@ -29,8 +31,6 @@ WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 def run(given: Path, out: Path, setting: Setting) -> Mapping[str, Any]:
     """Calibrate and quantise."""
-    import onnx
-
     options = setting.options
     model = onnx.load(str(given))
     weighted = nodes_of(model, WEIGHTED)

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import onnx
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
 from runners.optimize.graphs import check_names, nodes_of
 from runners.optimize.optimization import Options, Pass, Setting
 from runners.optimize.quantizing import overflows
@@ -21,9 +24,6 @@ _KINDS = ("MatMul", "Gemm")
 
 def run(given: Path, out: Path, setting: Setting) -> Mapping[str, Any]:
     """Quantise the weights."""
-    import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
     options = setting.options
     model = onnx.load(str(given))
     nodes = nodes_of(model, _KINDS)

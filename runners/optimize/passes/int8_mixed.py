@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
+from runners.engines.onnx.session import CPU, open_session
 from runners.optimize.graphs import nodes_of
 from runners.optimize.optimization import Options, Pass, Setting
 from runners.optimize.passes.int8 import OPTIONS as STATIC
@@ -35,8 +37,6 @@ node's sensitivity is measured."""
 
 def run(given: Path, out: Path, setting: Setting) -> Mapping[str, Any]:
     """Rank the nodes, then quantise all but the most sensitive."""
-    import onnx
-
     options = setting.options
     nodes = nodes_of(onnx.load(str(given)), WEIGHTED)
     if not nodes:
@@ -132,8 +132,6 @@ class _Trial:
 
 def outputs(path: Path, samples: Sequence[Any]) -> np.ndarray:
     """The first output of every sample, one after another."""
-    from runners.engines.onnx.session import CPU, open_session
-
     session = open_session(path.name, path, [(CPU, {})], threads=1)
     return np.concatenate([session.run(None, dict(one))[0] for one in samples])
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from runners.engines.tensorrt import TensorRTRunner
 from runners.optimize.optimization import Options, Pass, Setting
 from turnout.catalog.engines import TensorRT
 from turnout.errors import ArtifactInvalid, LoadFailed
@@ -20,8 +21,6 @@ OPTIONS: Options = {"precision": "fp16"}
 
 def run(given: Path, out: Path, setting: Setting) -> Mapping[str, Any]:
     """Load the model once under TensorRT, which builds and keeps the engine."""
-    from runners.engines.tensorrt import TensorRTRunner
-
     shutil.copyfile(given, out)
     own = setting.runner if setting.runner.get("engine") == "tensorrt" else {}
     chosen = {"engine": "tensorrt", **setting.options, **own, "strict": True}

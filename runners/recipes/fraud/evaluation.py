@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from runners.recipes.fraud.table import Table
 
@@ -23,8 +24,6 @@ def evaluate(table: Table, scores: np.ndarray) -> Mapping[str, float]:
         ``roc_auc``, ``average_precision``, and ``card_precision_100``: of the 100 cards with the
         highest score of a day, the share that had a fraud that day, averaged over days.
     """
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
     return {
         "roc_auc": round(float(roc_auc_score(table.fraud, scores)), 4),
         "average_precision": round(float(average_precision_score(table.fraud, scores)), 4),

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from runners.recipes.fraud.features import DELAY_DAYS, WARM_UP_DAYS, features
 from runners.recipes.fraud.simulator import DAY_S, World, simulate
 from runners.tasks.tabular import FEATURES
 from turnout.errors import DataError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _TEST_SHARE = 0.3
 _TIME, _CUSTOMER, _LABEL = "TX_DATETIME", "CUSTOMER_ID", "TX_FRAUD"
@@ -65,9 +63,6 @@ def read(path: Path) -> Table:
     Raises:
         DataError: the file is unreadable, or lacks a column, or a feature is not finite.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         columns = pq.read_table(path).sort_by(_TIME)
     except (OSError, KeyError, pa.ArrowException) as error:
@@ -92,9 +87,6 @@ def read(path: Path) -> Table:
 
 def write(world: World, path: Path) -> int:
     """Write a simulated world in the layout ``read`` takes, and return its number of rows."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     transactions = simulate(world)
     start = np.datetime64("2018-04-01", "s")
     table: dict[str, pa.Array] = {

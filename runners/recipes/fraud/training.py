@@ -10,6 +10,8 @@ from typing import Any
 import lightgbm
 import numpy as np
 import onnx
+from onnxmltools import convert_lightgbm
+from onnxmltools.convert.common.data_types import FloatTensorType
 
 from runners.recipes.fraud.table import Table
 from runners.tasks.tabular import FEATURES
@@ -54,9 +56,6 @@ def predict(model: lightgbm.Booster, features: np.ndarray, threads: int = 2) -> 
 
 def write_onnx(model: lightgbm.Booster, path: Path) -> None:
     """Write the trees as ``features`` FP32 [n, 15] to ``probability`` FP32 [n]."""
-    from onnxmltools import convert_lightgbm
-    from onnxmltools.convert.common.data_types import FloatTensorType
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         proto = convert_lightgbm(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from runners.recipes.onnx_export import program_of
 from runners.recipes.onnx_session import run_onnx
 from runners.recipes.origin import Options, Origin, Report
 from runners.recipes.shop.data.simulator import World, products
@@ -72,8 +73,6 @@ def _recall(path: Path, world: World, table: np.ndarray) -> float:
 
 
 def _write_program(table: np.ndarray, path: Path) -> None:
-    from runners.recipes.onnx_export import program_of
-
     rows = torch.export.Dim("rows", min=1, max=4096)
     grams = torch.export.Dim("grams", min=1, max=4096)
     example = (torch.ones(2, 3, dtype=torch.int64),)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from sklearn.metrics import roc_auc_score
+
 from runners.recipes.onnx_session import run_onnx
 from runners.recipes.origin import Options, Origin, Report
 from runners.recipes.shop.data.customers import churn, returns
@@ -26,8 +28,6 @@ def build(options: Options, out: Path, report: Report) -> Origin:
         out: where to.
         report: told what happens.
     """
-    from sklearn.metrics import roc_auc_score
-
     said = chosen("shop-risk", options, {"of": tuple(_OF), "size": tuple(SIZES)})
     report(f"training the {said['size']} model of {said['of']}")
     rows = _OF[said["of"]](_LEARNT, 5)

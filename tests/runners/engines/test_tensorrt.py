@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from runners.engines.onnx.session import unavailable
-from runners.engines.shape_check import Declared
+from runners.engines.shape_check import DeclaredInput
 from runners.engines.tensorrt import TENSORRT, TensorRTRunner, cache_key, provider_options
 from tests.contracts import tiny_models
 from turnout.catalog.engines import TensorRT
 
-IMAGE = Declared("image", "float32", (None, 3, 224, 224))
+IMAGE = DeclaredInput("image", "float32", (None, 3, 224, 224))
 
 
 def options(**given):
@@ -18,7 +18,7 @@ def options(**given):
 
 def test_the_profile_covers_the_declared_rows(tmp_path):
     given = options(min_rows=2, opt_rows=16, max_rows=32)
-    mask = Declared("mask", "int64", (None,))
+    mask = DeclaredInput("mask", "int64", (None,))
     chosen = provider_options(given, [IMAGE, mask], tmp_path)
     assert chosen["trt_profile_min_shapes"] == "image:2x3x224x224,mask:2"
     assert chosen["trt_profile_opt_shapes"] == "image:16x3x224x224,mask:16"
@@ -26,12 +26,12 @@ def test_the_profile_covers_the_declared_rows(tmp_path):
 
 
 def test_a_fixed_batch_stays_fixed(tmp_path):
-    chosen = provider_options(options(), [Declared("x", "float32", (4, 8))], tmp_path)
+    chosen = provider_options(options(), [DeclaredInput("x", "float32", (4, 8))], tmp_path)
     assert chosen["trt_profile_max_shapes"] == "x:4x8"
 
 
 def test_further_free_axes_leave_the_profile_to_onnxruntime(tmp_path):
-    words = Declared("ids", "int64", (None, None))
+    words = DeclaredInput("ids", "int64", (None, None))
     assert not any("profile" in key for key in provider_options(options(), [words], tmp_path))
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from runners.optimize.accuracy import Judgement, judge
 from runners.optimize.gate import Check, Measured, checks, verdict
-from runners.optimize.inputs import Inputs, bytes_column, halves, one_by_one
+from runners.optimize.input_types import Inputs, bytes_column
+from runners.optimize.inputs import halves, one_by_one
 from runners.optimize.intervals import Interval
 from turnout.catalog import Gate
 from turnout.errors import DataError

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runners.engines.onnx.session import OnnxRunner, mapped_graph
+from runners.engines.onnx.graph_cache import mapped_graph
+from runners.engines.onnx.session import OnnxRunner
 from services.artifacts.mapped_weights import map_graphs
 from services.artifacts.store import files_of, hash_of
 from services.fleet.memory_estimate import footprint

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from services.artifacts import build as building
-from services.artifacts import store
+from services.artifacts import build, store
 from services.artifacts.optimize_model import optimize as run_optimize
 from services.cli.models import app as models_app
 from services.cli.optimize import app
@@ -190,8 +189,8 @@ def test_the_passes_are_listed() -> None:
 def test_the_same_files_under_another_tag_are_not_built_twice(write: Any) -> None:
     artifact = load(write()).models["small"].artifact
     assert artifact is not None
-    built = building.ensure_one(artifact, lambda line: None)
-    assert building.find(artifact.model_copy(update={"tag": "other"})) == built
+    built = build.ensure_built(artifact, lambda line: None)
+    assert build.find_built(artifact.model_copy(update={"tag": "other"})) == built
 
 
 def test_progress_is_told_step_by_step(write: Any, pictures: Path) -> None:

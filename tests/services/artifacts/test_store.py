@@ -12,8 +12,8 @@ import pytest
 
 from runners.recipes import Origin, Source
 from runners.recipes.origin import Options, Recipe, Report
-from services.artifacts import build as building
-from services.artifacts import store
+from services.artifacts import build, store
+from services.artifacts.catalog_build import build_missing
 from turnout.catalog import Artifact, load
 from turnout.errors import ArtifactInvalid
 from turnout.settings import PROJECT
@@ -57,7 +57,7 @@ def _quiet(line: str) -> None:
 
 
 def _built(artifact: Artifact = _SMALL) -> Path:
-    return building.ensure_one(artifact, _quiet, _give(Toy()))
+    return build.ensure_built(artifact, _quiet, _give(Toy()))
 
 
 def test_a_built_artefact_is_found_checked_and_described() -> None:
@@ -88,8 +88,8 @@ def test_bentoml_sees_it_with_its_metadata(home: Path) -> None:
 
 def test_the_same_inputs_are_built_once() -> None:
     toy = Toy()
-    first = building.ensure_one(_SMALL, _quiet, _give(toy))
-    assert building.ensure_one(_SMALL, _quiet, _give(toy)) == first
+    first = build.ensure_built(_SMALL, _quiet, _give(toy))
+    assert build.ensure_built(_SMALL, _quiet, _give(toy)) == first
     assert toy.runs == 1
 
 
@@ -110,16 +110,16 @@ def test_what_was_never_built_says_how_to_build_it() -> None:
 
 def test_a_failed_build_leaves_nothing_and_can_be_repeated(home: Path) -> None:
     with pytest.raises(ArtifactInvalid, match="RuntimeError: no luck"):
-        building.ensure_one(_SMALL, _quiet, _give(Toy(RuntimeError("no luck"))))
+        build.ensure_built(_SMALL, _quiet, _give(Toy(RuntimeError("no luck"))))
     assert list((home / "turnout").rglob("model.onnx")) == []
     assert store.stored() == []
-    assert building.ensure_one(_SMALL, _quiet, _give(Toy())).is_dir()
+    assert build.ensure_built(_SMALL, _quiet, _give(Toy())).is_dir()
 
 
 def test_a_full_disk_is_called_so() -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(ArtifactInvalid, match=r"disk is full.*BENTOML_HOME"):
-        building.ensure_one(_SMALL, _quiet, _give(Toy(full)))
+        build.ensure_built(_SMALL, _quiet, _give(Toy(full)))
 
 
 def test_a_recipe_that_writes_a_pickle_is_refused() -> None:
@@ -128,7 +128,7 @@ def test_a_recipe_that_writes_a_pickle_is_refused() -> None:
         return Origin(())
 
     with pytest.raises(ArtifactInvalid, match=r"wrote a pickle: model\.pkl"):
-        building.ensure_one(_SMALL, _quiet, _give(write_pickle))
+        build.ensure_built(_SMALL, _quiet, _give(write_pickle))
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ _SCRIPT = """
 import sys
 from pathlib import Path
 from runners.recipes import Origin
-from services.artifacts import build as building
+from services.artifacts import build
 from turnout.catalog import Artifact
 
 def recipe(options, out, report):
@@ -166,7 +166,7 @@ def recipe(options, out, report):
 
 artifact = Artifact(tag="toy", recipe="fraud", options={"size": "small"})
 report = lambda line: print(line, flush=True)
-print("at", building.ensure_one(artifact, report, lambda name: recipe))
+print("at", build.ensure_built(artifact, report, lambda name: recipe))
 """
 
 
@@ -218,12 +218,12 @@ def test_what_is_added_by_hand_is_kept_until_it_is_deleted(tmp_path: Path) -> No
     folder = tmp_path / "retrained"
     folder.mkdir()
     (folder / "model.onnx").write_text("better")
-    added = building.add("toy", "fraud", {"size": "small"}, folder, Origin(()))
+    added = build.add("toy", "fraud", {"size": "small"}, folder, Origin(()))
     toy = Toy()
-    assert building.ensure_one(_SMALL, _quiet, _give(toy)) == added == store.resolve(_SMALL)
+    assert build.ensure_built(_SMALL, _quiet, _give(toy)) == added == store.resolve(_SMALL)
     assert store.verify(added)["added"] is True
     shutil.rmtree(added)
-    assert building.ensure_one(_SMALL, _quiet, _give(toy)) == recipe_built
+    assert build.ensure_built(_SMALL, _quiet, _give(toy)) == recipe_built
     assert store.resolve(_SMALL) == recipe_built
     assert toy.runs == 0
 
@@ -244,7 +244,7 @@ def test_one_failure_does_not_keep_the_others_from_being_built(tmp_path: Path) -
     toys = [Toy(RuntimeError("no luck")), Toy()]
     lines: list[str] = []
     with pytest.raises(ArtifactInvalid, match=r"one: .*no luck"):
-        building.ensure(catalog, lines.append, recipe_of=lambda name: toys.pop(0))
+        build_missing(catalog, lines.append, recipe_of=lambda name: toys.pop(0))
     assert store.resolve(Artifact(tag="two", recipe="fraud")).is_dir()
     assert "[2/2] two: working" in lines
 
@@ -252,9 +252,9 @@ def test_one_failure_does_not_keep_the_others_from_being_built(tmp_path: Path) -
 def test_only_some_can_be_asked_for(tmp_path: Path) -> None:
     (tmp_path / "catalog.yaml").write_text(_CATALOG)
     catalog = load(tmp_path / "catalog.yaml")
-    assert set(building.ensure(catalog, _quiet, ["two"], _give(Toy()))) == {"two"}
+    assert set(build_missing(catalog, _quiet, ["two"], _give(Toy()))) == {"two"}
     with pytest.raises(ArtifactInvalid, match="no model or tag named three"):
-        building.ensure(catalog, _quiet, ["three"], _give(Toy()))
+        build_missing(catalog, _quiet, ["three"], _give(Toy()))
 
 
 def test_inside_a_built_bento_its_own_models_come_first(tmp_path: Path) -> None:
@@ -323,8 +323,8 @@ def test_a_store_built_by_an_earlier_release_is_found(catalog: str, home: Path) 
     held = {tag: artifacts[tag] for tag in _RECORDED if tag in artifacts}
     assert len(held) >= 5
     for tag, artifact in held.items():
-        made = building.ensure_one(artifact, _quiet, _give(Toy()))
+        made = build.ensure_built(artifact, _quiet, _give(Toy()))
         made.rename(made.with_name(_RECORDED[tag]))
         again = Toy()
-        found = building.ensure_one(artifact, _quiet, _give(again))
+        found = build.ensure_built(artifact, _quiet, _give(again))
         assert (found.name, again.runs) == (_RECORDED[tag], 0)

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 
 from benchmarks.servers import PROJECT, free_port, running
-from runners.engines.onnx.optimized_graph import cache_folder, save_graph, saved_graph
+from runners.engines.onnx.graph_cache import cache_folder, saved_graph
+from runners.engines.onnx.optimized_graph import save_graph
 from runners.open_inference import decode_response, encode_request, header_length_of
 from services.coldstart.artifact import artifact_folder
 from tests.cold_model import NAME, picture, write_model

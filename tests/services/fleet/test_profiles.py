@@ -14,7 +14,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from services.artifacts import build as building
+from services.artifacts.catalog_build import build_missing
 from services.cli.models import app
 from services.fleet.fleet import Fleet
 from services.fleet.profile_drift import ProfileWatch
@@ -57,7 +57,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     where = tmp_path / "catalog.yaml"
     where.write_text(yaml.safe_dump(catalog))
-    building.ensure(load(where), lambda line: None)
+    build_missing(load(where), lambda line: None)
     return where
 
 

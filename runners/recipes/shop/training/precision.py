@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
 
 def to_int8(path: Path, operators: tuple[str, ...] = ("MatMul", "Gather")) -> None:
     """Replace an ONNX file by one whose weights are 8 bits wide; activations stay as they are."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
     wide = path.with_suffix(".wide.onnx")
     path.rename(wide)
     level = logging.root.level

@@ -9,6 +9,8 @@ from typing import Any
 import lightgbm
 import numpy as np
 import onnx
+from onnxmltools import convert_lightgbm
+from onnxmltools.convert.common.data_types import FloatTensorType
 
 _OPSET = 15
 _FIXED = {"seed": 1, "num_threads": 1, "verbose": -1, "deterministic": True, "force_col_wise": True}
@@ -46,9 +48,6 @@ def train_classifier(
 
 def write_trees(model: lightgbm.Booster, columns: int, output: str, path: Path) -> None:
     """Write ``features`` FP32 [n, columns] to ``output`` FP32 [n]; a classifier's P(it happens)."""
-    from onnxmltools import convert_lightgbm
-    from onnxmltools.convert.common.data_types import FloatTensorType
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         proto = convert_lightgbm(

@@ -1,4 +1,4 @@
-"""Measuring in a process of its own, where nothing that was loaded before counts."""
+"""Measure in a fresh process, so that nothing loaded before counts."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from turnout.errors import TurnoutError
 _ROOT = Path(__file__).parents[2]
 
 
-def measure_apart(
+def run_measurement(
     module: str,
     order: Mapping[str, Any],
     failed: Callable[[str], TurnoutError],
     timeout_s: float,
 ) -> Any:
-    """What ``python -m module`` answers to an order; both are JSON, the answer its last line.
+    """Run ``python -m module`` on a JSON order and return the JSON of its last line.
 
     Args:
         module: reads the order from standard input.
         order: what to measure.
-        failed: the error to raise where it did not, given why.
+        failed: makes the error to raise, from the reason.
         timeout_s: how long it may take.
     """
     try:

@@ -1,0 +1,35 @@
+"""The inputs that an ONNX Runtime session declares, and what a failed run's tensors lack."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from runners.engines.shape_check import DeclaredInput, misfits
+
+if TYPE_CHECKING:
+    from turnout.types import Tensors
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(bool)": "bool",
+    "tensor(string)": "object",
+}
+
+
+def declared_inputs(session: Any) -> list[DeclaredInput]:
+    """Return the inputs of a session."""
+    return [
+        DeclaredInput(
+            str(entry.name),
+            _DTYPES.get(entry.type) or entry.type.removeprefix("tensor(").removesuffix(")"),
+            tuple(size if isinstance(size, int) else None for size in entry.shape),
+        )
+        for entry in session.get_inputs()
+    ]
+
+
+def explain(session: Any, tensors: Tensors, error: Exception) -> str:
+    """Say what is wrong with the inputs of a failed run; the engine's own words when they fit."""
+    return "; ".join(misfits(declared_inputs(session), tensors)) or f"onnxruntime: {error}"
