@@ -47,7 +47,7 @@ def make(name: str, model: Model, folder: Path | None) -> TensorRunner | TextRun
         local = ", ".join(ENGINES)
         raise LoadFailed(name, f"engine {engine!r} does not run here; local engines are {local}")
     if folder is None and engine != "fake":
-        raise LoadFailed(name, f"engine {engine!r} needs the model's files, and has no folder")
+        raise LoadFailed(name, f"engine {engine!r} needs the model's files and was given no folder")
     module, _, path = target.partition(":")
     factory = attrgetter(path)(import_module(module))
     return cast("_RunnerFactory", factory)(name, model, folder)

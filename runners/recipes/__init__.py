@@ -1,6 +1,6 @@
 """Build recipes: how a model's files are made from their sources. Never imported while serving."""
 
 from runners.recipes.origin import Origin, Source
-from runners.recipes.recipes import RECIPES, load_recipe, recipe_version
+from runners.recipes.registry import RECIPES, load_recipe, recipe_version
 
 __all__ = ["RECIPES", "Origin", "Source", "load_recipe", "recipe_version"]

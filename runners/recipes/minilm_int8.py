@@ -8,10 +8,10 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from runners.recipes.minilm import build as build_fp32
+from runners.recipes.onnx_int8 import to_int8
 from runners.recipes.onnx_session import run_onnx
 from runners.recipes.origin import Options, Origin, Report
 from runners.recipes.shop.data.reviews import reviews
-from runners.recipes.shop.training.precision import to_int8
 from turnout.errors import ArtifactInvalid
 
 _LEAST_COSINE = 0.98

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def make(name: str, model: Model, folder: Path) -> SlotRunner:
-    """Build the runner of a catalog entry; modes that need torchrun's variables run in processes."""
+    """Build the runner of a catalog entry; modes that need torchrun run in processes."""
     options = model.runner
     if options.engine != "deepspeed":
         raise LoadFailed(name, f"engine {options.engine!r} given to the deepspeed runner")

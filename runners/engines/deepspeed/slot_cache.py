@@ -67,7 +67,7 @@ class SlotCache:
         return held_keys[:, :, : self._longest], held_values[:, :, : self._longest]
 
     def mask(self, dtype: torch.dtype) -> torch.Tensor:
-        """Return an additive mask, shape (batch, 1, tokens, longest): each token sees up to itself."""
+        """Return an additive causal mask, shape (batch, 1, tokens, longest)."""
         places = torch.arange(self._longest, device=self._positions.device)
         seen = places <= self._positions[:, None, :, None]
         blank = torch.zeros((), dtype=dtype, device=self._positions.device)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from runners.recipes.onnx_int8 import to_int8
 from runners.recipes.onnx_session import run_onnx
 from runners.recipes.origin import Options, Origin, Report
 from runners.recipes.shop.data.queries import queries
@@ -15,7 +16,6 @@ from runners.recipes.shop.data.simulator import World
 from runners.recipes.shop.data.vocabulary import CATEGORIES, TOPICS
 from runners.recipes.shop.options import chosen
 from runners.recipes.shop.training.graphs import write_classifier
-from runners.recipes.shop.training.precision import to_int8
 from runners.recipes.shop.training.text_models import train_classifier
 from runners.tasks.hashed_ngrams import HashedNgrams
 

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from runners.recipes.onnx_export import program_of
+from runners.recipes.onnx_int8 import to_int8
 from runners.recipes.onnx_session import run_onnx
 from runners.recipes.origin import Options, Origin, Report
 from runners.recipes.shop.data.simulator import World, products
 from runners.recipes.shop.options import chosen
 from runners.recipes.shop.training import graphs, search
 from runners.recipes.shop.training.measures import mean, recall
-from runners.recipes.shop.training.precision import to_int8
 from runners.tasks.hashed_ngrams import HashedNgrams
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from runners.recipes.onnx_int8 import to_int8
 from runners.recipes.origin import Options, Origin, Report
 from runners.recipes.shop.data.simulator import World, products
 from runners.recipes.shop.options import chosen
 from runners.recipes.shop.training import graphs, search
 from runners.recipes.shop.training.measures import mean, recall
-from runners.recipes.shop.training.precision import to_int8
 
 
 def build(options: Options, out: Path, report: Report, world: World | None = None) -> Origin:

@@ -9,7 +9,7 @@ import pytest
 
 from runners.engines import make
 from runners.recipes.origin import Origin
-from runners.recipes.recipes import load_recipe
+from runners.recipes.registry import load_recipe
 from runners.recipes.shop import cards, classifier, embedder, index, ranker, recommender, reranker
 from runners.recipes.shop.data.simulator import World
 from runners.tasks import load_task
