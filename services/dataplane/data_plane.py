@@ -18,6 +18,7 @@ from routing.decision.constraints import never_in_time
 from routing.decision.decider import Decider
 from routing.decision.request_view import RequestAnalyzer
 from services.dataplane.accounting import Accounting
+from services.dataplane.answer import Answer, Stream
 from services.dataplane.attempts import Attempts, OpenedStream
 from services.dataplane.cascade import Cascade
 from services.dataplane.decision_log import DecisionLog
@@ -38,39 +39,13 @@ from turnout.errors import (
     RunnerError,
     TurnoutError,
 )
-from turnout.types import Decision, Outcome, Piece, Request, Tensors
+from turnout.types import Outcome, Piece, Request, Tensors
 
 if TYPE_CHECKING:
     from services.process.peers import Answers, Peers
     from services.routers.tensor_routers import TensorRouters
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Answer:
-    """Tensors that came back, who made them, and the decision behind them.
-
-    ``escalated`` says that this model answered what the decision's was unsure of.
-    """
-
-    decision: Decision
-    model: str
-    tensors: Tensors
-    escalated: bool = False
-
-
-@dataclass(slots=True)
-class Stream:
-    """A generated answer: the decision, who writes it, and its pieces.
-
-    ``escalated`` says that this model writes because the decision's was unsure.
-    """
-
-    decision: Decision
-    model: str
-    pieces: AsyncGenerator[Piece, None]
-    escalated: bool = False
 
 
 @dataclass(slots=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import cast
 
+from services.dataplane.answer import Answer, Stream
 from services.dataplane.attempts import OpenedStream
-from services.dataplane.data_plane import Answer, DataPlane, Snapshot, Stream, public_tensors
+from services.dataplane.data_plane import DataPlane, Snapshot, public_tensors
 from turnout.types import Decision, Piece, Request, Tensors
 
 

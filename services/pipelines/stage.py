@@ -9,7 +9,8 @@ from typing import TypeAlias, cast
 import numpy as np
 
 from routing.latency import Busy, Demand, ModelLatency
-from services.dataplane.data_plane import Answer, DataPlane, Snapshot, Stream
+from services.dataplane.answer import Answer, Stream
+from services.dataplane.data_plane import DataPlane, Snapshot
 from turnout.catalog.pipeline import Reference, Stage
 from turnout.errors import InvalidRequest
 from turnout.types import Generation, Message, Request, Task, Tensors

@@ -21,7 +21,8 @@ from runners.open_inference import (
     read_request,
     response_document,
 )
-from services.dataplane.data_plane import Answer, DataPlane, Stream
+from services.dataplane.answer import Answer, Stream
+from services.dataplane.data_plane import DataPlane
 from services.fleet.status import status, version_status
 from services.http.messages import HttpRequest, Reply, json_reply
 from services.protocols.response_headers import decision_headers

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from services.dataplane.data_plane import Answer, DataPlane, Stream
+from services.dataplane.answer import Answer, Stream
+from services.dataplane.data_plane import DataPlane
 from services.http.messages import HttpRequest, Reply, json_object, json_reply
 from services.protocols import errors
 from services.protocols.openai_schema import ChatBody, chat_body, embeddings_body

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from services.http.messages import Headers
 
 if TYPE_CHECKING:
-    from services.dataplane.data_plane import Answer, Stream
+    from services.dataplane.answer import Answer, Stream
 
 
 def decision_headers(made: Answer | Stream) -> Headers:
