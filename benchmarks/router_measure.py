@@ -27,7 +27,7 @@ from routing.evaluation.bootstrap import bootstrap
 from routing.evaluation.calibration import reliability
 from routing.evaluation.pair import length_win_rate, oracle_win_rate, pair_curve
 from routing.evaluation.seen_questions import known_to
-from routing.features.text import hand_made, read
+from routing.features.text import form_values, read
 from routing.quality import LearnedQuality, ModelPrior, load_router
 from routing.quality.encoder import Encoder
 from routing.quality.factors import Factors
@@ -265,8 +265,8 @@ def _reference(train: Outcomes, test: Outcomes) -> Any:
     """Gain by TF-IDF with logistic regression, averaged with boosting on hand-made features."""
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
     terms, test_terms = words.fit_transform(train.prompts), words.transform(test.prompts)
-    form = np.stack([hand_made(read(prompt)) for prompt in train.prompts])
-    test_form = np.stack([hand_made(read(prompt)) for prompt in test.prompts])
+    form = np.array([form_values(read(prompt)) for prompt in train.prompts], np.float32)
+    test_form = np.array([form_values(read(prompt)) for prompt in test.prompts], np.float32)
     linear, boosted = np.zeros(len(test)), np.zeros(len(test))
     for column, sign in ((0, -1.0), (1, 1.0)):
         good = train.score[:, column] >= 0.5

@@ -7,7 +7,7 @@
     ├─ CapacityError           right request, wrong moment: try again
     │  └─ QueueFull · DeadlineUnreachable · OverMemoryBudget · Overloaded · Draining
     ├─ RunnerError             a model could not load or run
-    │  └─ LoadFailed · RunFailed · UpstreamFailed · Cancelled
+    │  └─ LoadFailed · RunFailed · UpstreamFailed
     ├─ ConfigError             what an operator wrote cannot work
     │  └─ CatalogInvalid · ArtifactInvalid
     └─ DataError               a table or file given to a command is wrong
@@ -216,15 +216,6 @@ class UpstreamFailed(RunnerError):
     """A remote model answered with an error, or not at all."""
 
     code = "upstream_failed"
-
-
-class Cancelled(RunnerError):
-    """The client left, so the work was dropped."""
-
-    code = "cancelled"
-
-    def __init__(self, model: str) -> None:
-        super().__init__(model, "the client left before the answer was ready")
 
 
 class ConfigError(TurnoutError):

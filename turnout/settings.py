@@ -22,6 +22,8 @@ from pathlib import Path
 
 from turnout.errors import ConfigError
 
+# Read by hand: a dozen variables do not warrant a settings library as one more dependency that
+# every process imports at its start.
 PROJECT = Path(__file__).resolve().parents[1]
 DEFAULT_DATABASE_URL = f"sqlite:///{PROJECT / 'var' / 'turnout.db'}"
 
@@ -87,13 +89,13 @@ def _folders(env: Mapping[str, str], name: str) -> dict[str, Path]:
     Raises:
         ConfigError: it is something else.
     """
-    found: dict[str, Path] = {}
+    folders: dict[str, Path] = {}
     for item in filter(None, (env.get(name) or "").split(",")):
         key, equals, folder = (part.strip() for part in item.partition("="))
         if not (key and equals and folder):
             raise ConfigError(f"{name}: {item!r}: give ROUTE=FOLDER,ROUTE=FOLDER")
-        found[key] = Path(folder)
-    return found
+        folders[key] = Path(folder)
+    return folders
 
 
 def _share(env: Mapping[str, str], name: str, default: float) -> float:

@@ -12,9 +12,6 @@ import re
 import string
 from typing import Final, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 MAX_CHARS: Final = 900
 _LONG: Final = 8
 _HEAD_CHARS: Final = 600
@@ -211,20 +208,12 @@ def _number_size(numbers: list[str]) -> float:
     return float(min(digits, 12))
 
 
-def hand_made(reading: Reading) -> NDArray[np.float32]:
-    """Features of form, one for each of ``NAMES``.
+def form_values(reading: Reading) -> list[float]:
+    """Features of form, one for each of ``NAMES``, as a list that callers append to.
 
     Counts are compressed with log(1 + n) and shares are in [0, 1], so that one long document
     does not dominate a linear head.
-
-    Returns:
-        shape (len(NAMES),), float32.
     """
-    return np.array(form_values(reading), dtype=np.float32)
-
-
-def form_values(reading: Reading) -> list[float]:
-    """What ``hand_made`` returns, as a list: who appends to it makes one array, not two."""
     text, body, words = reading.text, reading.body, reading.words
     n_chars, n_words = len(text), len(words)
     marks = body.translate(None, _ASCII_LETTERS)  # a quarter of the text: quicker to count in

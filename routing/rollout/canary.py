@@ -22,7 +22,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from routing.rollout.sequential import SequentialTest
+from routing.rollout.sequential import SequentialTest, WorseTests
 from turnout.catalog import Rollback
 
 Part = Literal["production", "canary"]
@@ -51,25 +51,6 @@ class _Sum:
         return self.total / self.count if self.count else None
 
 
-class _Test:
-    """One loss: both directions, and both means."""
-
-    def __init__(self, margin: float, alpha: float, wrongly_sound: float) -> None:
-        self.worse = SequentialTest(margin, alpha)
-        self.no_worse = SequentialTest(-margin, wrongly_sound)
-        self.margin = margin
-        self.seen: dict[Part, _Sum] = {"production": _Sum(), "canary": _Sum()}
-
-    def add(self, part: Part, loss: float) -> None:
-        self.seen[part].add(loss)
-        if part == "canary":
-            self.worse.new(loss)
-            self.no_worse.old(loss)
-        else:
-            self.worse.old(loss)
-            self.no_worse.new(loss)
-
-
 @dataclass(slots=True)
 class _Usual:
     """Production's p95 so far; None before there is enough to say."""
@@ -94,13 +75,23 @@ class CanaryTest:
     """
 
     def __init__(self, rollback: Rollback, testers: int = 1) -> None:
-        alpha = rollback.false_alarm / (len(_TESTS) * testers)
-        sound = _WRONGLY_SOUND / testers
-        self._tests = {name: _Test(getattr(rollback, name), alpha, sound) for name in _TESTS}
+        self._margins: dict[str, float] = {name: getattr(rollback, name) for name in _TESTS}
+        self._against = WorseTests(self._margins, rollback.false_alarm / (len(_TESTS) * testers))
+        self._in_favour = {
+            name: SequentialTest(-margin, _WRONGLY_SOUND / testers)
+            for name, margin in self._margins.items()
+        }
+        self._means: dict[str, dict[Part, _Sum]] = {
+            name: {"production": _Sum(), "canary": _Sum()} for name in _TESTS
+        }
         self._slower = rollback.slower
         self._usual = _Usual()
         self.requests: dict[Part, int] = {"production": 0, "canary": 0}
-        self.worse: str | None = None
+
+    @property
+    def worse(self) -> str | None:
+        """The loss that showed the canary to be worse; None while none did."""
+        return self._against.worse
 
     def ended(self, part: Part, *, failed: bool, late: bool | None, took_s: float | None) -> None:
         """A request of this part has ended.
@@ -133,7 +124,7 @@ class CanaryTest:
         """``worse``: take it back. ``sound``: shown to be no worse. Else ``watching``."""
         if self.worse is not None:
             return "worse"
-        if all(test.no_worse.alarm for name, test in self._tests.items() if self._asked(name)):
+        if all(test.alarm for name, test in self._in_favour.items() if self._counts(name)):
             return "sound"
         return "watching"
 
@@ -157,40 +148,44 @@ class CanaryTest:
             "why": self.why,
             "requests": dict(self.requests),
             "usual_p95_ms": None if self._usual.p95_s is None else self._usual.p95_s * 1e3,
-            "tests": {name: _shown(test) for name, test in self._tests.items()},
+            "tests": {name: self._evidence(name) for name in _TESTS},
         }
 
-    def _asked(self, name: str) -> bool:
-        """Whether a test must speak for the canary: without feedback nobody was unhappy."""
-        return name in ("failed", "late") or self._tests[name].seen["canary"].count > 0
+    def _counts(self, name: str) -> bool:
+        """Whether a test must be in favour of the canary: without feedback nobody was unhappy."""
+        return name in ("failed", "late") or self._means[name]["canary"].count > 0
 
     def _add(self, part: Part, name: str, loss: float) -> None:
-        test = self._tests[name]
-        test.add(part, loss)
-        if test.worse.alarm and self.worse is None:
-            self.worse = name
+        self._means[name][part].add(loss)
+        self._against.add(name, loss, canary=part == "canary")
+        test = self._in_favour[name]
+        if part == "canary":
+            test.old(loss)
+        else:
+            test.new(loss)
 
     def _worse_because(self, name: str) -> str:
-        test = self._tests[name]
-        canary, production = test.seen["canary"], test.seen["production"]
+        means = self._means[name]
+        canary, production = means["canary"], means["production"]
         return (
             f"{name}: {canary.mean or 0.0:.1%} of {canary.count} requests of the canary, "
             f"{production.mean or 0.0:.1%} of {production.count} of production; "
-            f"{test.margin:.1%} more is allowed"
+            f"{self._margins[name]:.1%} more is allowed"
         )
 
-
-def _shown(test: _Test) -> dict[str, Any]:
-    means = {part: None if s.mean is None else round(s.mean, 6) for part, s in test.seen.items()}
-    return {
-        **means,
-        "margin": test.margin,
-        "pairs": test.worse.pairs,
-        "against": _finite(test.worse.wealth),
-        "needed": round(test.worse.limit, 4),
-        "for": _finite(test.no_worse.wealth),
-        "enough": round(test.no_worse.limit, 4),
-    }
+    def _evidence(self, name: str) -> dict[str, Any]:
+        against, in_favour = self._against.tests[name], self._in_favour[name]
+        return {
+            part: None if losses.mean is None else round(losses.mean, 6)
+            for part, losses in self._means[name].items()
+        } | {
+            "margin": self._margins[name],
+            "pairs": against.pairs,
+            "against": _finite(against.wealth),
+            "needed": round(against.limit, 4),
+            "for": _finite(in_favour.wealth),
+            "enough": round(in_favour.limit, 4),
+        }
 
 
 def _finite(wealth: float) -> float:

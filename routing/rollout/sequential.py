@@ -18,6 +18,7 @@ Sources: Waudby-Smith & Ramdas, Estimating means of bounded random variables by 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 
 _WAITING = 200
 
@@ -65,3 +66,29 @@ class SequentialTest:
         self._sum += over
         self._squares += over * over
         self.alarm = self.alarm or self.wealth >= self.limit
+
+
+class WorseTests:
+    """One test for each loss of a canary; the first alarm shows that it is worse.
+
+    Args:
+        margins: by the name of the loss, how much worse is still accepted.
+        alpha: probability of a false alarm of each.
+
+    Attributes:
+        worse: the name of the loss whose test raised the alarm first; None while there is none.
+    """
+
+    def __init__(self, margins: Mapping[str, float], alpha: float) -> None:
+        self.tests = {name: SequentialTest(margin, alpha) for name, margin in margins.items()}
+        self.worse: str | None = None
+
+    def add(self, name: str, loss: float, *, canary: bool) -> None:
+        """Add a loss in [0, 1], of the canary or of what it is compared with."""
+        test = self.tests[name]
+        if canary:
+            test.new(loss)
+        else:
+            test.old(loss)
+        if test.alarm and self.worse is None:
+            self.worse = name

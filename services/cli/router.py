@@ -5,16 +5,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from routing.evaluation.predict import Trained, load_trained, predict_all, predict_pair
-from routing.evaluation.seen_questions import Known, apgr_of_new, known_to
-from routing.quality import LearnedQuality
+from routing.evaluation.evaluate import Evaluation, evaluate_pair, known_questions
+from routing.evaluation.predict import load_trained, predict_all, predict_pair
+from routing.evaluation.report import SHARES
+from routing.evaluation.threshold import for_quality, for_share
 from services.cli.router_explain import explain_prompt
 from services.cli.router_options import (
     CascadeOption,
@@ -30,10 +31,6 @@ from services.cli.router_options import (
     progress,
 )
 from turnout.errors import DataError
-
-if TYPE_CHECKING:
-    from routing.evaluation.bootstrap import Interval
-    from routing.training.outcomes import Outcomes
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -57,6 +54,7 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train and calibrate a router."""
+    # Training needs the build extra; the other commands, such as explain, do without it.
     from routing.training.outcomes import read_outcomes
     from routing.training.run import train_and_save
 
@@ -77,8 +75,8 @@ def train(
     rates = dict(zip(table.models, base_rate, strict=True))
     note = "; ".join(notes)
     if as_json:
-        found = {"router": str(out), "questions": len(table), "base_rate": rates}
-        print_json(found | ({"note": note} if note else {}))
+        result = {"router": str(out), "questions": len(table), "base_rate": rates}
+        print_json(result | ({"note": note} if note else {}))
         return
     lines = Table("model", "mean score", title=f"{out}: trained on {len(table)} questions")
     for name, rate in rates.items():
@@ -97,7 +95,7 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Predict P(good answer) of every trained model for every query; scores are not read."""
-    import pandas as pd
+    import pandas as pd  # in the build extra, which explain does without
 
     quality = load_trained(router)
     if out.suffix != ".parquet":
@@ -134,61 +132,52 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """PGR, APGR and CPT as RouteLLM defines them, calibration, AIQ, beside simple baselines."""
-    from routing.evaluation.report import SHARES, pair_report
-
     quality = load_trained(router)
     with progress() as step:
-        table, p_good = predict_pair(
+        evaluation = evaluate_pair(
             quality,
             outcomes,
             weak,
             strong,
-            fast=fast,
             step=step,
+            fast=fast,
             cascade=cascade,
             only_new=only_new,
-        )
-        step("resampling")
-        report = pair_report(
-            names=(weak, strong),
-            prompts=None if table.has_features else table.prompts,
-            p_good=p_good,
-            score=table.score,
-            cost=table.cost_usd,
-            more={"confidence": -table.confidence[:, 0]} if cascade else {},
             rounds=rounds,
             seed=seed,
         )
-        known = _known(quality, table)
-        others, on_others = _on_others(known, report.apgr["router"], p_good, table, rounds, seed)
     files: list[str] = []
     if plot is not None:
-        from routing.evaluation.plot import write_plots
+        from routing.evaluation.plot import write_plots  # matplotlib: only for plots
 
-        files = [str(path) for path in write_plots(report, plot)]
+        files = [str(path) for path in write_plots(evaluation.report, plot)]
     if as_json:
-        result = report.to_json()
-        if known is not None:
-            result["known"] = known.to_json() | _interval("apgr_of_new", others)
-        print_json(result | {"files": files})
+        print_json(evaluation.to_json() | {"files": files})
         return
+    _print_evaluation(evaluation, weak, strong)
+    for path in files:
+        Console().print(path)
+
+
+def _print_evaluation(evaluation: Evaluation, weak: str, strong: str) -> None:
+    report = evaluation.report
     title = f"{weak} → {strong}, {report.questions} questions"
     lines = Table("method", "APGR [95 %]", "CPT(50 %)", "CPT(80 %)", title=title)
     for name, interval in report.apgr.items():
         lines.add_row(name, str(interval), f"{report.cpt50[name]:.1%}", f"{report.cpt80[name]:.1%}")
     console = Console()
     console.print(lines)
-    if known is not None:
-        console.print(f"{known}{on_others}", markup=False)
-    for name, found in report.reliability.items():
-        console.print(f"calibration error of {name}: {found.ece:.3f}")
+    if evaluation.known is not None:
+        console.print(f"{evaluation.known}{evaluation.note}", markup=False)
+    for name, reliability in report.reliability.items():
+        console.print(f"calibration error of {name}: {reliability.ece:.3f}")
     if report.aiq is not None:
         console.print(f"AIQ {report.aiq['router']:.3f} (mixing: {report.aiq['mixture']:.3f})")
     shares = Table(
         "strong calls", *(f"{share:.0%}" for share in SHARES), title="gap recovered, exact shares"
     )
-    for name, found in report.at_share.items():
-        recovered = [report.curves[name].recovered(value) for value in found.values()]
+    for name, at_share in report.at_share.items():
+        recovered = [report.curves[name].recovered(value) for value in at_share.values()]
         shares.add_row(name, *(f"{value:.0%}" for value in recovered))
     console.print(shares)
     curve = Table("strong calls", "mean score", "gap recovered")
@@ -200,8 +189,6 @@ def evaluate(
     ):
         curve.add_row(f"{share:.0%}", f"{value:.4f}", f"{pgr:.1%}")
     console.print(curve)
-    for path in files:
-        console.print(path)
 
 
 @app.command()
@@ -221,8 +208,6 @@ def calibrate(
     as_json: JsonOption = False,
 ) -> None:
     """The threshold on the predicted gain that holds a quality or a share of strong calls."""
-    from routing.evaluation.threshold import for_quality, for_share
-
     if (target_quality is None) == (strong_share is None):
         raise DataError("give either --target-quality or --strong-share")
     quality = load_trained(router)
@@ -238,17 +223,17 @@ def calibrate(
             only_new=only_new,
         )
     gain = p_good[:, 1] - p_good[:, 0]
-    found = (
+    threshold = (
         for_share(gain, table.score, strong_share)
         if strong_share is not None
         else for_quality(gain, table.score, target_quality or 0.0)
     )
-    known = _known(quality, table)
+    known = known_questions(quality, table)
     result = {
-        "gain_threshold": found.gain,
-        "strong_share": found.strong_share,
-        "quality": found.quality,
-        "quality_of_best": found.of_best,
+        "gain_threshold": threshold.gain,
+        "strong_share": threshold.strong_share,
+        "quality": threshold.quality,
+        "quality_of_best": threshold.of_best,
         "questions": len(table),
     }
     if as_json:
@@ -258,38 +243,13 @@ def calibrate(
         more = "; what the threshold promises does not hold for others: try --only-new"
         Console().print(f"{known}{more}", markup=False)
     if cascade:
-        Console().print(f"cascade: {{gain: {found.gain:.6f}}}")
+        Console().print(f"cascade: {{gain: {threshold.gain:.6f}}}")
     Console().print(
-        f"send to {strong} when its predicted gain is at least {found.gain:.4f}: "
-        f"{found.strong_share:.1%} of {len(table)} questions, mean score {found.quality:.4f}, "
-        f"{found.of_best:.2%} of the best model's"
+        f"send to {strong} when its predicted gain is at least {threshold.gain:.4f}: "
+        f"{threshold.strong_share:.1%} of {len(table)} questions, "
+        f"mean score {threshold.quality:.4f}, "
+        f"{threshold.of_best:.2%} of the best model's"
     )
-
-
-def _known(quality: Trained, table: Outcomes) -> Known | None:
-    """What the router knows of the table's prompts; None where they are rows of numbers."""
-    return known_to(quality, table.prompts) if isinstance(quality, LearnedQuality) else None
-
-
-def _on_others(
-    known: Known | None, of_all: Interval, p_good: Any, table: Outcomes, rounds: int, seed: int
-) -> tuple[Interval | None, str]:
-    """APGR on questions the router does not know, if it can be told, and that in words."""
-    if known is None or not known.count:
-        return of_all, ""
-    try:
-        found = apgr_of_new(known, p_good, table.score, rounds, seed)
-    except DataError as error:
-        return None, f"; {error}"
-    return found, f"; APGR of the others: {found} (for all else on those alone: --only-new)"
-
-
-def _interval(name: str, found: Interval | None) -> dict[str, Any]:
-    """An interval for ``--json``, null where there is none."""
-    if found is None:
-        return {name: None, f"{name}_95": None}
-    known = not np.isnan(found.low)
-    return {name: found.value, f"{name}_95": [found.low, found.high] if known else None}
 
 
 app.command("explain")(explain_prompt)

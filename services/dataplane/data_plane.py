@@ -27,8 +27,7 @@ from services.dataplane.shadow_router import ShadowRouter
 from services.fleet.fleet import Fleet
 from services.metrics.metrics import Metrics
 from services.rollouts.controller import RolloutController
-from services.routers.prompt_routers import PromptRouters
-from services.routers.prompts import LearnedPrompts
+from services.routers.prompt_routers import LearnedPrompts, PromptRouters
 from turnout.catalog import Catalog
 from turnout.errors import (
     CapacityError,

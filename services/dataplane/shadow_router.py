@@ -12,7 +12,7 @@ from typing import Any
 from routing.decision.constraints import why_not
 from routing.decision.router import bounds_of, settle
 from services.dataplane.decision_record import DecisionRecord
-from services.routers.prompts import LearnedPrompts
+from services.routers.prompt_routers import LearnedPrompts
 from turnout.errors import TurnoutError
 from turnout.types import Candidate, Generation, Request
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from routing.rollout.sequential import SequentialTest
+from routing.rollout.sequential import WorseTests
 
 logger = logging.getLogger("turnout.routers")
 
+_LOSSES = ("failed", "late", "unhappy")
+_MARGIN = 0.02
+_FALSE_ALARM = 0.05
 _NOT_ITS_FAULT = frozenset({"cancelled", "invalid_request"})
 
 
@@ -20,41 +23,37 @@ class RouterCanary:
     """
 
     def __init__(self) -> None:
-        self._tests = {
-            "failed": SequentialTest(),
-            "late": SequentialTest(),
-            "unhappy": SequentialTest(),
-        }
-        self.stopped: str | None = None
+        self._tests = WorseTests(dict.fromkeys(_LOSSES, _MARGIN), _FALSE_ALARM / len(_LOSSES))
+
+    @property
+    def worse(self) -> str | None:
+        """The loss that showed the canary to be worse; None while none did."""
+        return self._tests.worse
 
     def ended(self, part: str | None, status: str, held: bool) -> None:
-        """A request that this router decided has ended."""
+        """Count the end of a request that this part decided; ``held``: within its deadline."""
         if part is None or status in _NOT_ITS_FAULT:
             return
         self._add(part, "failed", float(status != "ok"))
         self._add(part, "late", float(not held))
 
     def scored(self, part: str | None, score: float) -> None:
-        """Feedback on such a request, in [0, 1]."""
+        """Count feedback on such a request, in [0, 1]."""
         if part is not None:
             self._add(part, "unhappy", 1.0 - score)
 
     def state(self) -> dict[str, Any]:
         """The evidence: an alarm is raised where a wealth reaches 60."""
         return {
-            "stopped": self.stopped,
+            "stopped": self.worse,
             "tests": {
                 name: {"pairs": test.pairs, "wealth": round(test.wealth, 4)}
-                for name, test in self._tests.items()
+                for name, test in self._tests.tests.items()
             },
         }
 
     def _add(self, part: str, name: str, loss: float) -> None:
-        test = self._tests[name]
-        if part == "canary":
-            test.new(loss)
-        else:
-            test.old(loss)
-        if test.alarm and self.stopped is None:
-            self.stopped = name
+        before = self.worse
+        self._tests.add(name, loss, canary=part == "canary")
+        if before is None and self.worse is not None:
             logger.error("canary router stopped: its requests are worse (%s)", name)

@@ -1,54 +1,69 @@
-"""The trained routers of one gateway: the one that serves, a shadow, a canary.
+"""The trained routers of chat prompts of one gateway: the one that serves, a shadow, a canary.
 
-Each has a folder. A router that appears there, or replaces another, is loaded beside the serving
-one and takes over between two requests; one that cannot be read is refused and the old one stays.
+Each has a folder, see ``reloader``.
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import os
-import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from routing.decision.request_view import QualityEstimate
 from routing.draws import Draws
-from routing.quality import DEFAULT_ROUTER
+from routing.quality import DEFAULT_ROUTER, LearnedQuality, ModelPrior, load_router
 from services.routers.canary import RouterCanary
-from services.routers.prompts import LearnedPrompts, learned_prompts
-from turnout.catalog import Catalog
+from services.routers.reloader import Reloader, RouterFolder
+from turnout.catalog import Catalog, split
 from turnout.errors import ArtifactInvalid
 from turnout.settings import Settings
 from turnout.types import Task
 
-logger = logging.getLogger("turnout.routers")
-
 Name = Literal["current", "shadow", "canary"]
 _FILES = ("router.json", "encoder.npz", "heads.npz")
-Stamp = tuple[tuple[int, int], ...]
 
 
-@dataclass(slots=True)
-class Part:
-    """One of the routers.
+class LearnedPrompts:
+    """``routing.decision.request_view.PromptQuality`` over a trained router.
 
-    Attributes:
-        folder: where it is.
-        prompts: the loaded router; None before the first that can be read.
-        digest: of its card, which holds the hashes of its weights.
-        stamp: times and sizes of the files that were last tried.
-        problem: why the last try was refused; None when it was not.
+    Args:
+        catalog: whose priors and proxies stand for models the router was not trained on. Versions
+            of a model share what was learned of its name.
+        router: the trained router.
     """
 
-    folder: Path
-    prompts: LearnedPrompts | None = None
-    digest: str = ""
-    stamp: Stamp | None = None
-    problem: str | None = None
+    def __init__(self, catalog: Catalog, router: LearnedQuality) -> None:
+        self._router = router
+        self._priors = {
+            name: ModelPrior(split(name)[0], model.quality.prior, model.quality.proxy)
+            for name, model in catalog.models.items()
+        }
+        heads = set(router.models)
+        self._without_head = frozenset(
+            name
+            for name, model in self._priors.items()
+            if model.name not in heads and model.proxy not in heads
+        )
+
+    def by_prior(self, models: Iterable[str]) -> list[str]:
+        """Those of these models that have no trained head and are judged by their prior."""
+        return [name for name in models if name in self._without_head]
+
+    def over(self, catalog: Catalog) -> LearnedPrompts:
+        """The same router over another catalog."""
+        return LearnedPrompts(catalog, self._router)
+
+    def quality(self, prompt: str, models: Sequence[str], *, fast: bool) -> Mapping[str, float]:
+        """P(good answer) of each model, by name."""
+        priors = [self._priors[name] for name in models]
+        p_good = self._router.predict(prompt, priors, fast=fast)
+        return {name: float(p) for name, p in zip(models, p_good, strict=True)}
+
+    def features(self, prompt: str) -> dict[str, float]:
+        """Features for the log; ``routing.quality.explain`` explains a prompt on demand."""
+        return {"prompt_chars": float(len(prompt))}
 
 
 class PromptRouters:
@@ -77,17 +92,19 @@ class PromptRouters:
         seed: bytes = b"",
     ) -> None:
         self._catalog = catalog
-        self._lock = threading.Lock()  # files are read on a thread, catalogs adopted beside it
+        self._reloader = Reloader()
         self._draws = Draws(seed)
         self._share = share
         self.canary = RouterCanary()
-        given: dict[Name, Path | None] = {
+        folders: dict[Name, Path | None] = {
             "current": current or DEFAULT_ROUTER,
             "shadow": shadow,
             "canary": canary,
         }
-        self.parts: dict[Name, Part] = {
-            name: Part(folder) for name, folder in given.items() if folder is not None
+        self.parts: dict[Name, RouterFolder[LearnedPrompts]] = {
+            name: RouterFolder(f"{name} router", folder, _FILES)
+            for name, folder in folders.items()
+            if folder is not None
         }
         self.reload()
         problem = self.parts["current"].problem
@@ -95,24 +112,24 @@ class PromptRouters:
             raise ArtifactInvalid(problem)
 
     def adopt(self, catalog: Catalog) -> None:
-        """Judge the models of this catalog from now on."""
-        with self._lock:
+        """Predict for the models of this catalog from now on."""
+        with self._reloader.lock:
             self._catalog = catalog
             for part in self.parts.values():
-                if part.prompts is not None:
-                    part.prompts = part.prompts.over(catalog)
+                if part.loaded is not None:
+                    part.loaded = part.loaded.over(catalog)
 
     @property
     def shadow(self) -> LearnedPrompts | None:
         """The shadow router, if there is one that can be read."""
         part = self.parts.get("shadow")
-        return None if part is None else part.prompts
+        return None if part is None else part.loaded
 
     @property
     def share(self) -> float:
-        """The canary's share now: 0 without one, or after it was found worse."""
+        """The canary's share now: 0 without one, or once it has been shown to be worse."""
         part = self.parts.get("canary")
-        if part is None or part.prompts is None or self.canary.stopped is not None:
+        if part is None or part.loaded is None or self.canary.worse is not None:
             return 0.0
         return self._share
 
@@ -123,9 +140,9 @@ class PromptRouters:
         if share > 0.0 and self._draws.draw(f"canary {key}") < share:
             name = "canary"
         part = self.parts[name]
-        if part.prompts is None:
+        if part.loaded is None:
             name, part = "current", self.parts["current"]
-        prompts = part.prompts
+        prompts = part.loaded
         if prompts is None:
             raise ArtifactInvalid(f"router {part.folder} is not loaded")
         quality = prompts.quality(prompt, models, fast=fast)
@@ -136,19 +153,18 @@ class PromptRouters:
 
     def changed(self) -> bool:
         """Whether a folder holds other files than those last tried."""
-        return any(stamp_of(part.folder, _FILES) != part.stamp for part in self.parts.values())
+        return any(part.changed() for part in self.parts.values())
 
     def reload(self) -> dict[str, Any]:
-        """Try what has changed; a router that cannot be read is refused and the old one stays."""
+        """Load routers whose files have changed; see ``Reloader``. Returns ``state``."""
         for name, part in self.parts.items():
-            stamp = stamp_of(part.folder, _FILES)
-            if stamp == part.stamp and stamp is not None:
-                continue
-            if stamp is None and name != "current":
-                with self._lock:
-                    part.prompts, part.digest, part.problem, part.stamp = None, "", None, None
+            if name != "current" and part.stamp_now() is None:
+                with self._reloader.lock:
+                    part.loaded, part.digest, part.problem, part.stamp = None, "", None, None
             else:
-                self._load(name, part, stamp)
+                self._reloader.reload(
+                    part, partial(load_router, part.folder), partial(self._adapt, name)
+                )
         return self.state()
 
     def state(self) -> dict[str, Any]:
@@ -160,7 +176,7 @@ class PromptRouters:
                     "folder": str(part.folder),
                     "digest": part.digest or None,
                     "problem": part.problem,
-                    "judged_by_prior": part.prompts.by_prior(chosen) if part.prompts else [],
+                    "judged_by_prior": part.loaded.by_prior(chosen) if part.loaded else [],
                 }
                 for name, part in self.parts.items()
             },
@@ -172,24 +188,10 @@ class PromptRouters:
         chats = [route for route in self._catalog.routes.values() if route.task is Task.CHAT]
         return sorted({name for route in chats for name in route.candidates})
 
-    def _load(self, name: Name, part: Part, stamp: Stamp | None) -> None:
-        try:
-            prompts = learned_prompts(self._catalog, part.folder)
-        except ArtifactInvalid as error:
-            with self._lock:
-                part.stamp, part.problem = stamp, str(error)
-            stays = "" if part.prompts is None else ", the old one stays"
-            logger.error("%s router refused%s: %s", name, stays, error)
-            return
-        digest = hashlib.sha256((part.folder / "router.json").read_bytes()).hexdigest()[:12]
-        if digest != part.digest:
-            if name != "shadow":
-                self.canary = RouterCanary()
-            logger.info("%s router is %s from %s", name, digest, part.folder)
-        with self._lock:
-            # A catalog may have been adopted while the files were read.
-            part.prompts, part.digest = prompts.over(self._catalog), digest
-            part.stamp, part.problem = stamp, None
+    def _adapt(self, name: Name, router: LearnedQuality, digest: str) -> LearnedPrompts:
+        if digest != self.parts[name].digest and name != "shadow":
+            self.canary = RouterCanary()
+        return LearnedPrompts(self._catalog, router)
 
 
 def routers_for(catalog: Catalog, settings: Settings) -> PromptRouters | None:
@@ -214,12 +216,3 @@ def asks_router(catalog: Catalog) -> bool:
     """Whether a chat route has models to choose from."""
     routes = catalog.routes.values()
     return any(route.task is Task.CHAT and len(route.candidates) > 1 for route in routes)
-
-
-def stamp_of(folder: Path, files: Sequence[str]) -> Stamp | None:
-    """Times and sizes of a router's files; None while one is missing."""
-    try:
-        found = [(folder / name).stat() for name in files]
-    except OSError:
-        return None
-    return tuple((one.st_mtime_ns, one.st_size) for one in found)

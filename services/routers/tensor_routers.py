@@ -1,17 +1,14 @@
 """The trained routers of routes whose requests are rows of numbers or pictures.
 
-``TURNOUT_FEATURE_ROUTERS`` names a folder for each such route. A router that appears there, or
-replaces another, takes over between two requests; one that cannot be read, or was trained on other
-features than the route's requests have, is refused and the old one stays.
+``TURNOUT_FEATURE_ROUTERS`` names a folder for each such route, see ``reloader``. A router that was
+trained on other features than the route's requests have is refused.
 """
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -20,15 +17,13 @@ from routing.features.picture import NAMES
 from routing.features.rows import has_features, rows_of
 from routing.quality.feature_artifact import FILES, load_feature_router
 from routing.quality.feature_quality import MAX_ROWS, FeatureQuality, RowPredictor, row_predictor
-from services.routers.prompt_routers import Stamp, stamp_of
+from services.routers.reloader import Reloader, RouterFolder
 from turnout.catalog import Catalog, Route, known_as
 from turnout.errors import ArtifactInvalid, ConfigError
 from turnout.types import Request, Task, Tensors
 
 if TYPE_CHECKING:
     import numpy as np
-
-logger = logging.getLogger("turnout.routers")
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 PART = "features"
@@ -40,41 +35,33 @@ class Loaded:
 
     Attributes:
         quality: the router.
-        look: what it says of one row.
-        columns: of each candidate by name, the head; absent without one.
-        given: what is said, by latency class, without looking at the request: where that can't
-            change the choice.
+        predict_row: its prediction for one row.
+        columns: the head of each candidate, by name; absent without one.
+        settled: by latency class, the estimate where the content of a request can't change the
+            choice, so that it is not looked at.
         digest: of its card, which holds the hash of its weights.
         by_prior: candidates without a head.
     """
 
     quality: FeatureQuality
-    look: RowPredictor
+    predict_row: RowPredictor
     columns: dict[str, int]
-    given: dict[str, QualityEstimate]
+    settled: dict[str, QualityEstimate]
     digest: str
     by_prior: tuple[str, ...]
 
 
 @dataclass(slots=True)
-class RouteRouter:
+class RouteRouter(RouterFolder[Loaded]):
     """The router of one route.
 
     Attributes:
-        folder: where it is.
         route: whose requests it judges.
         catalog: the route's.
-        loaded: the router; None before the first that can be read.
-        stamp: times and sizes of the files that were last tried.
-        problem: why the last try was refused; None when it was not.
     """
 
-    folder: Path
-    route: Route
-    catalog: Catalog
-    loaded: Loaded | None = None
-    stamp: Stamp | None = None
-    problem: str | None = None
+    route: Route = field(kw_only=True)
+    catalog: Catalog = field(kw_only=True)
 
 
 class TensorRouters:
@@ -91,7 +78,7 @@ class TensorRouters:
 
     def __init__(self, catalog: Catalog, folders: Mapping[str, Path]) -> None:
         self._folders = folders
-        self._lock = threading.Lock()  # files are read on a thread, catalogs adopted beside it
+        self._reloader = Reloader()
         self.parts: dict[str, RouteRouter] = {}
         self.adopt(catalog)
         if wrong := [part.problem for part in self.parts.values() if part.problem]:
@@ -106,17 +93,24 @@ class TensorRouters:
         if problems := self.problems(catalog):
             raise ConfigError("\n".join(problems))
         parts = {
-            name: RouteRouter(folder, catalog.routes[name], catalog)
+            name: RouteRouter(
+                f"router of route {name!r}",
+                folder,
+                FILES,
+                route=catalog.routes[name],
+                catalog=catalog,
+            )
             for name, folder in self._folders.items()
         }
-        with self._lock:
+        with self._reloader.lock:
             for name, part in parts.items():
                 old = self.parts.get(name)
                 if old is None or old.loaded is None:
                     continue
-                # What was refused is tried again: it may fit the route as it is now.
+                # A refused router is tried again: it may fit the route as it is now.
                 part.stamp = old.stamp if old.problem is None else None
-                part.loaded = _over(part, old.loaded.quality, old.loaded.digest)
+                part.digest = old.digest
+                part.loaded = _adapt(part, old.loaded.quality, old.digest)
             self.parts = parts
         self.reload()
         self._by_target: dict[tuple[str, Task], RouteRouter] = {}
@@ -140,24 +134,25 @@ class TensorRouters:
     def judge(self, request: Request, models: Sequence[str]) -> QualityEstimate | None:
         """See ``TensorQuality.judge``."""
         part = self._by_target.get((request.target, request.task))
-        known = None if part is None else part.loaded
-        if part is None or known is None:
+        router = None if part is None else part.loaded
+        if part is None or router is None:
             return None
-        given = known.given.get(request.latency_class)
-        if given is not None and request.limits.min_quality is None:
-            return given
+        settled = router.settled.get(request.latency_class)
+        if settled is not None and request.limits.min_quality is None:
+            return settled
         rows = rows_of(request.task, cast("Tensors", request.inputs), MAX_ROWS)
-        if rows.shape[1] != len(known.quality.names):
+        if rows.shape[1] != len(router.quality.names):
             return None
-        found = known.look(rows[0]) if len(rows) == 1 else known.quality.of_request(rows)
-        quality = {name: found[column] for name, column in known.columns.items()}
-        judged = _with_priors(part, quality)
-        return QualityEstimate(judged, {}, known.digest, PART, by_prior=known.by_prior)
+        one_row = len(rows) == 1
+        p_good = router.predict_row(rows[0]) if one_row else router.quality.of_request(rows)
+        quality = {name: p_good[column] for name, column in router.columns.items()}
+        estimates = _with_priors(part, quality)
+        return QualityEstimate(estimates, {}, router.digest, PART, by_prior=router.by_prior)
 
     def gains(
         self, route: str, request: Request, pair: tuple[str, str], confidence: Array
     ) -> Array | None:
-        """What a second answer to each row is expected to add to the first one, which is there.
+        """The expected gain of a second answer to each row over the first one, which is there.
 
         Args:
             route: the route that decided.
@@ -182,44 +177,27 @@ class TensorRouters:
 
     def changed(self) -> bool:
         """Whether a folder holds other files than those last tried."""
-        return any(stamp_of(part.folder, FILES) != part.stamp for part in self.parts.values())
+        return any(part.changed() for part in self.parts.values())
 
     def reload(self) -> None:
-        """Try what has changed; a router that cannot be read is refused and the old one stays."""
+        """Load routers whose files have changed; see ``Reloader``."""
         for name, part in self.parts.items():
-            stamp = stamp_of(part.folder, FILES)
-            if stamp == part.stamp and stamp is not None:
-                continue
-            try:
-                quality = _load(name, part)
-            except ArtifactInvalid as error:
-                stays = "" if part.loaded is None else ", the old one stays"
-                logger.error("router of route %r refused%s: %s", name, stays, error)
-                with self._lock:
-                    part.stamp, part.problem = stamp, str(error)
-                continue
-            card = (part.folder / FILES[0]).read_bytes()
-            digest = hashlib.sha256(card).hexdigest()[:12]
-            loaded = _over(part, quality, digest)
-            # Only now: a catalog adopted meanwhile has parts of its own, which try these files too.
-            with self._lock:
-                part.stamp, part.loaded, part.problem = stamp, loaded, None
-            logger.info("router of route %r is %s from %s", name, digest, part.folder)
+            self._reloader.reload(part, partial(_read, name, part), partial(_adapt, part))
 
     def state(self) -> dict[str, Any]:
-        """Every router: where it is, what is wrong with it, and which classes need no look."""
+        """The state of every router: its folder, its problem, and the classes that need no look."""
         return {
             name: {
                 "folder": str(part.folder),
-                "digest": part.loaded and part.loaded.digest,
+                "digest": part.digest or None,
                 "problem": part.problem,
-                "settled_classes": list(part.loaded.given) if part.loaded else [],
+                "settled_classes": list(part.loaded.settled) if part.loaded else [],
             }
             for name, part in self.parts.items()
         }
 
 
-def _load(name: str, part: RouteRouter) -> FeatureQuality:
+def _read(name: str, part: RouteRouter) -> FeatureQuality:
     """Read a router and hold it against its route.
 
     Raises:
@@ -243,21 +221,21 @@ def _load(name: str, part: RouteRouter) -> FeatureQuality:
     return quality
 
 
-def _over(part: RouteRouter, quality: FeatureQuality, digest: str) -> Loaded:
-    """A router as a route uses it: for which classes a request need not be looked at."""
+def _adapt(part: RouteRouter, quality: FeatureQuality, digest: str) -> Loaded:
+    """A router as a route uses it: with the classes whose requests need no look."""
     catalog, route = part.catalog, part.route
     columns = {
         model: quality.models.index(head)
         for model in route.candidates
         if (head := known_as(model, quality.models)) is not None
     }
-    usual = {name: float(quality.base_rate[column]) for name, column in columns.items()}
-    unknown = tuple(model for model in route.candidates if model not in columns)
-    said = QualityEstimate(
-        _with_priors(part, usual), {}, digest, PART, by_content=False, by_prior=unknown
+    base_rates = {name: float(quality.base_rate[column]) for name, column in columns.items()}
+    without_head = tuple(model for model in route.candidates if model not in columns)
+    estimate = QualityEstimate(
+        _with_priors(part, base_rates), {}, digest, PART, by_content=False, by_prior=without_head
     )
-    given = {name: said for name in catalog.classes if _is_settled(part, quality, name)}
-    return Loaded(quality, row_predictor(quality), columns, given, digest, unknown)
+    settled = {name: estimate for name in catalog.classes if _is_settled(part, quality, name)}
+    return Loaded(quality, row_predictor(quality), columns, settled, digest, without_head)
 
 
 def _is_settled(part: RouteRouter, quality: FeatureQuality, latency_class: str) -> bool:
@@ -276,9 +254,9 @@ def _is_settled(part: RouteRouter, quality: FeatureQuality, latency_class: str) 
     return with_heads and quality.settled(heads, route.target_for(latency_class))
 
 
-def _with_priors(part: RouteRouter, known: dict[str, float]) -> dict[str, float]:
+def _with_priors(part: RouteRouter, learned: dict[str, float]) -> dict[str, float]:
     models = part.catalog.models
     return {
-        name: known[name] if name in known else models[name].quality.prior
+        name: learned[name] if name in learned else models[name].quality.prior
         for name in part.route.candidates
     }

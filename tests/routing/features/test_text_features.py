@@ -3,18 +3,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routing.features.text import MAX_CHARS, NAMES, hand_made, read
+from routing.features.text import MAX_CHARS, NAMES, form_values, read
 
 QUESTION = "Which is NOT a prime?\nA. 2\nB. 3\nC. 1,000\nD. 7.5\nAnswer:"
 
 
 def feature(prompt: str, name: str) -> float:
-    return float(hand_made(read(prompt))[NAMES.index(name)])
+    return form_values(read(prompt))[NAMES.index(name)]
 
 
 @given(st.text(max_size=400))
 def test_any_text_gives_finite_features_of_one_length(prompt: str):
-    values = hand_made(read(prompt))
+    values = np.array(form_values(read(prompt)), np.float32)
     assert values.shape == (len(NAMES),)
     assert values.dtype == np.float32
     assert np.isfinite(values).all()

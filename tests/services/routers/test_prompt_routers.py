@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from routing.decision.request_view import RequestAnalyzer
+from routing.quality import DEFAULT_ROUTER
 from services.dataplane.decision_log import DecisionLog
 from services.routers.prompt_routers import PromptRouters
-from services.routers.prompts import DEFAULT_ROUTER
 from tests.services.conftest import Rig
 from turnout.catalog import Catalog
 from turnout.errors import ArtifactInvalid, RunFailed
@@ -178,7 +178,7 @@ async def test_feedback_alone_can_stop_a_canary(catalog: Catalog, tmp_path: Path
     for _ in range(100):
         routers.canary.scored("canary", 0.1)
         routers.canary.scored("current", 0.9)
-    assert routers.canary.stopped == "unhappy"
+    assert routers.canary.worse == "unhappy"
     assert routers.share == 0.0
     copy_router(tmp_path / "canary", "better")
     routers.reload()
