@@ -36,7 +36,7 @@ def make(name: str, model: Model, folder: Path | None) -> TensorRunner | TextRun
     Args:
         name: the model's name in the catalog, for errors.
         model: its entry; remote engines have no runner (see ``runners.backends.remote``).
-        folder: where its files are; None for ``fake``.
+        folder: where its files are; None for an engine that needs none.
 
     Raises:
         LoadFailed: the engine runs elsewhere, or needs files and has none.
@@ -46,7 +46,7 @@ def make(name: str, model: Model, folder: Path | None) -> TensorRunner | TextRun
     if target is None:
         local = ", ".join(ENGINES)
         raise LoadFailed(name, f"engine {engine!r} does not run here; local engines are {local}")
-    if folder is None and engine != "fake":
+    if folder is None and model.runner.needs_files:
         raise LoadFailed(name, f"engine {engine!r} needs the model's files and was given no folder")
     module, _, path = target.partition(":")
     factory = attrgetter(path)(import_module(module))

@@ -18,10 +18,12 @@ class Engine(BaseModel):
     Attributes:
         strict: refuse to load when another provider than the requested one would run.
         tasks: the tasks this engine can do; None is every one.
+        needs_files: whether a model that runs here must name an artifact.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     tasks: ClassVar[frozenset[Task] | None] = None
+    needs_files: ClassVar[bool] = True
     strict: bool = False
 
 
@@ -168,6 +170,7 @@ class Fake(Engine):
         leak_bytes: what a leaking run keeps.
     """
 
+    needs_files: ClassVar = False
     engine: Literal["fake"]
     latency_ms: Annotated[float, Field(ge=0)] = 0.0
     per_row_ms: Annotated[float, Field(ge=0)] = 0.0

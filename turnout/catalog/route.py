@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from turnout.catalog.fields import ModelName, Name, Share, Strict
 from turnout.types import Task
+
+PolicyName: TypeAlias = Literal["cheapest", "best", "fastest", "cascade"]
+"""The policies a route may name; ``routing/decision/policy.py`` has the function of each."""
 
 
 class Cascade(Strict):
@@ -78,7 +81,7 @@ class Route(Strict):
     task: Task
     candidates: Annotated[tuple[ModelName, ...], Field(min_length=1)]
     latency_class: Name
-    policy: Literal["cheapest", "best", "fastest", "cascade"] = "cheapest"
+    policy: PolicyName = "cheapest"
     target_quality: Share | dict[Name, Share] = 0.95
     target_holds: Literal["each", "average"] = "each"
     min_quality: Share = 0.0
@@ -111,7 +114,7 @@ class Route(Strict):
             or self.learn_from_feedback
         )
 
-    def policy_for(self, latency_class: str) -> Literal["cheapest", "best", "fastest", "cascade"]:
+    def policy_for(self, latency_class: str) -> PolicyName:
         """The policy of a class."""
         if self.cascade is not None and not self.cascade.covers(latency_class):
             return "cheapest"

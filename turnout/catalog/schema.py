@@ -154,7 +154,7 @@ class Model(Strict):
         if remote != (self.placement == "remote"):
             need = "placement: remote" if remote else "placement: inline or process"
             raise ValueError(f"engine {self.runner.engine!r} needs {need}")
-        if not remote and self.artifact is None and self.runner.engine != "fake":
+        if not remote and self.artifact is None and self.runner.needs_files:
             raise ValueError(f"engine {self.runner.engine!r} needs an artifact")
         if self.runner.tasks is not None and self.task not in self.runner.tasks:
             raise ValueError(f"engine {self.runner.engine!r} cannot do task {self.task.value!r}")

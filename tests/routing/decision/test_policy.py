@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from typing import get_args
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from routing.decision.policy import POLICIES, cheapest, fastest, shown_ms
+from turnout.catalog.route import PolicyName
 from turnout.types import Candidate, Prediction
 
 Candidates = st.lists(
@@ -61,3 +64,7 @@ def test_times_are_said_without_exponents() -> None:
     assert [shown_ms(s) for s in (0.000412, 0.00421, 0.0999, 0.1, 8.7204)] == [
         "0.412 ms", "4.21 ms", "99.9 ms", "100 ms", "8720 ms",
     ]  # fmt: skip
+
+
+def test_every_policy_that_a_catalog_may_name_has_its_function() -> None:
+    assert set(POLICIES) == set(get_args(PolicyName))
