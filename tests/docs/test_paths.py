@@ -21,6 +21,7 @@ PAGES = sorted(
 _TOPS = "services|runners|routing|turnout|tests|benchmarks|deploy|catalog"
 _PATH = re.compile(rf"`((?:{_TOPS})/[^`\s]*)`")
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)(?:#[^)]*)?\)")
+_NAME = re.compile(r"`([a-z_]+/[\w/]+\.py)` `(\w+)(?:\.(\w+))?`")
 _MODULE = re.compile(r"`(?:python -m )?((?:services|runners|routing|turnout|benchmarks)(?:\.\w+)+)")
 
 
@@ -31,6 +32,12 @@ def test_what_a_page_names_is_there(page: str) -> None:
     links = [(ROOT / page).parent / link for link in _LINK.findall(text)]
     missing = [str(path) for path in (*paths, *links) if not path.exists()]
     missing += [module for module in _MODULE.findall(text) if not module_exists(module)]
+    missing += [
+        f"{path}: {name}"
+        for path, *names in _NAME.findall(text)
+        for name in filter(None, names)
+        if not re.search(rf"(class|def) {name}\b", (ROOT / path).read_text(encoding="utf-8"))
+    ]
     assert not missing
 
 
