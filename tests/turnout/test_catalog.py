@@ -91,6 +91,10 @@ def test_every_problem_is_told_at_once() -> None:
     assert len(problems(text)) == 2
 
 
+def test_the_schema_for_editors_is_current() -> None:
+    assert (PROJECT / "catalog/schema.json").read_text() == json_schema(), "run `make fix`"
+
+
 def test_the_schema_names_every_engine() -> None:
     schema = json.loads(json_schema())
     assert {"Onnx", "TensorRT", "DeepSpeed", "OnnxGenAI"} <= set(schema["$defs"])
