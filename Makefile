@@ -8,7 +8,7 @@ export BENTOML_DO_NOT_TRACK := True
 export TOKENIZERS_PARALLELISM := false
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help setup fleet serve test test-gpu check fix bench bench-fraud bench-peers bench-router bench-cascade bench-decide bench-canary bench-feature-routing bench-generation bench-guessing bench-coldstart bench-gateway-start bench-optimize bench-bulk bench-fleet build clean
+.PHONY: help setup fleet serve test test-gpu check fix bench bench-fraud bench-past bench-peers bench-router bench-cascade bench-decide bench-canary bench-feature-routing bench-generation bench-guessing bench-coldstart bench-gateway-start bench-optimize bench-bulk bench-fleet build clean
 
 help:  ## Show this help
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -64,6 +64,9 @@ bench: bench-fraud bench-router bench-cascade bench-decide bench-canary bench-ge
 bench-fraud: setup  ## Card transactions: 1,000/s, the knee, overload, CPU beside a bare handler; beside bulk
 	$(BIN)/python -m benchmarks.fraud --knee --bare --overload --json benchmarks/results/fraud.json
 	$(BIN)/python -m benchmarks.two_paths --json benchmarks/results/two_paths.json
+
+bench-past: setup  ## Fraud, cold start and gateway start beside an earlier commit: COMMIT=8e08678
+	$(BIN)/python -m benchmarks.past --knee $(if $(COMMIT),--commit $(COMMIT)) --json benchmarks/results/past.json
 
 bench-peers: setup  ## The same model behind FastAPI, BentoML alone, LitServe, MLServer and Ray Serve
 	$(BIN)/python -m benchmarks.peers --json benchmarks/results/peers.json

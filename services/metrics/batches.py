@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from services.metrics.factory import MetricFactory
 
 _STATUSES = (
     "validating", "in_progress", "finalizing", "completed", "failed", "expired", "cancelling",
@@ -22,36 +24,26 @@ class BatchMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        self.rows = Counter(
+        new = MetricFactory(registry)
+        self.rows = new.counter(
             "turnout_bulk_rows_total",
             "Rows of batches that got their result here, by whether they succeeded.",
-            ("status",),
-            registry=registry,
+            "status",
         )
-        self.running = Gauge(
-            "turnout_bulk_running_rows",
-            "Rows of batches that run now.",
-            registry=registry,
-            multiprocess_mode="livesum",
+        self.running = new.gauge("turnout_bulk_running_rows", "Rows of batches that run now.")
+        self.window = new.gauge(
+            "turnout_bulk_window_rows", "Rows of batches that may run at once now."
         )
-        self.window = Gauge(
-            "turnout_bulk_window_rows",
-            "Rows of batches that may run at once now.",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self.pending = Gauge(
+        self.pending = new.gauge(
             "turnout_bulk_pending_rows",
             "Rows of unfinished batches without a result, in the shared database.",
-            registry=registry,
-            multiprocess_mode="livemostrecent",
+            mode="livemostrecent",
         )
-        self.jobs = Gauge(
+        self.jobs = new.gauge(
             "turnout_bulk_jobs",
             "Batches by status, in the shared database.",
-            ("status",),
-            registry=registry,
-            multiprocess_mode="livemostrecent",
+            "status",
+            mode="livemostrecent",
         )
 
     def finished(self, completed: int, failed: int) -> None:

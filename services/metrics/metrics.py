@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from routing.rollout.canary import CanaryTest, Part
 from runners.pool import Pool
 from runners.protocol import ActiveEngine, BackendLoad
+from services.metrics.factory import MetricFactory
 from services.metrics.pool import PoolMetrics
 from services.metrics.requests import RequestMetrics
 from services.metrics.versions import VersionMetrics
@@ -31,76 +32,60 @@ class Metrics:
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
-        def gauge(name: str, documentation: str, labels: tuple[str, ...], mode: str) -> Gauge:
-            return Gauge(
-                name,
-                documentation,
-                labels,
-                registry=registry,
-                multiprocess_mode=mode,  # type: ignore[arg-type]
-            )
-
-        def counter(name: str, documentation: str, *labels: str) -> Counter:
-            return Counter(name, documentation, labels, registry=registry)
-
+        new = MetricFactory(registry)
         self.registry = registry
         self.versions = VersionMetrics(registry)
         self._requests = RequestMetrics(registry, self.versions)
         self.pipeline_seconds = self._requests.pipeline_seconds
         self._pool = PoolMetrics(registry)
-        self._queue_depth = gauge(
-            "turnout_queue_depth", "Pieces of work waiting now.", ("model",), "livesum"
-        )
-        self._running = gauge(
-            "turnout_running", "Pieces of work in the engine now.", ("model",), "livesum"
-        )
-        self._up = gauge(
+        self._queue_depth = new.gauge("turnout_queue_depth", "Pieces of work waiting now.", "model")
+        self._running = new.gauge("turnout_running", "Pieces of work in the engine now.", "model")
+        self._up = new.gauge(
             "turnout_model_up",
             "1 when the model serves; labels say what really runs.",
-            ("model", "engine", "provider", "precision"),
-            "livemax",
+            "model engine provider precision",
+            mode="livemax",
         )
-        self._fallback = gauge(
+        self._fallback = new.gauge(
             "turnout_model_fallback",
             "1 when another provider runs than the one asked for.",
-            ("model", "requested", "provider"),
-            "livemax",
+            "model requested provider",
+            mode="livemax",
         )
-        self.profile_ratio = gauge(
+        self.profile_ratio = new.gauge(
             "turnout_profile_ratio",
             "Learned time of a run by the one stored for this host; renewed beyond a factor of 2.",
-            ("model",),
-            "livemax",
+            "model",
+            mode="livemax",
         )
-        self.profile_renewed = counter(
+        self.profile_renewed = new.counter(
             "turnout_profile_renewed_total",
             "Stored latency profiles written anew from what was served.",
             "model",
         )
-        self._steering = gauge(
+        self._steering = new.gauge(
             "turnout_control",
             "State of a route's controllers: prices, debts and corrections, by name.",
-            ("route", "knob"),
-            "mostrecent",
+            "route knob",
+            mode="mostrecent",
         )
-        self._feedback = counter(
-            "turnout_feedback_total", "Answers that were scored.", "route", "model"
+        self._feedback = new.counter(
+            "turnout_feedback_total", "Answers that were scored.", "route model"
         )
-        self._feedback_score = counter(
+        self._feedback_score = new.counter(
             "turnout_feedback_score_total",
             "Sum of scores; over turnout_feedback_total it is their mean.",
-            "route", "model",
-        )  # fmt: skip
-        self._shadow = counter(
+            "route model",
+        )
+        self._shadow = new.counter(
             "turnout_shadow_decisions_total",
             "Decisions made again by the shadow router, by whether it chose the same model.",
-            "route", "agrees",
-        )  # fmt: skip
-        self._canary_share = gauge(
+            "route agrees",
+        )
+        self._canary_share = new.gauge(
             "turnout_canary_share",
             "Share of chat requests that the canary router decides; 0 once it was found worse.",
-            (),
-            "livemin",
+            mode="livemin",
         )
 
     def ended(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
 
 from runners.pool import Pool, Slot
-from services.metrics.histogram import SECONDS
+from services.metrics.factory import MetricFactory
 
 
 class PoolMetrics:
@@ -16,48 +16,29 @@ class PoolMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._loads = Counter(
-            "turnout_model_loads_total", "Loads that succeeded.", ("model",), registry=registry
+        new = MetricFactory(registry)
+        self._loads = new.counter("turnout_model_loads_total", "Loads that succeeded.", "model")
+        self._evictions = new.counter(
+            "turnout_model_evictions_total", "Times a model made room for another.", "model"
         )
-        self._evictions = Counter(
-            "turnout_model_evictions_total",
-            "Times a model made room for another.",
-            ("model",),
-            registry=registry,
-        )
-        self._requests = Counter(
+        self._requests = new.counter(
             "turnout_model_residency_total",
             "Requests by whether they found their model loaded (hit) or waited for it (miss).",
-            ("model", "found"),
-            registry=registry,
+            "model found",
         )
-        self._load_seconds = Histogram(
-            "turnout_model_load_seconds",
-            "Time of a load, once there was room for it.",
-            ("model",),
-            buckets=SECONDS,
-            registry=registry,
+        self._load_seconds = new.seconds(
+            "turnout_model_load_seconds", "Time of a load, once there was room for it.", "model"
         )
-        self._resident = Gauge(
+        self._resident = new.gauge(
             "turnout_model_resident_bytes",
             "What a model is believed to take while it is loaded; 0 while it is not.",
-            ("model", "device"),
-            registry=registry,
-            multiprocess_mode="livesum",
+            "model device",
         )
-        self._used = Gauge(
-            "turnout_pool_used_bytes",
-            "What counts against a device's memory budget now.",
-            ("device",),
-            registry=registry,
-            multiprocess_mode="livesum",
+        self._used = new.gauge(
+            "turnout_pool_used_bytes", "What counts against a device's memory budget now.", "device"
         )
-        self._budget = Gauge(
-            "turnout_pool_budget_bytes",
-            "A device's memory budget; absent without one.",
-            ("device",),
-            registry=registry,
-            multiprocess_mode="livesum",
+        self._budget = new.gauge(
+            "turnout_pool_budget_bytes", "A device's memory budget; absent without one.", "device"
         )
         self._seen: dict[str, tuple[Slot, dict[str, int]]] = {}
         self._shown: set[tuple[str, str]] = set()

@@ -10,9 +10,9 @@ from collections import Counter as CounterOf
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 
-from services.metrics.histogram import SECONDS, BatchHistogram
+from services.metrics.factory import MetricFactory
 from services.metrics.versions import VersionMetrics
 from turnout.catalog import split
 from turnout.types import Decision, Outcome
@@ -33,70 +33,61 @@ class RequestMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry, versions: VersionMetrics) -> None:
-        def counter(name: str, documentation: str, *labels: str) -> Counter:
-            return Counter(name, documentation, labels, registry=registry)
-
-        def seconds(name: str, documentation: str, *labels: str) -> BatchHistogram:
-            return BatchHistogram(name, documentation, labels, buckets=SECONDS, registry=registry)
-
+        new = MetricFactory(registry)
         self._versions = versions
         self._pending: dict[_Labels, list[tuple[Outcome, float]]] = {}
         self._turned_away: CounterOf[str] = CounterOf()
-        self._requests = counter(
+        self._requests = new.counter(
             "turnout_requests_total",
             "Requests by who answered and how it ended.",
-            "route", "model", "latency_class", "status",
-        )  # fmt: skip
-        self._refused = counter(
+            "route model latency_class status",
+        )
+        self._refused = new.counter(
             "turnout_refused_total", "Requests that ended before a model was chosen.", "code"
         )
-        self._decisions = counter(
+        self._decisions = new.counter(
             "turnout_decisions_total",
             "Decisions by the rule that decided.",
-            "route", "model", "latency_class", "rule",
-        )  # fmt: skip
-        self._deadlines = counter(
+            "route model latency_class rule",
+        )
+        self._deadlines = new.counter(
             "turnout_deadlines_total",
             "Answers by whether they held their deadline.",
-            "route", "latency_class", "held",
-        )  # fmt: skip
-        self._predictions = counter(
+            "route latency_class held",
+        )
+        self._predictions = new.counter(
             "turnout_predictions_total",
             "Answers by whether they came within the predicted p95; 95 % should.",
-            "model", "within_p95",
-        )  # fmt: skip
-        self._cost = counter("turnout_cost_usd_total", "Expected cost of answers.", "model")
-        self._tokens = counter(
+            "model within_p95",
+        )
+        self._cost = new.counter("turnout_cost_usd_total", "Expected cost of answers.", "model")
+        self._tokens = new.counter(
             "turnout_tokens_total",
             "Tokens of prompts (input), those of them read before (cached), and written (output).",
-            "model", "kind",
-        )  # fmt: skip
-        self._request_seconds = seconds(
+            "model kind",
+        )
+        self._request_seconds = new.seconds(
             "turnout_request_seconds",
             "Arrival to the answer (generation: to the last token).",
-            "route", "latency_class",
-        )  # fmt: skip
-        self._first_seconds = seconds(
+            "route latency_class",
+        )
+        self._first_seconds = new.seconds(
             "turnout_first_token_seconds",
             "Arrival to the first token of a generation.",
-            "model", "latency_class",
-        )  # fmt: skip
-        self._queue_seconds = seconds("turnout_queue_seconds", "Wait before the run.", "model")
-        self._run_seconds = seconds(
+            "model latency_class",
+        )
+        self._queue_seconds = new.seconds("turnout_queue_seconds", "Wait before the run.", "model")
+        self._run_seconds = new.seconds(
             "turnout_run_seconds", "The run of the batch a request was in.", "model"
         )
-        self._batch_rows = BatchHistogram(
-            "turnout_batch_rows",
-            "Rows of the batch a request was in.",
-            ("model",),
-            buckets=_ROWS,
-            registry=registry,
+        self._batch_rows = new.histogram(
+            "turnout_batch_rows", "Rows of the batch a request was in.", "model", buckets=_ROWS
         )
-        self.pipeline_seconds = seconds(
+        self.pipeline_seconds = new.seconds(
             "turnout_pipeline_seconds",
             "Arrival of a pipeline's request to its answer, by how it ended.",
-            "pipeline", "latency_class", "status",
-        )  # fmt: skip
+            "pipeline latency_class status",
+        )
 
     def ended(
         self, decision: Decision, outcome: Outcome, held: bool, cost_usd: float, within: bool | None

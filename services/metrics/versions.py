@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
 
 from routing.rollout.canary import CanaryTest, Part
-from services.metrics.histogram import SECONDS, BatchHistogram
+from services.metrics.factory import MetricFactory
 from turnout.catalog import Canary, Catalog, split
 
 _VERDICTS = {"worse": -1, "watching": 0, "sound": 1}
@@ -21,38 +21,33 @@ class VersionMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.seconds = BatchHistogram(
+        new = MetricFactory(registry)
+        self.seconds = new.seconds(
             "turnout_version_seconds",
             "Arrival to the answer (generation: to the last token), by the version that answered.",
-            ("model", "version"),
-            buckets=SECONDS,
-            registry=registry,
+            "model version",
         )
-        self._share = Gauge(
+        self._share = new.gauge(
             "turnout_version_share",
             "Share of the requests for a model that each version answers.",
-            ("model", "version"),
-            registry=registry,
-            multiprocess_mode="mostrecent",
+            "model version",
+            mode="mostrecent",
         )
-        self._tried = Counter(
+        self._tried = new.counter(
             "turnout_canary_requests_total",
             "Requests of a trial by the version drawn, and how that version did.",
-            ("model", "version", "part", "ended"),
-            registry=registry,
+            "model version part ended",
         )
-        self._verdict = Gauge(
+        self._verdict = new.gauge(
             "turnout_canary_verdict",
             "Of a canary: 1 shown to be no worse, 0 nothing shown yet, -1 worse and taken back.",
-            ("model", "version"),
-            registry=registry,
-            multiprocess_mode="livemin",
+            "model version",
+            mode="livemin",
         )
-        self._taken_back = Counter(
+        self._taken_back = new.counter(
             "turnout_canary_taken_back_total",
             "Canaries that were taken back by themselves, by what was worse.",
-            ("model", "version", "why"),
-            registry=registry,
+            "model version why",
         )
         self._verdicts: set[tuple[str, str]] = set()
         self._back: set[tuple[str, str]] = set()

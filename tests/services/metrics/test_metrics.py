@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from services.metrics.histogram import BatchHistogram
+from services.metrics.factory import BatchHistogram
 from services.metrics.metrics import Metrics
 from turnout.types import Decision, Outcome
 
