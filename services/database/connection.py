@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -85,6 +86,11 @@ class Database:
     def close(self) -> None:
         """Close each connection once its transaction has ended; does not wait for that."""
         self._threads.shutdown(wait=False)
+        # Disposed while a transaction runs, the pool would leave its connection open.
+        threading.Thread(target=self._dispose, name="bulk-db-close", daemon=True).start()
+
+    def _dispose(self) -> None:
+        self._threads.shutdown(wait=True)
         self._engine.dispose()
 
     def _writing(self) -> Engine:
