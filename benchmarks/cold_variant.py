@@ -100,15 +100,15 @@ def write_inside(model: Path, graph: Path) -> None:
 
 def _graph(without: str | None, name: str, folder: Path) -> tuple[Path, bool]:
     """The file to open, and whether it is a saved graph."""
-    from runners.engines.onnx.graph_cache import cache_folder, saved_graph
+    from runners.engines.onnx.graph_cache import graph_folder, saved_graph
     from runners.engines.onnx.session import FILE
 
     model = folder / FILE
     if without == "saved graph":
         return model, False
     if without == "mapped weights":
-        return cache_folder(name).parent / INSIDE, True
-    saved = saved_graph(model, cache_folder(name))
+        return graph_folder(name).parent / INSIDE, True
+    saved = saved_graph(model, graph_folder(name))
     if saved is None:
         raise FileNotFoundError("save the graph first: python -m services.cold_start --prepare")
     return saved, True

@@ -22,8 +22,9 @@ from filelock import FileLock
 from runners.engines.host import processor, versions
 from runners.optimize.optimization import Options, Report, Setting
 from runners.optimize.registry import completed, load_pass
-from runners.recipes.source import cache_folder, sha256_of
+from runners.recipes.source import sha256_of
 from runners.recipes.versions import PASS_VERSIONS
+from turnout.cache_folder import cache_folder
 from turnout.errors import ArtifactInvalid
 
 if TYPE_CHECKING:

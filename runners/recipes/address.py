@@ -22,7 +22,8 @@ import httpx
 from runners.recipes.file_kind import check_content, check_name
 from runners.recipes.origin import Report
 from runners.recipes.origin import Source as Wheel
-from runners.recipes.source import cache_folder, download_wheel, sha256_of
+from runners.recipes.source import download_wheel, sha256_of
+from turnout.cache_folder import cache_folder
 from turnout.errors import ArtifactInvalid
 
 _CHUNK = 1 << 20

