@@ -1,6 +1,7 @@
-"""TensorRT through ONNX Runtime's provider: engines are built once per device and kept on disk.
+"""The TensorRT engine, through ONNX Runtime's provider; built engines are kept on disk.
 
-Without the provider or the device, the catalog's fallback serves and the reason is recorded.
+An engine is built once per model, device, driver and version. Without the provider or the device,
+the catalog's fallback serves and the reason is recorded.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class TensorRTRunner(OnnxRunner):
         name: the model's name, for errors.
         path: the ``.onnx`` file.
         options: the catalog's.
-        cache: where engines are kept; by default ``tensorrt`` below the cache folder.
+        cache: the folder of built engines; by default ``tensorrt`` below the cache folder.
     """
 
     _engine = "tensorrt"

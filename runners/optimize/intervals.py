@@ -1,4 +1,4 @@
-"""Confidence intervals of what a gate decides on. Pure."""
+"""Confidence intervals of the numbers that a gate decides on. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RESAMPLES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with the ends of its two-sided interval."""
+    """An estimate with the two ends of its confidence interval."""
 
     value: float
     low: float
@@ -23,7 +23,7 @@ class Interval:
 
 
 def wilson(hits: float, count: int, confidence: float) -> Interval:
-    """A share with its score interval.
+    """Return a share with its score interval.
 
     Args:
         hits: may be a fraction, where rows of one group count together.
@@ -47,7 +47,7 @@ def wilson(hits: float, count: int, confidence: float) -> Interval:
 
 
 def paired_loss(only_first: float, only_second: float, count: int, confidence: float) -> Interval:
-    """How much less often the second is right than the first, over the same trials.
+    """Return how much less often the second is right than the first, over the same trials.
 
     Args:
         only_first: trials that only the first got right.
@@ -75,7 +75,7 @@ def bootstrap(
     confidence: float,
     resamples: int = _RESAMPLES,
 ) -> Interval:
-    """A statistic of rows with its percentile interval; seeded, so it repeats.
+    """Return a statistic of rows with its percentile interval; the seed is fixed.
 
     Args:
         statistic: of the rows at these indices, int64 [count].

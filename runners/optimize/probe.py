@@ -1,8 +1,8 @@
-"""Speed, memory and start of model files, measured in processes of their own.
+"""Measure the speed, memory and start of model files in separate processes.
 
-    python -m runners.optimize.probe < what.json
+    python -m runners.optimize.probe < order.json
 
-Two files are timed in turn, run by run, so that whatever else the machine does hits both; a
+Files are timed alternately, run by run, so that other load on the machine hits all of them; a
 file's memory and start are measured in a process that does nothing else.
 """
 
@@ -37,7 +37,7 @@ _STARTS = 3
 def compare(
     files: Mapping[str, File], batches: Sequence[int]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Milliseconds of a run of each file, by batch: median and 95th percentile.
+    """Return the milliseconds of a run of each file, by batch: median and 95th percentile.
 
     Args:
         files: by name; the first is the reference.
@@ -51,7 +51,7 @@ def compare(
 
 
 def alone(file: File, rows: int) -> dict[str, float]:
-    """What one file costs in a fresh process.
+    """Return the costs of one file in a fresh process.
 
     Returns:
         ``start_ms`` (session open to first answer, imports done; the median of a few),
@@ -99,7 +99,7 @@ def _compare(order: Mapping[str, Any]) -> dict[str, Any]:
     for runner, _ in opened.values():
         runner.load()
     first = next(iter(opened))
-    found: dict[str, Any] = {}
+    timings: dict[str, Any] = {}
     for rows in order["batches"]:
         example = opened[first][1].example(rows)
         spent: dict[str, list[float]] = {name: [] for name in opened}
@@ -114,7 +114,7 @@ def _compare(order: Mapping[str, Any]) -> dict[str, Any]:
                 runner.run(example)
                 spent[name].append(time.perf_counter() - started_s)
         base = np.array(spent[first])
-        found[str(rows)] = {
+        timings[str(rows)] = {
             name: {
                 "median_ms": round(float(np.median(times)) * 1e3, 4),
                 "p95_ms": round(float(np.quantile(times, 0.95)) * 1e3, 4),
@@ -123,7 +123,7 @@ def _compare(order: Mapping[str, Any]) -> dict[str, Any]:
             }
             for name, times in spent.items()
         }
-    return found
+    return timings
 
 
 def _opened(entry: Mapping[str, Any], folder: str) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""Texts in, the likeliest label and its probability out."""
+"""Text classification: texts in, the likeliest label and its probability out."""
 
 from __future__ import annotations
 

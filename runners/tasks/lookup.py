@@ -1,4 +1,4 @@
-"""Items in, what is known of each out."""
+"""Lookup: item numbers in, the text of each item out."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Stored:
 
     @property
     def tag(self) -> str:
-        """``name:version``, as BentoML writes it."""
+        """Return ``name:version``, as BentoML writes it."""
         return f"{self.path.parent.name}:{self.path.name}"
 
     @property
@@ -87,7 +87,7 @@ def resolve(artifact: Artifact) -> Path:
 
 
 def matches(manifest: Mapping[str, Any], artifact: Artifact) -> bool:
-    """Return whether an artefact is what the catalog asks for."""
+    """Return whether a stored artefact matches the catalog's."""
     return (
         manifest.get("recipe") == artifact.recipe
         and manifest.get("options") == artifact.options
@@ -99,7 +99,7 @@ def check_gate(stored: Stored) -> None:
     """Refuse an optimised artefact that its gate has not passed; others have no gate.
 
     Raises:
-        ArtifactInvalid: the gate refused it, or never judged it. Names the report.
+        ArtifactInvalid: the gate refused it or never judged it; with the report's path.
     """
     if "optimize" not in stored.manifest:
         return
@@ -128,7 +128,7 @@ def described(artifact: Artifact) -> Mapping[str, Any]:
 
 
 def stored() -> list[Stored]:
-    """Return every artefact of ours in the store, by tag."""
+    """Return every artefact of this project in the store, by tag."""
     listed = [
         version
         for folder in model_folders()
@@ -147,7 +147,7 @@ def verify(path: Path) -> Mapping[str, Any]:
         The manifest.
 
     Raises:
-        ArtifactInvalid: names the file that is missing, changed or unknown.
+        ArtifactInvalid: with the file that is missing, changed or unknown.
     """
     manifest = read_manifest(path)
     recorded: Mapping[str, str] = manifest["files"]
@@ -158,7 +158,7 @@ def verify(path: Path) -> Mapping[str, Any]:
         raise ArtifactInvalid(f"{path}: {unknown[0]} does not belong to it; {_REBUILD}")
     for name, expected in recorded.items():
         if hash_of(path / name) != expected:
-            raise ArtifactInvalid(f"{path}: {name} is not what was built; {_REBUILD}")
+            raise ArtifactInvalid(f"{path}: {name} has changed since the build; {_REBUILD}")
     return manifest
 
 

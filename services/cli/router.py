@@ -1,4 +1,4 @@
-"""``turnout router``: train, predict, evaluate, calibrate, explain."""
+"""``turnout router``: train, predict, evaluate, calibrate and explain."""
 
 # pyright: basic
 
@@ -77,8 +77,8 @@ def train(
     rates = dict(zip(table.models, base_rate, strict=True))
     note = "; ".join(notes)
     if as_json:
-        found = {"router": str(out), "questions": len(table), "base_rate": rates}
-        print_json(found | ({"note": note} if note else {}))
+        result = {"router": str(out), "questions": len(table), "base_rate": rates}
+        print_json(result | ({"note": note} if note else {}))
         return
     lines = Table("model", "mean score", title=f"{out}: trained on {len(table)} questions")
     for name, rate in rates.items():
@@ -150,7 +150,7 @@ def evaluate(
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """PGR, APGR and CPT as RouteLLM defines them, calibration, AIQ, beside simple baselines."""
+    """Report PGR, APGR and CPT (as RouteLLM defines them), calibration and AIQ, with baselines."""
     from routing.evaluation.report import SHARES, pair_report
 
     quality = load_trained(router)
@@ -176,8 +176,8 @@ def evaluate(
             rounds=rounds,
             seed=seed,
         )
-        known = _known(quality, table)
-        others, on_others = _on_others(known, report.apgr["router"], p_good, table, rounds, seed)
+        seen = _seen_by_router(quality, table)
+        others, on_others = _on_unseen(seen, report.apgr["router"], p_good, table, rounds, seed)
     files: list[str] = []
     if plot is not None:
         from routing.evaluation.plot import write_plots
@@ -185,8 +185,8 @@ def evaluate(
         files = [str(path) for path in write_plots(report, plot)]
     if as_json:
         result = report.to_json()
-        if known is not None:
-            result["known"] = known.to_json() | _interval("apgr_of_new", others)
+        if seen is not None:
+            result["known"] = seen.to_json() | _interval("apgr_of_new", others)
         print_json(result | {"files": files})
         return
     title = f"{weak} → {strong}, {report.questions} questions"
@@ -195,17 +195,17 @@ def evaluate(
         lines.add_row(name, str(interval), f"{report.cpt50[name]:.1%}", f"{report.cpt80[name]:.1%}")
     console = Console()
     console.print(lines)
-    if known is not None:
-        console.print(f"{known}{on_others}", markup=False)
-    for name, found in report.reliability.items():
-        console.print(f"calibration error of {name}: {found.ece:.3f}")
+    if seen is not None:
+        console.print(f"{seen}{on_others}", markup=False)
+    for name, values in report.reliability.items():
+        console.print(f"calibration error of {name}: {values.ece:.3f}")
     if report.aiq is not None:
         console.print(f"AIQ {report.aiq['router']:.3f} (mixing: {report.aiq['mixture']:.3f})")
     shares = Table(
         "strong calls", *(f"{share:.0%}" for share in SHARES), title="gap recovered, exact shares"
     )
-    for name, found in report.at_share.items():
-        recovered = [report.curves[name].recovered(value) for value in found.values()]
+    for name, values in report.at_share.items():
+        recovered = [report.curves[name].recovered(value) for value in values.values()]
         shares.add_row(name, *(f"{value:.0%}" for value in recovered))
     console.print(shares)
     curve = Table("strong calls", "mean score", "gap recovered")
@@ -237,7 +237,7 @@ def calibrate(
     only_new: OnlyNewOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """The threshold on the predicted gain that holds a quality or a share of strong calls."""
+    """Choose the threshold on the predicted gain for a quality or a share of strong calls."""
     from routing.evaluation.threshold import for_quality, for_share
 
     if (target_quality is None) == (strong_share is None):
@@ -255,58 +255,58 @@ def calibrate(
             only_new=only_new,
         )
     gain = p_good[:, 1] - p_good[:, 0]
-    found = (
+    threshold = (
         for_share(gain, table.score, strong_share)
         if strong_share is not None
         else for_quality(gain, table.score, target_quality or 0.0)
     )
-    known = _known(quality, table)
+    seen = _seen_by_router(quality, table)
     result = {
-        "gain_threshold": found.gain,
-        "strong_share": found.strong_share,
-        "quality": found.quality,
-        "quality_of_best": found.of_best,
+        "gain_threshold": threshold.gain,
+        "strong_share": threshold.strong_share,
+        "quality": threshold.quality,
+        "quality_of_best": threshold.of_best,
         "questions": len(table),
     }
     if as_json:
-        print_json(result if known is None else result | {"known": known.to_json()})
+        print_json(result if seen is None else result | {"known": seen.to_json()})
         return
-    if known is not None and known.count:
+    if seen is not None and seen.count:
         more = "; what the threshold promises does not hold for others: try --only-new"
-        Console().print(f"{known}{more}", markup=False)
+        Console().print(f"{seen}{more}", markup=False)
     if cascade:
-        Console().print(f"cascade: {{gain: {found.gain:.6f}}}")
+        Console().print(f"cascade: {{gain: {threshold.gain:.6f}}}")
     Console().print(
-        f"send to {strong} when its predicted gain is at least {found.gain:.4f}: "
-        f"{found.strong_share:.1%} of {len(table)} questions, mean score {found.quality:.4f}, "
-        f"{found.of_best:.2%} of the best model's"
+        f"send to {strong} when its predicted gain is at least {threshold.gain:.4f}: "
+        f"{threshold.strong_share:.1%} of {len(table)} questions, "
+        f"mean score {threshold.quality:.4f}, {threshold.of_best:.2%} of the best model's"
     )
 
 
-def _known(quality: Trained, table: Outcomes) -> Known | None:
-    """What the router knows of the table's prompts; None where they are rows of numbers."""
+def _seen_by_router(quality: Trained, table: Outcomes) -> Known | None:
+    """Return the table's prompts that the router has seen; None for rows of numbers."""
     return known_to(quality, table.prompts) if isinstance(quality, LearnedQuality) else None
 
 
-def _on_others(
-    known: Known | None, of_all: Interval, p_good: Any, table: Outcomes, rounds: int, seed: int
+def _on_unseen(
+    seen: Known | None, of_all: Interval, p_good: Any, table: Outcomes, rounds: int, seed: int
 ) -> tuple[Interval | None, str]:
-    """APGR on questions the router does not know, if it can be told, and that in words."""
-    if known is None or not known.count:
+    """Return the APGR on unseen questions, if it can be estimated, and a clause about it."""
+    if seen is None or not seen.count:
         return of_all, ""
     try:
-        found = apgr_of_new(known, p_good, table.score, rounds, seed)
+        interval = apgr_of_new(seen, p_good, table.score, rounds, seed)
     except DataError as error:
         return None, f"; {error}"
-    return found, f"; APGR of the others: {found} (for all else on those alone: --only-new)"
+    return interval, f"; APGR of the others: {interval} (for all else on those alone: --only-new)"
 
 
-def _interval(name: str, found: Interval | None) -> dict[str, Any]:
-    """An interval for ``--json``, null where there is none."""
-    if found is None:
+def _interval(name: str, interval: Interval | None) -> dict[str, Any]:
+    """Return an interval for ``--json``; null when there is none."""
+    if interval is None:
         return {name: None, f"{name}_95": None}
-    known = not np.isnan(found.low)
-    return {name: found.value, f"{name}_95": [found.low, found.high] if known else None}
+    is_known = not np.isnan(interval.low)
+    return {name: interval.value, f"{name}_95": [interval.low, interval.high] if is_known else None}
 
 
 app.command("explain")(explain_prompt)

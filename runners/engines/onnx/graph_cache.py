@@ -1,4 +1,4 @@
-"""Look up the optimised graph that is kept on the machine that will run it.
+"""Look up the optimised graph of a model that was saved on this machine.
 
 ONNX Runtime spends most of a session's start on rewriting the graph for this processor and on
 copying weights out of the model's file. ``optimized_graph`` does both once: it saves the
@@ -50,7 +50,7 @@ def mapped_graph(model: Path) -> Path | None:
 
 
 def graph_key(model: Path) -> Mapping[str, Any]:
-    """Return what a saved graph depends on; the processor's features decide the weights' layout."""
+    """Return the key of a saved graph; the processor's features decide the weights' layout."""
     import onnxruntime  # by a load, not with this module: see ``session``
 
     stat = model.stat()

@@ -1,4 +1,4 @@
-"""ONNX Runtime: tensors to tensors from ``model.onnx``.
+"""The ONNX Runtime engine: run ``model.onnx``.
 
 A load imports onnxruntime, in the thread that loads; this module imports neither it nor pydantic
 nor the catalog, so that a cold start pays for onnxruntime and numpy only.
@@ -33,13 +33,13 @@ FILE = "model.onnx"
 
 
 class OnnxRunner:
-    """An ONNX Runtime session.
+    """Runs a model in an ONNX Runtime session.
 
     Args:
         name: the model's name, for errors.
         path: the ``.onnx`` file.
         provider: ``cpu`` or ``cuda``, as requested.
-        threads: of one run. With many sessions in a process keep it at 1.
+        threads: the threads of a run; 1 when a process has many sessions.
         strict: refuse to load when another provider would run.
         device: index of the GPU.
         optimised: the file is a graph that ``optimized_graph`` saved here: run it as it is.
@@ -149,7 +149,7 @@ class OnnxRunner:
         return dict(zip(self._outputs, produced, strict=True))
 
     def close(self) -> None:
-        """Free the session."""
+        """Release the session."""
         self._session = None
         self._bound = None
 
@@ -199,7 +199,7 @@ def _precision(path: Path) -> str:
 
 
 def unavailable(provider: str) -> str | None:
-    """Say why this build of onnxruntime lacks a provider; None when it has it."""
+    """Return why this build of onnxruntime lacks a provider; None when it has it."""
     import onnxruntime
 
     available = onnxruntime.get_available_providers()

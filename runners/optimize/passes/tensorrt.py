@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from runners.engines.tensorrt import TensorRTRunner
-from runners.optimize.optimization import Options, Pass, Setting
+from runners.optimize.optimization import Options, Pass, PassContext
 from turnout.catalog.engines import TensorRT
 from turnout.errors import ArtifactInvalid, LoadFailed
 
 OPTIONS: Options = {"precision": "fp16"}
 
 
-def run(given: Path, out: Path, setting: Setting) -> Mapping[str, Any]:
+def run(source: Path, out: Path, setting: PassContext) -> Mapping[str, Any]:
     """Load the model once under TensorRT, which builds and keeps the engine."""
-    shutil.copyfile(given, out)
+    shutil.copyfile(source, out)
     own = setting.runner if setting.runner.get("engine") == "tensorrt" else {}
     chosen = {"engine": "tensorrt", **setting.options, **own, "strict": True}
     runner = TensorRTRunner("tensorrt pass", out, TensorRT.model_validate(chosen))
