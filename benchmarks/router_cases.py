@@ -137,7 +137,7 @@ def _apart_from(test: Outcomes, table: Outcomes) -> Any:
 
 
 def family(model: str) -> str:
-    """Return the family of a model's name: "llama-2" of "Llama-2-7b-hf", "mistral" of "Mixtral-..."."""
+    """Return the family of a model's name: "llama-2" of "Llama-2-7b-hf", "mistral" of "Mixtral"."""
     name = model.lower().removeprefix("meta-").replace("mixtral", "mistral")
     name = name.replace("llama3", "llama-3")
     known = ("llama-2", "llama-3", "mistral", "qwen", "yi")

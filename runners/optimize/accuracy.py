@@ -60,24 +60,24 @@ def judge(
     name = _OUTPUTS[task]
     if name not in candidate or candidate[name].shape != reference[name].shape:
         raise DataError(f"the candidate has no output {name!r} of the reference's shape")
-    first, second = (np.asarray(outputs[name], np.float64) for outputs in (reference, candidate))
-    if not np.isfinite(second).all():
+    expected, actual = (np.asarray(outputs[name], np.float64) for outputs in (reference, candidate))
+    if not np.isfinite(actual).all():
         raise DataError(f"the candidate's {name!r} holds numbers that are not finite")
-    difference = second - first
-    comparison = _COMPARISONS[task](inputs, first, second, confidence)
+    difference = actual - expected
+    comparison = _COMPARISONS[task](inputs, expected, actual, confidence)
     return Judgement(
         *comparison,
         max_abs_distance=float(np.abs(difference).max()),
-        relative_distance=float(np.linalg.norm(difference) / max(np.linalg.norm(first), 1e-12)),
+        relative_distance=float(np.linalg.norm(difference) / max(np.linalg.norm(expected), 1e-12)),
     )
 
 
 _TaskComparison: TypeAlias = "tuple[str, Interval, float | None, float | None, Interval, str]"
 
 
-def _image(inputs: Inputs, first: Array, second: Array, confidence: float) -> _TaskComparison:
+def _image(inputs: Inputs, expected: Array, actual: Array, confidence: float) -> _TaskComparison:
     """Compare top-1 answers; the rows of a group count as one trial that may be partly right."""
-    a, b = first.argmax(axis=1), second.argmax(axis=1)
+    a, b = expected.argmax(axis=1), actual.argmax(axis=1)
     count = inputs.independent
     agreement = wilson(_grouped(inputs, a == b), count, confidence)
     if inputs.labels is None:
@@ -94,30 +94,39 @@ def _image(inputs: Inputs, first: Array, second: Array, confidence: float) -> _T
     return "top-1 accuracy", loss, *accuracy, agreement, "top-1"
 
 
-def _tabular(inputs: Inputs, first: Array, second: Array, confidence: float) -> _TaskComparison:
+def _tabular(inputs: Inputs, expected: Array, actual: Array, confidence: float) -> _TaskComparison:
     """Compare average precision, and the rows in the riskiest hundredth."""
     labels = inputs.labels
     if labels is None or not 0 < labels.sum() < len(labels):
         raise DataError("inputs of a tabular model need labels of both kinds (TX_FRAUD)")
-    first, second = first.reshape(-1), second.reshape(-1)
+    expected, actual = expected.reshape(-1), actual.reshape(-1)
 
     def lost(rows: Array) -> float:
         if not labels[rows].any():
             return 0.0
-        a, b = (float(average_precision_score(labels[rows], s[rows])) for s in (first, second))
+        a, b = (float(average_precision_score(labels[rows], s[rows])) for s in (expected, actual))
         return a - b
 
     loss = bootstrap(lost, len(labels), confidence, _AP_RESAMPLES)
-    each = [float(average_precision_score(labels, scores)) for scores in (first, second)]
+    precisions = [float(average_precision_score(labels, scores)) for scores in (expected, actual)]
     share = max(len(labels) // 100, 1)
-    flagged = [set(np.argsort(-scores, kind="stable")[:share]) for scores in (first, second)]
+    flagged = [set(np.argsort(-scores, kind="stable")[:share]) for scores in (expected, actual)]
     agreement = wilson(len(flagged[0] & flagged[1]), share, confidence)
-    return "average precision", loss, each[0], each[1], agreement, "the riskiest 1 % of rows"
+    return (
+        "average precision",
+        loss,
+        precisions[0],
+        precisions[1],
+        agreement,
+        "the riskiest 1 % of rows",
+    )
 
 
-def _embed(inputs: Inputs, first: Array, second: Array, confidence: float) -> _TaskComparison:
+def _embed(inputs: Inputs, expected: Array, actual: Array, confidence: float) -> _TaskComparison:
     """Compare by 1 - cosine similarity, and by each text's nearest neighbour."""
-    a, b = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (first, second))
+    a, b = (
+        vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (expected, actual)
+    )
     lost = 1 - (a * b).sum(axis=1)
     loss = bootstrap(lambda rows: float(lost[rows].mean()), len(lost), confidence)
     nearest: list[Array] = []
@@ -125,8 +134,8 @@ def _embed(inputs: Inputs, first: Array, second: Array, confidence: float) -> _T
         likeness = vectors @ vectors.T
         np.fill_diagonal(likeness, -np.inf)
         nearest.append(likeness.argmax(axis=1))
-    same = nearest[0] == nearest[1]
-    agreement = wilson(float(same.sum()), len(same), confidence)
+    is_same_neighbour = nearest[0] == nearest[1]
+    agreement = wilson(float(is_same_neighbour.sum()), len(is_same_neighbour), confidence)
     return "cosine similarity", loss, 1.0, 1 - loss.value, agreement, "nearest neighbour"
 
 

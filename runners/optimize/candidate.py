@@ -107,8 +107,8 @@ class CandidateEvaluator:
             for name, result in results.items()
             if result.folder is not None
         }
-        both = probe.compare({"reference": reference, **files}, BATCHES) if files else {}
-        alone = {
+        timings = probe.compare({"reference": reference, **files}, BATCHES) if files else {}
+        costs_alone = {
             name: probe.alone(file, max(BATCHES))
             for name, file in {"reference": reference, **files}.items()
         }
@@ -117,7 +117,7 @@ class CandidateEvaluator:
             if result.judgement is None or name not in files:
                 candidates.append(Candidate(name, result.stages, failed=result.failed))
                 continue
-            costs = _costs(name, both, alone, (self._folder, files[name][1]))
+            costs = _costs(name, timings, costs_alone, (self._folder, files[name][1]))
             lines = checks(self._gate, self._inputs.independent, result.judgement, costs)
             candidates.append(Candidate(name, result.stages, result.judgement, costs, lines))
         return candidates
@@ -125,8 +125,8 @@ class CandidateEvaluator:
 
 def _costs(
     name: str,
-    both: Mapping[str, Mapping[str, Mapping[str, float]]],
-    alone: Mapping[str, Mapping[str, float]],
+    timings: Mapping[str, Mapping[str, Mapping[str, float]]],
+    costs_alone: Mapping[str, Mapping[str, float]],
     folders: tuple[Path, Path],
 ) -> Measurements:
     latency = {
@@ -137,14 +137,14 @@ def _costs(
             "candidate_p95_ms": row[name]["p95_ms"],
             "speedup": row[name]["speedup"],
         }
-        for rows, row in both.items()
+        for rows, row in timings.items()
     }
-    own, reference = alone[name], alone["reference"]
+    candidate, reference = costs_alone[name], costs_alone["reference"]
     return Measurements(
         latency,
-        round(own["start_ms"], 2),
+        round(candidate["start_ms"], 2),
         round(reference["start_ms"], 2),
-        own["memory_bytes"],
+        candidate["memory_bytes"],
         reference["memory_bytes"],
         (folders[1] / FILE).stat().st_size,
         (folders[0] / FILE).stat().st_size,

@@ -72,10 +72,10 @@ def checks(gate: Gate, inputs: int, judged: Judgement, measured: Measurements) -
         ),
     ]  # fmt: skip
     if gate.min_agreement is not None:
-        same = judged.agreement.value
-        what = f"agreement on {judged.agreeing_on}"
-        passed = same >= gate.min_agreement
-        results.append(Check(what, same, f"at least {gate.min_agreement:g}", passed))
+        agreement = judged.agreement.value
+        name = f"agreement on {judged.agreeing_on}"
+        passed = agreement >= gate.min_agreement
+        results.append(Check(name, agreement, f"at least {gate.min_agreement:g}", passed))
     if gate.max_memory_ratio is not None:
         ratio = measured.memory_bytes / max(measured.reference_memory_bytes, 1)
         results.append(_most("memory by the reference's", ratio, gate.max_memory_ratio))
@@ -94,8 +94,8 @@ def why_not(results: list[Check]) -> list[str]:
     ]
 
 
-def _most(what: str, value: float, bound: float) -> Check:
-    return Check(what, value, f"at most {bound:g}", bool(value <= bound))
+def _most(name: str, value: float, bound: float) -> Check:
+    return Check(name, value, f"at most {bound:g}", bool(value <= bound))
 
 
 def verdict(results: list[Check]) -> dict[str, Any]:

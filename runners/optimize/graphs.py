@@ -11,11 +11,11 @@ from turnout.errors import ConfigError
 
 def name_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return the model with a name on every node, so that options can refer to nodes."""
-    taken = {node.name for node in model.graph.node}
+    existing = {node.name for node in model.graph.node}
     for index, node in enumerate(model.graph.node):
         if not node.name:
             name = f"{node.op_type.lower()}_{index}"
-            node.name = name if name not in taken else f"{name}_"
+            node.name = name if name not in existing else f"{name}_"
     return model
 
 

@@ -69,10 +69,10 @@ def split_in_halves(inputs: Inputs, rows: int, judged: int) -> tuple[Inputs, Inp
     """
     names = np.unique(inputs.groups)
     np.random.default_rng(0).shuffle(names)
-    first = np.isin(inputs.groups, names[: len(names) // 2])
+    is_first = np.isin(inputs.groups, names[: len(names) // 2])
     return (
-        inputs.take(np.flatnonzero(first)[:rows]),
-        inputs.take(np.flatnonzero(~first)[:judged]),
+        inputs.take(np.flatnonzero(is_first)[:rows]),
+        inputs.take(np.flatnonzero(~is_first)[:judged]),
     )
 
 

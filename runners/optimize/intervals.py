@@ -61,10 +61,10 @@ def paired_loss(only_first: float, only_second: float, count: int, confidence: f
     if count <= 0:
         return Interval(math.nan, -1.0, 1.0)
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    more = count + 2
+    smoothed_count = count + 2
     b, c = only_first + 0.5, only_second + 0.5
-    middle = (b - c) / more
-    half = z * math.sqrt(max(b + c - (b - c) ** 2 / more, 0.0)) / more
+    middle = (b - c) / smoothed_count
+    half = z * math.sqrt(max(b + c - (b - c) ** 2 / smoothed_count, 0.0)) / smoothed_count
     loss = (only_first - only_second) / count
     return Interval(loss, min(max(middle - half, -1.0), loss), max(min(middle + half, 1.0), loss))
 
@@ -86,7 +86,7 @@ def bootstrap(
     Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
     """
     random = np.random.default_rng(0)
-    drawn = [statistic(random.integers(0, count, count)) for _ in range(resamples)]
+    values = [statistic(random.integers(0, count, count)) for _ in range(resamples)]
     tail = (1 - confidence) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
+    low, high = np.quantile(values, [tail, 1 - tail])
     return Interval(statistic(np.arange(count)), float(low), float(high))

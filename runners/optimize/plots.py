@@ -111,9 +111,9 @@ def _colour(axes: Axes, judged: Sequence[Any]) -> None:
 def _nodes(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None:
     """Draw the most sensitive nodes; those left in float32 in another colour."""
     del gate
-    sensitivity, kept = _sensitivity(judged[0]), _kept(judged[0])
+    sensitivity, in_float32 = _sensitivity(judged[0]), _in_float32(judged[0])
     names = list(sensitivity)
-    colours = [_BAD if name in kept else _PLAIN for name in names]
+    colours = [_BAD if name in in_float32 else _PLAIN for name in names]
     axes.barh(range(len(names)), list(sensitivity.values()), color=colours)
     axes.set_yticks(range(len(names)), names, fontsize=7)
     axes.set_ylim(len(names) - 0.5, -0.5)
@@ -124,7 +124,7 @@ def _sensitivity(candidate: Mapping[str, Any]) -> Mapping[str, float]:
     return candidate["stages"][-1]["measured"].get("sensitivity", {}) if candidate["stages"] else {}
 
 
-def _kept(candidate: Mapping[str, Any]) -> set[str]:
+def _in_float32(candidate: Mapping[str, Any]) -> set[str]:
     return set(candidate["stages"][-1]["measured"].get("kept_in_float32", ()))
 
 

@@ -31,19 +31,19 @@ def read(place: Path) -> Inputs:
             lines += path.read_text("utf-8").splitlines()
         except UnicodeDecodeError as error:
             raise DataError(f"{path} is not UTF-8 text: {error}; convert it") from error
-    kept = [line.strip()[:_MAX_CHARACTERS] for line in lines if line.strip()]
-    if not kept:
+    sentences = [line.strip()[:_MAX_CHARACTERS] for line in lines if line.strip()]
+    if not sentences:
         raise DataError(f"{place} holds no line of text (name a .txt file, one sentence a line)")
-    return _inputs(kept, f"{len(kept)} sentences given by the user")
+    return _inputs(sentences, f"{len(sentences)} sentences given by the user")
 
 
 def default(report: Report) -> Inputs:
     """Return docstrings of the standard library's functions and classes."""
     del report
-    kept = sorted(set(_docstrings()))
-    np.random.default_rng(0).shuffle(kept)
-    kept = kept[:_DEFAULT_COUNT]
-    return _inputs(kept, f"{len(kept)} docstrings of Python's standard library")
+    sentences = sorted(set(_docstrings()))
+    np.random.default_rng(0).shuffle(sentences)
+    sentences = sentences[:_DEFAULT_COUNT]
+    return _inputs(sentences, f"{len(sentences)} docstrings of Python's standard library")
 
 
 def _docstrings() -> Iterator[str]:

@@ -50,15 +50,15 @@ def check_content(path: Path, address: str) -> None:
     with path.open("rb") as file:
         start = file.read(8)
     if start[:1] == b"\x80" and start[1:2] <= b"\x05":
-        what = "is a pickle, whatever its name says, and reading it may run code"
+        fault = "is a pickle, whatever its name says, and reading it may run code"
     elif start.startswith((b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"7z\xbc\xaf", b"\xfd7zXZ")):
-        what = "is an archive (a torch file is one, with a pickle in it), whatever its name says"
+        fault = "is an archive (a torch file is one, with a pickle in it), whatever its name says"
     else:
-        wrong = _CHECKS[path.suffix.lower()](path)
-        if wrong is None:
+        mismatch = _CHECKS[path.suffix.lower()](path)
+        if mismatch is None:
             return
-        what = wrong
-    raise ArtifactInvalid(f"{address}: {path.name} {what}; {_REMEDY}")
+        fault = mismatch
+    raise ArtifactInvalid(f"{address}: {path.name} {fault}; {_REMEDY}")
 
 
 def _onnx(path: Path) -> str | None:

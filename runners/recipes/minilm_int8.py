@@ -41,6 +41,6 @@ def build(options: Options, out: Path, report: Report) -> Origin:
 
 def _tokens(text: str, folder: Path) -> dict[str, np.ndarray]:
     ids = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text)
-    kept = [i for i, mask in zip(ids.ids, ids.attention_mask, strict=True) if mask]
-    row = np.array([kept], np.int64)
+    token_ids = [i for i, mask in zip(ids.ids, ids.attention_mask, strict=True) if mask]
+    row = np.array([token_ids], np.int64)
     return {"input_ids": row, "attention_mask": np.ones_like(row)}

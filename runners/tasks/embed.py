@@ -16,7 +16,7 @@ from turnout.types import Tensors
 
 
 class EmbedTask:
-    """``text`` BYTES [n] to ``embedding`` FP32 [n, width].
+    """Converts ``text`` BYTES [n] to ``embedding`` FP32 [n, width].
 
     Args:
         reader: turns texts into the model's inputs.

@@ -65,12 +65,13 @@ class Preprocess:
 
 
 class ImageTask:
-    """``image`` BYTES [n] to ``class_id`` INT64, ``class_name`` BYTES and ``score`` FP32 [n].
+    """Converts ``image`` BYTES [n] to ``class_id``, ``class_name`` and ``score``, each [n].
 
-    A row is a JPEG or PNG file, or one as base64 (JSON can't carry bytes), alone or as a data URL.
+    A row is a JPEG or PNG file, or base64 of one (JSON cannot carry bytes), plain or as a data URL.
+    ``class_id`` is INT64, ``class_name`` BYTES and ``score`` FP32.
 
-    Beside them, for cascades and not for callers, ``confidence`` FP32 [n]: the probability of the
-    best class against the second, p1 / (p1 + p2).
+    A further output for cascades, not for callers, is ``confidence`` FP32 [n]: the probability of
+    the best class against the second, p1 / (p1 + p2).
 
     Args:
         labels: the classes' names, in index order.
@@ -188,5 +189,5 @@ def _softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return shares / shares.sum(axis=1, keepdims=True)
 
 
-def _refused(index: int, what: str) -> InvalidRequest:
-    return InvalidRequest(f"image row {index} {what}", param="image")
+def _refused(index: int, fault: str) -> InvalidRequest:
+    return InvalidRequest(f"image row {index} {fault}", param="image")

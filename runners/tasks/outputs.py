@@ -67,8 +67,8 @@ def table(outputs: Mapping[str, Array], name: str, columns: int | None = None) -
     """
     output = outputs[name]
     if output.ndim != 2 or columns not in (None, output.shape[1]):
-        wanted = "any number" if columns is None else columns
+        expected = "any number" if columns is None else columns
         raise OutputMismatch(
-            f"output {name!r} has shape {list(output.shape)}; this task takes [n, {wanted}]"
+            f"output {name!r} has shape {list(output.shape)}; this task takes [n, {expected}]"
         )
     return output

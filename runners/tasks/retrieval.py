@@ -45,7 +45,7 @@ class _RetrievedItems:
 
 
 class RecommendTask(_RetrievedItems):
-    """``user`` INT64 [n] to the best items for each; an unknown user gets the popular ones.
+    """Converts ``user`` INT64 [n] to each one's best items; an unknown user gets popular ones.
 
     Args:
         dimensions: ``top`` and ``columns``.
@@ -70,7 +70,7 @@ class RecommendTask(_RetrievedItems):
 
 
 class RetrieveTask(_RetrievedItems):
-    """``embedding`` FP32 [n, width] to the items nearest to each.
+    """Converts ``embedding`` FP32 [n, width] to the nearest items of each.
 
     Args:
         dimensions: ``width``, ``top`` and ``columns``.

@@ -71,14 +71,16 @@ def resolve(artifact: Artifact) -> Path:
     Raises:
         ArtifactInvalid: it was never built, only with other options, or its gate refused it.
     """
-    others = 0
+    mismatches = 0
     for folder in model_folders():
         for stored in versions(folder / artifact.tag):
             if matches(stored.manifest, artifact):
                 check_gate(stored)
                 return stored.path
-            others += 1
-    why = "it was built from another recipe or with other options" if others else "not built yet"
+            mismatches += 1
+    why = (
+        "it was built from another recipe or with other options" if mismatches else "not built yet"
+    )
     command = "turnout optimize MODEL" if artifact.optimize else "turnout models build"
     raise ArtifactInvalid(
         f"model files {artifact.tag!r} are not in the store ({why}); run `{command}`. "

@@ -68,8 +68,8 @@ def train(
             origin = train_into(table, name, folder, _progress)
             measured[f"fraud-{name}"] = origin.measured
             if store:
-                kept = Origin((read_from,), origin.measured, origin.built_with)
-                build.add(f"fraud-{name}", "fraud", {"size": name}, folder, kept)
+                stored_origin = Origin((read_from,), origin.measured, origin.built_with)
+                build.add(f"fraud-{name}", "fraud", {"size": name}, folder, stored_origin)
     typer.echo(json.dumps(measured, indent=1))
 
 

@@ -176,8 +176,8 @@ def evaluate(
             rounds=rounds,
             seed=seed,
         )
-        seen = _seen_by_router(quality, table)
-        others, on_others = _on_unseen(seen, report.apgr["router"], p_good, table, rounds, seed)
+        overlap = _seen_by_router(quality, table)
+        others, on_others = _on_unseen(overlap, report.apgr["router"], p_good, table, rounds, seed)
     files: list[str] = []
     if plot is not None:
         from routing.evaluation.plot import write_plots
@@ -185,8 +185,8 @@ def evaluate(
         files = [str(path) for path in write_plots(report, plot)]
     if as_json:
         result = report.to_json()
-        if seen is not None:
-            result["known"] = seen.to_json() | _interval("apgr_of_new", others)
+        if overlap is not None:
+            result["known"] = overlap.to_json() | _interval("apgr_of_new", others)
         print_json(result | {"files": files})
         return
     title = f"{weak} → {strong}, {report.questions} questions"
@@ -195,8 +195,8 @@ def evaluate(
         lines.add_row(name, str(interval), f"{report.cpt50[name]:.1%}", f"{report.cpt80[name]:.1%}")
     console = Console()
     console.print(lines)
-    if seen is not None:
-        console.print(f"{seen}{on_others}", markup=False)
+    if overlap is not None:
+        console.print(f"{overlap}{on_others}", markup=False)
     for name, values in report.reliability.items():
         console.print(f"calibration error of {name}: {values.ece:.3f}")
     if report.aiq is not None:
@@ -260,7 +260,7 @@ def calibrate(
         if strong_share is not None
         else for_quality(gain, table.score, target_quality or 0.0)
     )
-    seen = _seen_by_router(quality, table)
+    overlap = _seen_by_router(quality, table)
     result = {
         "gain_threshold": threshold.gain,
         "strong_share": threshold.strong_share,
@@ -269,11 +269,11 @@ def calibrate(
         "questions": len(table),
     }
     if as_json:
-        print_json(result if seen is None else result | {"known": seen.to_json()})
+        print_json(result if overlap is None else result | {"known": overlap.to_json()})
         return
-    if seen is not None and seen.count:
-        more = "; what the threshold promises does not hold for others: try --only-new"
-        Console().print(f"{seen}{more}", markup=False)
+    if overlap is not None and overlap.count:
+        caution = "; what the threshold promises does not hold for others: try --only-new"
+        Console().print(f"{overlap}{caution}", markup=False)
     if cascade:
         Console().print(f"cascade: {{gain: {threshold.gain:.6f}}}")
     Console().print(
@@ -289,13 +289,13 @@ def _seen_by_router(quality: Trained, table: Outcomes) -> Known | None:
 
 
 def _on_unseen(
-    seen: Known | None, of_all: Interval, p_good: Any, table: Outcomes, rounds: int, seed: int
+    overlap: Known | None, of_all: Interval, p_good: Any, table: Outcomes, rounds: int, seed: int
 ) -> tuple[Interval | None, str]:
     """Return the APGR on unseen questions, if it can be estimated, and a clause about it."""
-    if seen is None or not seen.count:
+    if overlap is None or not overlap.count:
         return of_all, ""
     try:
-        interval = apgr_of_new(seen, p_good, table.score, rounds, seed)
+        interval = apgr_of_new(overlap, p_good, table.score, rounds, seed)
     except DataError as error:
         return None, f"; {error}"
     return interval, f"; APGR of the others: {interval} (for all else on those alone: --only-new)"

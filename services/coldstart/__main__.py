@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     started_s = time.monotonic()
     begin()
-    options = _parsed(arguments)
+    options = _parse_arguments(arguments)
 
     from services.coldstart.artifact import artifact_folder
     from services.coldstart.classifier import Classifier
@@ -96,15 +96,15 @@ def _save_quietly(classifier: Classifier) -> None:
         sys.stderr.write(f"note: the optimised graph was not saved: {error}\n")
 
 
-def _parsed(arguments: Sequence[str] | None) -> Namespace:
+def _parse_arguments(arguments: Sequence[str] | None) -> Namespace:
     import argparse
 
     parser = argparse.ArgumentParser(prog="python -m services.cold_start")
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--image", metavar="FILE", help="print this picture's class and exit")
-    what.add_argument("--serve", metavar="PORT", type=int, help="serve until SIGTERM")
-    what.add_argument("--where", action="store_true", help="print the model's folder")
-    what.add_argument("--prepare", action="store_true", help="save the graph for this machine")
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--image", metavar="FILE", help="print this picture's class and exit")
+    mode.add_argument("--serve", metavar="PORT", type=int, help="serve until SIGTERM")
+    mode.add_argument("--where", action="store_true", help="print the model's folder")
+    mode.add_argument("--prepare", action="store_true", help="save the graph for this machine")
     parser.add_argument("--model", default=MODEL, help="its name in the model store")
     parser.add_argument("--phases", action="store_true", help="print when each part ended")
     parser.add_argument("--json", action="store_true", help="print JSON (the only format)")

@@ -221,7 +221,7 @@ def open_session(
     optimised: bool = False,
     beside_others: bool = False,
 ) -> Any:
-    """Open a session that serves beside others.
+    """Open a session configured to share its process with others.
 
     Idle threads do not spin (they would take the cores from other models), operators run one
     after another. With one thread a session has no threads of its own: it runs on its caller's.

@@ -60,12 +60,12 @@ def run(source: Path, out: Path, setting: PassContext) -> Mapping[str, Any]:
             setting.report(f"sensitivity of node {index + 1} of {len(nodes)}")
         errors[node] = quantizer.error(few, expected, only=[node])
     ranked = sorted(nodes, key=lambda node: -errors[node])
-    kept, error = _search(quantizer, ranked, setting)
-    quantizer.write(out, exclude=kept)
+    in_float32, error = _search(quantizer, ranked, setting)
+    quantizer.write(out, exclude=in_float32)
     return {
         "calibration_inputs": len(setting.samples),
         "weighted_nodes": len(nodes),
-        "kept_in_float32": list(kept),
+        "kept_in_float32": list(in_float32),
         "relative_error": round(error, 5),
         "sensitivity": {node: round(errors[node], 6) for node in ranked[:20]},
     }
@@ -79,11 +79,11 @@ def _search(
     limit = int(len(ranked) * float(setting.options["max_kept"]))
     count, best = 0, (tuple[str, ...](), float("inf"))
     while True:
-        kept = tuple(ranked[:count])
-        error = quantizer.error(setting.samples, expected, exclude=kept)
+        in_float32 = tuple(ranked[:count])
+        error = quantizer.error(setting.samples, expected, exclude=in_float32)
         setting.report(f"{count} nodes in float32: relative error {error:.4f}")
         if error < best[1]:
-            best = (kept, error)
+            best = (in_float32, error)
         if error <= setting.options["max_error"] or count >= limit:
             return best
         count = min(max(2 * count, 1), limit)

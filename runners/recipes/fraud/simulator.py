@@ -75,7 +75,7 @@ def _honest(world: World, rng: np.random.Generator) -> Transactions:
     mean_amount = rng.uniform(5, 100, world.customers)
     mean_count = rng.uniform(0, 4, world.customers)
     places = rng.uniform(0, 100, (world.terminals, 2))
-    nearby, first = _nearby(homes, places, world.radius)
+    nearby, starts = _nearby(homes, places, world.radius)
 
     counts = rng.poisson(mean_count[:, None], (world.customers, world.days))
     customer = np.repeat(np.arange(world.customers), counts.sum(axis=1))
@@ -84,17 +84,17 @@ def _honest(world: World, rng: np.random.Generator) -> Transactions:
     mean = mean_amount[customer]
     amount = rng.normal(mean, mean / 2)
     amount = np.round(np.where(amount < 0, rng.uniform(0, 2 * mean), amount), 2)
-    choices = np.diff(first)[customer]
-    choice = first[customer] + (rng.random(len(customer)) * choices).astype(np.int64)
-    kept = (second > 0) & (second < DAY_S) & (choices > 0)
+    choices = np.diff(starts)[customer]
+    choice = starts[customer] + (rng.random(len(customer)) * choices).astype(np.int64)
+    is_valid = (second > 0) & (second < DAY_S) & (choices > 0)
 
-    time_s = (day * DAY_S + second)[kept]
+    time_s = (day * DAY_S + second)[is_valid]
     order = np.argsort(time_s, kind="stable")
     return Transactions(
         time_s[order],
-        customer[kept][order].astype(np.int32),
-        nearby[choice[kept]][order].astype(np.int32),
-        amount[kept][order],
+        customer[is_valid][order].astype(np.int32),
+        nearby[choice[is_valid]][order].astype(np.int32),
+        amount[is_valid][order],
         np.zeros(len(order), bool),
     )
 
@@ -107,8 +107,8 @@ def _nearby(homes: np.ndarray, places: np.ndarray, radius: float) -> tuple[np.nd
         (one longer than the customers).
     """
     near = [np.flatnonzero(((places - home) ** 2).sum(axis=1) < radius**2) for home in homes]
-    first = np.concatenate([[0], np.cumsum([len(terminals) for terminals in near])])
-    return np.concatenate([*near, [0]]), first
+    starts = np.concatenate([[0], np.cumsum([len(terminals) for terminals in near])])
+    return np.concatenate([*near, [0]]), starts
 
 
 def _at_compromised_terminals(
@@ -131,10 +131,10 @@ def _with_stolen_cards(
 ) -> None:
     """Mark scenario 3: three cards a day are copied; a third of 14 days is fraud at 5x."""
     by_customer = np.argsort(honest.customer, kind="stable")
-    first = np.searchsorted(honest.customer[by_customer], np.arange(world.customers + 1))
+    starts = np.searchsorted(honest.customer[by_customer], np.arange(world.customers + 1))
     for day in range(world.days):
         for customer in rng.choice(world.customers, _CUSTOMERS_A_DAY, replace=False):
-            rows = by_customer[first[customer] : first[customer + 1]]
+            rows = by_customer[starts[customer] : starts[customer + 1]]
             days = honest.time_s[rows] // DAY_S
             rows = rows[(days >= day) & (days < day + _CUSTOMER_DAYS)]
             stolen = rng.choice(rows, len(rows) // 3, replace=False)

@@ -53,8 +53,8 @@ def simulated(world: World) -> Table:
     transactions = simulate(world)
     day = transactions.time_s // DAY_S
     table = Table(features(transactions), transactions.fraud, day, transactions.customer)
-    kept = table.rows(day >= WARM_UP_DAYS)
-    return Table(kept.features, kept.fraud, kept.day - WARM_UP_DAYS, kept.customer)
+    warm = table.rows(day >= WARM_UP_DAYS)
+    return Table(warm.features, warm.fraud, warm.day - WARM_UP_DAYS, warm.customer)
 
 
 def read(path: Path) -> Table:
