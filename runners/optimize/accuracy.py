@@ -59,10 +59,15 @@ def judge(
     """
     name = _OUTPUTS[task]
     if name not in candidate or candidate[name].shape != reference[name].shape:
-        raise DataError(f"the candidate has no output {name!r} of the reference's shape")
+        raise DataError(
+            f"the candidate's output {name!r} is missing or not of the reference's shape; "
+            "leave the pass out"
+        )
     expected, actual = (np.asarray(outputs[name], np.float64) for outputs in (reference, candidate))
     if not np.isfinite(actual).all():
-        raise DataError(f"the candidate's {name!r} holds numbers that are not finite")
+        raise DataError(
+            f"the candidate's {name!r} has values that are not finite; leave the pass out"
+        )
     difference = actual - expected
     comparison = _COMPARISONS[task](inputs, expected, actual, confidence)
     return Judgement(

@@ -108,7 +108,9 @@ def _labels(place: Path, paths: list[Path]) -> Mapping[str, int] | None:
         labels = json.loads(path.read_text("utf-8"))
         index_by_name = {str(name): int(index) for name, index in labels.items()}
     except (ValueError, AttributeError, TypeError) as error:
-        raise DataError(f"{path} must map file names to class indices: {error}") from error
+        raise DataError(
+            f"{path} must be a JSON object from file names to class indices: {error}"
+        ) from error
     if not any(picture.name in index_by_name for picture in paths):
         raise DataError(
             f"{path} names none of the pictures in its folder; its keys must be their file names"

@@ -129,7 +129,9 @@ def _labels(scratch: Path, report: Report) -> list[str]:
     first = [name.split(",")[0].strip() for name in full]
     names = [name if first.count(name) == 1 else full[i] for i, name in enumerate(first)]
     if len(names) != _CLASSES:
-        raise ArtifactInvalid(f"expected {_CLASSES} class names, found {len(names)}")
+        raise ArtifactInvalid(
+            f"expected {_CLASSES} class names, got {len(names)}; check the wheel of timm"
+        )
     return names
 
 

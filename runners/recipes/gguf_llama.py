@@ -42,7 +42,9 @@ def fields(reader: GGUFReader) -> dict[str, Any]:
 def config(header: Mapping[str, Any]) -> dict[str, Any]:
     """Return the model's shape as keyword arguments of ``transformers.LlamaConfig``."""
     if header.get("general.architecture") != "llama":
-        raise ArtifactInvalid(f"not a Llama GGUF: {header.get('general.architecture')!r}")
+        raise ArtifactInvalid(
+            f"this is not a Llama GGUF file, but {header.get('general.architecture')!r}"
+        )
     heads = header["llama.attention.head_count"]
     return {
         "hidden_size": header["llama.embedding_length"],
@@ -90,7 +92,9 @@ def tokenizer(header: Mapping[str, Any]) -> Any:
     Source: pre-tokenizer ``smollm`` of llama.cpp, digits one by one, then byte level.
     """
     if (header["tokenizer.ggml.model"], header["tokenizer.ggml.pre"]) != ("gpt2", "smollm"):
-        raise ArtifactInvalid(f"unknown pre-tokenizer {header['tokenizer.ggml.pre']!r}")
+        raise ArtifactInvalid(
+            f"this recipe reads the smollm pre-tokenizer only, not {header['tokenizer.ggml.pre']!r}"
+        )
     tokens = header["tokenizer.ggml.tokens"]
     merges = [tuple(pair.split(" ")) for pair in header["tokenizer.ggml.merges"]]
     result = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges))

@@ -48,7 +48,7 @@ def build(options: Options, out: Path, report: Report) -> Origin:
     of unit length.
     """
     if options:
-        raise ArtifactInvalid(f"recipe minilm takes no options, not {dict(options)}")
+        raise ArtifactInvalid(f"recipe minilm takes no options; remove {dict(options)}")
     extract(_TOKENIZER, out / "tokenizer.json", report)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -57,5 +57,8 @@ def difference(
     """
     largest = float(np.abs(run_onnx(path, inputs) - expected).max())
     if not largest < tolerance:
-        raise ArtifactInvalid(f"{path.name} differs from its reference by {largest:.3g}")
+        raise ArtifactInvalid(
+            f"{path.name} differs from its reference by {largest:.3g}, over {tolerance:g}; check "
+            "the versions of torch and onnx"
+        )
     return largest

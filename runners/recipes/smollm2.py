@@ -39,7 +39,7 @@ def build(options: Options, out: Path, report: Report) -> Origin:
     dequantised once, not the original training weights.
     """
     if options:
-        raise ArtifactInvalid(f"recipe smollm2 takes no options, not {dict(options)}")
+        raise ArtifactInvalid(f"recipe smollm2 takes no options; remove {dict(options)}")
     write_transformers(out, report)
     answer = _answer(out)
     if _ANSWER not in answer:

@@ -45,7 +45,9 @@ def seal(
         raise ArtifactInvalid(f"{artifact.origin!r} wrote no file")
     for name in names:
         if Path(name).suffix in _REFUSED:
-            raise ArtifactInvalid(f"{artifact.origin!r} wrote a pickle: {name}")
+            raise ArtifactInvalid(
+                f"{artifact.origin!r} wrote a pickle: {name}; write safetensors, ONNX or GGUF"
+            )
     manifest = {
         "tag": artifact.tag,
         **({"recipe": artifact.recipe} if artifact.recipe else {}),

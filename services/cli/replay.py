@@ -57,7 +57,9 @@ def run(
     if route is not None:
         rows = [row for row in rows if row.route == route]
         if not rows:
-            raise DataError(f"{log}: no decision of route {route!r}")
+            raise DataError(
+                f"{log}: no decision of route {route!r}; give a route of the log with --route"
+            )
     change = Change(
         policy,
         target_quality,

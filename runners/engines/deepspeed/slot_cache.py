@@ -1,4 +1,4 @@
-"""Keys and values of a transformers model, one row a slot, written in place.
+"""A cache of keys and values of a transformers model, one row per slot, written in place.
 
 Imported by the deepspeed engine after torch is there.
 """

@@ -32,7 +32,7 @@ def zero_config(offload: str, device: str, dtype: str) -> dict[str, Any]:
 
 
 def open_offloaded(model: Any, offload: str, device: Any, dtype: Any) -> Any:
-    """Move a model's weights from the host's memory to where ``offload`` says."""
+    """Move a model's weights from host memory to the target of ``offload``."""
     import deepspeed
 
     config = zero_config(offload, device.type, str(dtype).removeprefix("torch."))

@@ -109,7 +109,7 @@ class OnnxRunner:
         reason = unavailable(requested)
         if reason is not None and self._strict:
             raise LoadFailed(self._name, f"{reason}; strict forbids a fallback")
-        providers = [each for each in providers if unavailable(each[0]) is None]
+        providers = [provider for provider in providers if unavailable(provider[0]) is None]
         session = self._mapped(providers) or open_session(
             self._name,
             self._path,
@@ -223,10 +223,9 @@ def open_session(
 ) -> Any:
     """Open a session configured to share its process with others.
 
-    Idle threads do not spin (they would take the cores from other models), operators run one
-    after another. With one thread a session has no threads of its own: it runs on its caller's.
-    ``beside_others`` shares scratch memory with other such sessions, which would otherwise keep
-    the most that each has ever needed.
+    Idle threads do not spin, which would take the cores from other models, and operators run one
+    after another. With one thread a session runs on its caller's thread. ``beside_others`` shares
+    scratch memory between such sessions, which would otherwise each keep their peak.
 
     Raises:
         LoadFailed: ONNX Runtime cannot run the file.

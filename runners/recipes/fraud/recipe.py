@@ -49,7 +49,10 @@ def train_into(table: Table, size: str, out: Path, report: Report) -> Origin:
     differing = np.abs(run_onnx(path, {"features": few}) - scores[:_COMPARED_ROWS])
     share = float((differing > _TOLERANCE).mean())
     if share > _TOLERANCE:
-        raise ArtifactInvalid(f"ONNX and LightGBM differ in {share:.1%} of the scores")
+        raise ArtifactInvalid(
+            f"the ONNX graph and LightGBM differ in {share:.1%} of the scores; check the versions "
+            "of onnxmltools and lightgbm"
+        )
     measured = dict(evaluate(judge, scores))
     quality = {"metric": "average_precision", "value": measured["average_precision"], **measured}
     (out / "quality.json").write_text(json.dumps(quality, indent=1))

@@ -38,7 +38,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Transactions:
-    """Payments in time order, a row each.
+    """Payments in time order, one per row.
 
     Attributes:
         time_s: int64, seconds since the first Sunday's midnight.

@@ -28,7 +28,7 @@ _WEIGHTS = (0.9, -0.8, 0.6, 0.4)
 
 @dataclass(frozen=True, slots=True)
 class Queries:
-    """Queries, a row each.
+    """Queries, one per row.
 
     Attributes:
         text: the typed text.

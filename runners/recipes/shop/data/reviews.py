@@ -16,7 +16,7 @@ _NOUNS = tuple(noun for kinds in NOUNS.values() for noun in kinds)
 
 @dataclass(frozen=True, slots=True)
 class Reviews:
-    """Reviews, a row each: ``mood`` and ``topic`` are int64 [n]."""
+    """Reviews, one per row; ``mood`` and ``topic`` are int64 [n]."""
 
     text: list[str]
     mood: np.ndarray

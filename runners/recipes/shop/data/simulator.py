@@ -48,7 +48,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Products:
-    """The products, a row each; a product's number is its row.
+    """The products, one per row; a product's number is its row.
 
     Attributes:
         noun, brand, style, audience, colour, material: int64 [n], places in the vocabulary;
