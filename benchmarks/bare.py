@@ -1,4 +1,4 @@
-"""The floor for a tabular model: a bare ASGI function and the same ONNX session, nothing else.
+"""The lower bound for a tabular model: a bare ASGI function over the same ONNX session.
 
 python -m benchmarks.bare --port PORT
 """
@@ -20,7 +20,7 @@ _HEADERS = [(b"content-type", b"application/json")]
 
 
 def application() -> Any:
-    """An ASGI application that scores the small fraud model."""
+    """Return an ASGI application that scores the small fraud model."""
     folder = resolve(Artifact(tag="fraud-small", recipe="fraud", options={"size": "small"}))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -52,7 +52,7 @@ def application() -> Any:
 
 
 def main() -> None:
-    """Serve until ended."""
+    """Serve until the process ends."""
     parser = argparse.ArgumentParser(description="The bare floor.")
     parser.add_argument("--port", type=int, required=True)
     port = parser.parse_args().port

@@ -1,4 +1,4 @@
-"""Batches through the gateway: rows a second, what durability costs, and kill -9 on all of it.
+"""Measure batches through the gateway: throughput, the cost of durability, survival of kill -9.
 
     python -m benchmarks.bulk --json FILE [--rows 20000] [--kills 20]
 
@@ -43,7 +43,7 @@ CATALOG = "benchmarks/bulk.yaml"
 
 
 def body(kind: str, number: int) -> dict[str, Any]:
-    """A row's body: 15 numbers, or ``_LARGE_BYTES`` that stand for an image."""
+    """Return a row's body: 15 numbers, or ``_LARGE_BYTES`` of an image's size."""
     if kind == "small":
         data: list[Any] = [number + column / 16 for column in range(15)]
         return {"inputs": [{"name": "features", "datatype": "FP32", "shape": [1, 15],
@@ -54,7 +54,7 @@ def body(kind: str, number: int) -> dict[str, Any]:
 
 
 def lines(kind: str, endpoint: str, rows: int) -> Iterator[bytes]:
-    """A job file."""
+    """Return a job file."""
     for number in range(rows):
         row = {"custom_id": f"row-{number}", "method": "POST", "url": endpoint,
                "body": body(kind, number)}  # fmt: skip
@@ -62,7 +62,7 @@ def lines(kind: str, endpoint: str, rows: int) -> Iterator[bytes]:
 
 
 def submit(client: httpx.Client, kind: str, endpoint: str, rows: int) -> str:
-    """Upload and create; returns the batch's id."""
+    """Upload a job file, create a batch and return its id."""
     content = b"".join(lines(kind, endpoint, rows))
     file = client.post(
         "/v1/files", data={"purpose": "batch"}, files={"file": ("in.jsonl", content)}
@@ -72,7 +72,7 @@ def submit(client: httpx.Client, kind: str, endpoint: str, rows: int) -> str:
 
 
 def ended(client: httpx.Client, batch_id: str) -> dict[str, Any]:
-    """The batch, once it has ended."""
+    """Wait until a batch has ended and return it."""
     while True:
         batch = client.get(f"/v1/batches/{batch_id}").raise_for_status().json()
         if batch["status"] in ("completed", "failed", "expired", "cancelled"):
@@ -81,7 +81,7 @@ def ended(client: httpx.Client, batch_id: str) -> dict[str, Any]:
 
 
 def durable(server: Server, kind: str, endpoint: str, rows: int) -> dict[str, Any]:
-    """Rows a second of a batch: from its creation, checks included, and from its first row."""
+    """Return a batch's rows per second, from its creation and from its first row."""
     with httpx.Client(base_url=server.address, timeout=600) as client:
         began_s, cpu_s = time.monotonic(), server.cpu_s()
         batch = ended(client, submit(client, kind, endpoint, rows))
@@ -122,7 +122,7 @@ async def _direct(address: str, kind: str, endpoint: str, rows: int) -> tuple[in
 
 
 def direct(server: Server, kind: str, endpoint: str, rows: int) -> dict[str, Any]:
-    """Rows a second of direct requests, from a client on the same cores."""
+    """Return the rows per second of direct requests, from a client on the same cores."""
     began_s, cpu_s = time.monotonic(), server.cpu_s()
     answered, refused = uvloop.run(_direct(server.address, kind, endpoint, rows))
     took_s, used_s = time.monotonic() - began_s, server.cpu_s() - cpu_s
@@ -136,7 +136,7 @@ def direct(server: Server, kind: str, endpoint: str, rows: int) -> dict[str, Any
 
 
 def compare(rows: int, folder: Path) -> dict[str, Any]:
-    """Both ways, both sizes, on one server."""
+    """Compare batches and direct requests, small and large, on one server."""
     port = free_port()
     serve = [str(Path(sys.executable).parent / "bentoml"), "serve"]
     result: dict[str, Any] = {}
@@ -160,7 +160,7 @@ def compare(rows: int, folder: Path) -> dict[str, Any]:
 
 
 def killed(kills: int, folder: Path) -> dict[str, Any]:
-    """Kill every process of a server again and again during one batch; count results a row."""
+    """Kill every process of a server repeatedly during one batch; count the results per row."""
     port = free_port()
     env = os.environ | {
         "PORT": str(port), "TURNOUT_CATALOG": CATALOG, "BENTOML_DO_NOT_TRACK": "True",
@@ -214,7 +214,7 @@ def _done(client: httpx.Client, batch_id: str) -> int:
 
 
 def main() -> int:
-    """Run what was asked for; 1 when a row was lost or doubled."""
+    """Run the chosen measurements; return 1 when a row was lost or doubled."""
     parser = argparse.ArgumentParser(description="Batches: rows a second, and kill -9.")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rows", type=int, default=20_000)

@@ -1,8 +1,8 @@
-"""How soon a bad canary is gone, and how often a good one is taken back: simulated requests.
+"""Measure how soon a bad canary is rolled back, and how often a good one, in simulation.
 
-Beside the betting test, in the same requests, the rule that dashboards use: over the last 200
-requests of each version (and at least 100), the canary's errors are over twice production's and
-over 2 points more. Pure simulation: no server, no clock.
+On the same requests the betting test is compared with the rule of dashboards: over the last 200
+requests of each version (and at least 100), the canary's error rate is over twice production's and
+over 2 points higher. Pure simulation: no server, no clock.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ WINDOW, FEWEST = 200, 100
 
 @dataclass(frozen=True)
 class Case:
-    """How often each version fails, and how much longer the canary takes.
+    """The failure rates of both versions, and the canary's slowdown.
 
     Attributes:
-        name: of the case.
-        production: share of production's requests that fail, by number of the request.
-        canary: likewise.
-        slower: times production's time that the canary takes.
-        bad: whether it should be taken back.
+        name: the name of the case.
+        production: production's failure rate, by number of the request.
+        canary: the canary's failure rate, likewise.
+        slower: the canary's time as a multiple of production's.
+        bad: whether the canary should be rolled back.
     """
 
     name: str
@@ -49,7 +49,7 @@ def _always(rate: float) -> Callable[[int], float]:
 
 
 def _outage(index: int) -> float:
-    """Both versions fail more for a while, every 2,000 requests."""
+    """Return the failure rate with an outage of both versions every 2,000 requests."""
     return 0.3 if index % 2000 < 200 else 0.005
 
 
@@ -65,7 +65,7 @@ CASES = (
 
 
 class Rule:
-    """The windowed ratio."""
+    """The rule of the windowed ratio."""
 
     def __init__(self) -> None:
         self._last: dict[Part, deque[bool]] = {
@@ -75,7 +75,7 @@ class Rule:
         self.worse = False
 
     def ended(self, part: Part, failed: bool) -> None:
-        """Hear of a request; look at once."""
+        """Record a request and decide at once."""
         self._last[part].append(failed)
         if part == "production" or min(map(len, self._last.values())) < FEWEST:
             return
@@ -84,7 +84,7 @@ class Rule:
 
 
 def run(case: Case, requests: int, seed: int) -> tuple[int | None, int | None]:
-    """Canary requests until the test, and until the rule, takes it back; None: never."""
+    """Return the canary requests until the test and until the rule roll it back; None for never."""
     rng = np.random.default_rng(seed)
     draws, fails = rng.random(requests), rng.random(requests)
     took_s = 0.01 * rng.lognormal(0.0, 0.4, requests)
@@ -108,7 +108,7 @@ def run(case: Case, requests: int, seed: int) -> tuple[int | None, int | None]:
 
 
 def measure(case: Case, runs: int, requests: int) -> dict[str, Any]:
-    """A case, many times."""
+    """Run a case many times."""
     found = [run(case, requests, seed) for seed in range(runs)]
     shown: dict[str, Any] = {"case": case.name, "should_be_taken_back": case.bad}
     for place, name in enumerate(("test", "rule")):

@@ -1,4 +1,4 @@
-"""A cascade of two image models: what is sent on, and what that gives, on labelled pictures.
+"""Measure a cascade of two image models on labelled pictures: escalations and accuracy.
 
     python -m benchmarks.cascade --images DIR --json FILE
 
@@ -34,7 +34,7 @@ _SERVED = "best against second"
 
 
 def logits_of(folder: Path, pictures: Sequence[Path]) -> np.ndarray:
-    """Logits of an artefact under ONNX Runtime: shape (n, classes)."""
+    """Return the logits of an artefact under ONNX Runtime, shape (n, classes)."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(
@@ -71,7 +71,7 @@ MEASURES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def halves(recorded: Recorded, share: float, seed: int) -> list[dict[str, float]]:
-    """Each half's threshold shown on the other."""
+    """Evaluate each half's threshold on the other half."""
     order = np.random.default_rng(seed).permutation(len(recorded.confidence))
     middle = len(order) // 2
     found: list[dict[str, float]] = []
@@ -90,7 +90,7 @@ def halves(recorded: Recorded, share: float, seed: int) -> list[dict[str, float]
 
 
 def measure(recorded: Recorded, share: float, repeat: int) -> dict[str, Any]:
-    """One measure of confidence, in seed 0's halves and on average over more halvings."""
+    """Evaluate one measure of confidence, in seed 0's halves and averaged over more splits."""
     many = [row for seed in range(repeat) for row in halves(recorded, share, seed)]
     whole = at(recorded, for_share(recorded, share))
     return {
@@ -109,7 +109,7 @@ def measure(recorded: Recorded, share: float, repeat: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and print; write JSON when asked."""
+    """Measure, print, and write JSON if requested."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--share", type=float, default=0.19, help="escalated at most")

@@ -1,4 +1,4 @@
-"""A drawn picture of an analog clock: an input that belongs to nobody, with a known class."""
+"""Draw an analog clock: a test picture free of rights, with a known class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cold start with one of its measures left out; run by ``benchmarks.coldstart --variants``.
+"""Run the cold start without one of its measures, for ``benchmarks.coldstart --variants``.
 
     python -m benchmarks.cold_variant --without preload --image cat.jpg
 
@@ -31,7 +31,7 @@ INSIDE = "graph-with-weights.onnx"
 
 
 def main() -> None:
-    """Print one picture's class."""
+    """Print the class of one picture."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--without", choices=MEASURES)
     parser.add_argument("--image", required=True)
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def classify(without: str | None, image: Path) -> dict[str, Any]:
-    """The class of one picture, by the project's engine and task."""
+    """Return the class of one picture, by the gateway's engine and task."""
     from services.cold_start import MODEL
     from services.coldstart.artifact import artifact_folder
 
@@ -89,7 +89,7 @@ def classify(without: str | None, image: Path) -> dict[str, Any]:
 
 
 def write_inside(model: Path, graph: Path) -> None:
-    """Save a model's graph as optimised for this machine, weights and all in one file."""
+    """Save a model's graph as optimised for this machine, with the weights in the same file."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -99,16 +99,16 @@ def write_inside(model: Path, graph: Path) -> None:
 
 
 def _graph(without: str | None, name: str, folder: Path) -> tuple[Path, bool]:
-    """The file to open, and whether it is a saved graph."""
-    from runners.engines.onnx.graph_cache import cache_folder, saved_graph
+    """Return the file to open, and whether it is a saved graph."""
+    from runners.engines.onnx.graph_cache import graph_folder, saved_graph
     from runners.engines.onnx.session import FILE
 
     model = folder / FILE
     if without == "saved graph":
         return model, False
     if without == "mapped weights":
-        return cache_folder(name).parent / INSIDE, True
-    saved = saved_graph(model, cache_folder(name))
+        return graph_folder(name).parent / INSIDE, True
+    saved = saved_graph(model, graph_folder(name))
     if saved is None:
         raise FileNotFoundError("save the graph first: python -m services.cold_start --prepare")
     return saved, True

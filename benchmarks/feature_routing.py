@@ -1,4 +1,4 @@
-"""Does it pay to look at a row, or at a picture's header, before choosing a model?
+"""Measure whether features of a row or of a picture's header improve the choice of a model.
 
     python -m benchmarks.feature_routing --transactions FILE --images DIR --json FILE
 
@@ -57,7 +57,7 @@ Rates = dict[str, np.ndarray]
 
 
 def folder_of(model: str) -> Path:
-    """Where a model's files are."""
+    """Return the folder of a model's files."""
     artifact = load(_CATALOG).models[model].artifact
     if artifact is None:
         raise SystemExit(f"{model} has no artefact")
@@ -67,7 +67,7 @@ def folder_of(model: str) -> Path:
 def table_of(
     models: tuple[str, str], names: tuple[str, ...], rows: np.ndarray, score: np.ndarray
 ) -> Outcomes:
-    """Outcomes of two models, weak then strong."""
+    """Return the outcomes of two models, the weak first."""
     ids = tuple(map(str, range(len(rows))))
     blank = ("",) * len(rows)
     cost = np.full_like(score, np.nan)
@@ -75,12 +75,12 @@ def table_of(
 
 
 def at_share(rate: np.ndarray, score: np.ndarray, share: float) -> float:
-    """Mean score when the strong model answers the share with the highest rate."""
+    """Return the mean score when the strong model answers the share with the highest rate."""
     return quality_at(rate, score[:, 0], score[:, 1], share)
 
 
 def fraud(file: Path, most_rows: int, rounds: int) -> tuple[dict[str, Any], FeatureQuality]:
-    """See the module; also the router that was trained."""
+    """Run the fraud case of the module; also return the trained router."""
     from runners.recipes.onnx_session import run_onnx
 
     table = read(file)
@@ -122,7 +122,7 @@ def learned_gain(
     confidence: np.ndarray,
     models: tuple[str, str] = _FRAUD,
 ) -> np.ndarray:
-    """What a second answer adds to the first; where nothing was learned, how unsure that is."""
+    """Return the learned gain of a second answer; untrained, the first's uncertainty."""
     if models[0] not in router.after:
         return -confidence.astype(np.float64)
     found = router.gain_after(*models, rows, confidence)
@@ -130,7 +130,7 @@ def learned_gain(
 
 
 def summary(rates: Rates, score: np.ndarray, p_good: np.ndarray) -> dict[str, Any]:
-    """Every method's curve and quality at each share; calibration of both models."""
+    """Return every method's curve and quality at each share, and both models' calibration."""
     weak, strong = score[:, 0], score[:, 1]
     methods: dict[str, Any] = {}
     for name, rate in rates.items():
@@ -151,7 +151,7 @@ def summary(rates: Rates, score: np.ndarray, p_good: np.ndarray) -> dict[str, An
 
 
 def by_days(table: Table, rates: Rates, score: np.ndarray, rounds: int) -> dict[str, Any]:
-    """Mean score at each share less the strong model's alone, with 95 % intervals over days."""
+    """Return each share's mean score minus the strong model's, with intervals over days."""
     days, place = np.unique(table.day, return_inverse=True)
     count = np.bincount(place)
     draws = np.random.default_rng(0).integers(0, len(days), (rounds, len(days)))
@@ -172,7 +172,7 @@ def by_days(table: Table, rates: Rates, score: np.ndarray, rounds: int) -> dict[
 
 
 def pictures(folder: Path, repeat: int) -> dict[str, Any]:
-    """See the module."""
+    """Run the pictures case of the module."""
     paths, classes = labelled(folder)
     logits = [logits_of(folder_of(name), paths).astype(np.float64) for name in _PICTURES]
     score = np.stack([(z.argmax(axis=1) == classes).astype(np.float64) for z in logits], axis=1)
@@ -210,7 +210,7 @@ def pictures(folder: Path, repeat: int) -> dict[str, Any]:
 
 
 def cpu(router: FeatureQuality, file: Path | None) -> dict[str, Any]:
-    """Microseconds of each step, see the module."""
+    """Return the microseconds of each step; see the module."""
     import onnxruntime
 
     row = router.centre[None].copy()
@@ -241,7 +241,7 @@ def cpu(router: FeatureQuality, file: Path | None) -> dict[str, Any]:
 
 
 def decisions(router: FeatureQuality, row: np.ndarray) -> dict[str, Any]:
-    """A fraud decision, each alone, with the router of its route or without."""
+    """Measure single fraud decisions, with the route's router and without."""
     catalog = load(_CATALOG)
     easy = catalog.routes["fraud"].model_copy(update={"target_quality": _EASY})
     settled = catalog.model_copy(update={"routes": catalog.routes | {"fraud": easy}})
@@ -272,7 +272,7 @@ def decisions(router: FeatureQuality, row: np.ndarray) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure and print; write JSON when asked."""
+    """Measure, print, and write JSON if requested."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--transactions", type=Path, required=True)
     parser.add_argument("--images", type=Path)

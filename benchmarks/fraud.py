@@ -1,4 +1,4 @@
-"""Card transactions through the gateway: latency at a rate, the knee, overload, CPU beside a floor.
+"""Measure fraud scoring through the gateway: latency, the knee, overload, CPU against a bare app.
 
     python -m benchmarks.fraud [--json FILE] [--seconds 60] [--knee] [--bare] [--overload]
 
@@ -34,7 +34,7 @@ _ROUND_SECONDS = 5.0
 
 
 def requests(address: str, path: str, count: int = 512) -> list[bytes]:
-    """Different transactions, as HTTP bytes."""
+    """Return different transactions as HTTP bytes."""
     rng = np.random.default_rng(7)
     made = []
     for _ in range(count):
@@ -45,7 +45,7 @@ def requests(address: str, path: str, count: int = 512) -> list[bytes]:
 
 
 def measure(server: Server, path: str, rate: float, seconds: float) -> dict[str, Any]:
-    """One run, with the server's CPU a request."""
+    """Run one measurement, with the server's CPU per request."""
     batch = requests(server.address, path)
     before_s = server.cpu_s()
     result: Result = uvloop.run(run(server.address + path, batch, rate, seconds))
@@ -55,7 +55,7 @@ def measure(server: Server, path: str, rate: float, seconds: float) -> dict[str,
 
 
 def knee(server: Server, path: str) -> list[dict[str, Any]]:
-    """Rising rates until p99 passes 100 ms or the server falls behind, twice at one rate."""
+    """Raise the rate until p99 exceeds 100 ms or the server falls behind, twice at one rate."""
     steps: list[dict[str, Any]] = []
     for rate in _KNEE_RATES:
         for _ in range(2):
@@ -70,7 +70,7 @@ def knee(server: Server, path: str) -> list[dict[str, Any]]:
 
 
 def show(name: str, step: dict[str, Any]) -> None:
-    """One line of a result."""
+    """Print one line of a result."""
     print(
         f"{name:<24} offered {step['offered']:>6.0f}/s  achieved {step['achieved']:>7.1f}/s  "
         f"p50 {step['p50_ms']:>7.2f} ms  p99 {step['p99_ms']:>8.2f} ms  "
@@ -80,7 +80,7 @@ def show(name: str, step: dict[str, Any]) -> None:
 
 
 def beside_bare(gateway: Server, path: str, rate: float) -> dict[str, Any]:
-    """CPU a request of the gateway and of the floor, round by round, both warm."""
+    """Measure the CPU per request of the gateway and of the bare app, round by round, both warm."""
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.bare", "--port", str(port)]
     rounds: list[dict[str, Any]] = []
@@ -99,13 +99,13 @@ def beside_bare(gateway: Server, path: str, rate: float) -> dict[str, Any]:
 
 
 def held(steps: list[dict[str, Any]]) -> float:
-    """The highest rate that was kept up with p99 within 100 ms; 0 when none was."""
+    """Return the highest rate kept up with p99 within 100 ms; 0 when none was."""
     good = [s["offered"] for s in steps if s["kept_up"] and s["p99_ms"] <= _KNEE_P99_MS]
     return max(good, default=0.0)
 
 
 def main() -> int:
-    """Run what was asked for; 1 when a rate was not reached."""
+    """Run the chosen measurements; return 1 when a rate was not reached."""
     parser = argparse.ArgumentParser(description="Card transactions through the gateway.")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rate", type=float, default=1000.0)

@@ -1,4 +1,4 @@
-"""Process start to ready: the gateway, and ``bentoml serve`` of one trivial service.
+"""Measure process start to ready: the gateway, and ``bentoml serve`` of a trivial service.
 
     python -m benchmarks.gateway_start --json benchmarks/results/gateway_start.json
 
@@ -36,7 +36,7 @@ _BENTOML = (str(Path(sys.executable).parent / "bentoml"), "serve")
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """One start.
+    """The measurements of one start.
 
     Attributes:
         ready_s: to the first 200 of ``/readyz``.
@@ -50,7 +50,7 @@ class Start:
 
 
 def main() -> None:
-    """Measure, print, and exit with 1 when the target is missed."""
+    """Measure, print, and return 1 when the target is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--catalog", type=Path, default=PROJECT / "catalog" / "default.yaml")
     parser.add_argument("--runs", type=int, default=7)
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def summary(trivial: Sequence[Start], gateway: Sequence[Start]) -> dict[str, Any]:
-    """Medians of both, and the median over rounds of the gateway's time by the other's."""
+    """Return the medians of both, and the median ratio over rounds."""
     ratios = [ours.ready_s / plain.ready_s for ours, plain in zip(gateway, trivial, strict=True)]
     ratio = round(statistics.median(ratios), 3)
     return {

@@ -1,4 +1,4 @@
-"""Tokens per second and time to first token of the chat engines, beside plain transformers.
+"""Measure tokens per second and time to first token of the chat engines and of transformers.
 
     python -m benchmarks.generation --json benchmarks/results/generation.json
 
@@ -48,7 +48,7 @@ EIGHT, FOUR, ONE, ALONE, BESIDE, FIRST = _GROUPS
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """One answer.
+    """One generated answer.
 
     Attributes:
         tokens: what was written.
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def reference(folder: Path, tokens: int, threads: int) -> list[Written]:
-    """Plain ``transformers.generate`` over the eight prompts, one after another."""
+    """Run plain ``transformers.generate`` over the eight prompts, one after another."""
     sleep_when_idle()
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -128,7 +128,7 @@ def reference(folder: Path, tokens: int, threads: int) -> list[Written]:
 async def measure(
     name: str, model: Model, folder: Path, tokens: int, threads: int
 ) -> dict[str, Any]:
-    """Answers at each number of streams, and of real-time requests alone and beside bulk ones."""
+    """Measure each number of streams, and real-time requests alone and beside bulk ones."""
     runner = model.runner.model_copy(update={"max_sequences": 9, "threads": threads})
     wide = model.model_copy(update={"runner": runner})
 
@@ -153,7 +153,7 @@ async def measure(
 
 
 async def _beside_bulk(backend: LocalText) -> list[Written]:
-    """Real-time requests beside 8 running bulk streams."""
+    """Measure real-time requests beside 8 running bulk streams."""
     bulk = [asyncio.create_task(_write(backend, f"{prompt} Go on.", 400, 2)) for prompt in EIGHT]
     while backend.load_now().running < len(bulk) and not all(task.done() for task in bulk):
         await asyncio.sleep(0.01)
@@ -165,7 +165,7 @@ async def _beside_bulk(backend: LocalText) -> list[Written]:
 
 
 async def _now_and_then(backend: LocalText, prompts: Sequence[str]) -> list[Written]:
-    """One token of each, at moments that have nothing to do with what the engine does."""
+    """Request one token of each prompt, at times independent of the engine's steps."""
     pauses = random.Random(7)
     answers: list[Written] = []
     for prompt in prompts:
@@ -188,7 +188,7 @@ async def _write(backend: LocalText, prompt: str, tokens: int, priority: int) ->
 def _compared(
     found: dict[str, Any], before: Sequence[Written], after: Sequence[Written]
 ) -> dict[str, Any]:
-    """An engine's numbers, beside the reference's mean rate of before and after."""
+    """Return an engine's numbers with the reference's mean rate before and after."""
     plain = statistics.mean(_rate_in_turn(each) for each in (before, after))
     result = {key: found[key] for key in ("engine", "precision", "load_s") if key in found}
     rates = {"1": _rate_in_turn(found["1"])} | {
@@ -210,7 +210,7 @@ def _compared(
 
 
 def _rate_in_turn(answers: Sequence[Written]) -> float:
-    """Tokens a second of answers written one after another."""
+    """Return the tokens per second of answers generated one after another."""
     return sum(len(one.tokens) for one in answers) / sum(one.last_s for one in answers)
 
 
@@ -222,7 +222,7 @@ def _said(answers: Sequence[Written]) -> dict[str, float]:
 
 
 def _ms(seconds: Sequence[float]) -> float:
-    """Median, in milliseconds."""
+    """Return the median, in milliseconds."""
     return round(statistics.median(seconds) * 1e3, 1)
 
 

@@ -1,4 +1,4 @@
-"""What guessing ahead (``draft_tokens``) is worth: one answer at a time, with and without.
+"""Measure prompt-lookup decoding (``draft_tokens``): one answer at a time, with and without.
 
     python -m benchmarks.guessing --json benchmarks/results/guessing.json
 
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def measure(name: str, model: Model, tokens: int) -> dict[str, Any]:
-    """Tokens a second by kind of prompt and number of guesses, and how many answers are equal."""
+    """Return tokens per second by prompt kind and draft length, and the equal answers."""
     runners = {guesses: _opened(name, model, guesses) for guesses in GUESSES}
     result: dict[str, Any] = {}
     for kind, prompts in KINDS.items():
@@ -85,7 +85,7 @@ def _opened(name: str, model: Model, guesses: int) -> Any:
 
 
 def _written(runner: Any, prompt: str, tokens: int) -> tuple[Sequence[int], float]:
-    """A greedy answer and the seconds from its first token to its last."""
+    """Return a greedy answer and the seconds from its first token to its last."""
     runner.add(Generation((Message("user", prompt),), max_tokens=tokens))
     answer: list[int] = []
     first_s = time.perf_counter()

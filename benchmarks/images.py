@@ -1,4 +1,4 @@
-"""Top-1 accuracy of the image models on labelled pictures.
+"""Measure the top-1 accuracy of the image models on labelled pictures.
 
     python -m benchmarks.images --images DIR --json FILE
     python -m benchmarks.images --images DIR --url http://127.0.0.1:3000 --model image-small
@@ -31,14 +31,14 @@ _CATALOG = Path(__file__).parents[1] / "catalog" / "default.yaml"
 
 
 def labelled(folder: Path) -> tuple[list[Path], np.ndarray]:
-    """The pictures of a folder and their class indices, int64 [n]."""
+    """Return the pictures of a folder and their class indices, int64 [n]."""
     labels: Mapping[str, int] = json.loads((folder / "labels.json").read_text("utf-8"))
     paths = [folder / name for name in sorted(labels) if (folder / name).is_file()]
     return paths, np.array([labels[path.name] for path in paths], np.int64)
 
 
 def in_process(folder: Path, pictures: Sequence[Path], classes: np.ndarray) -> dict[str, Any]:
-    """Accuracy of one artefact under ONNX Runtime and torch."""
+    """Return the accuracy of one artefact under ONNX Runtime and torch."""
     import onnxruntime
     import torch
 
@@ -78,7 +78,7 @@ def in_process(folder: Path, pictures: Sequence[Path], classes: np.ndarray) -> d
 
 
 def by_url(url: str, model: str, pictures: Sequence[Path], classes: np.ndarray) -> dict[str, Any]:
-    """Accuracy of a served model, a picture a request."""
+    """Return the accuracy of a served model, one picture per request."""
     import tritonclient.http as oip
 
     client = oip.InferenceServerClient(url.removeprefix("http://"))
@@ -102,7 +102,7 @@ def _prepared(task: ImageTask, pictures: Sequence[Path]) -> Iterator[np.ndarray]
 
 
 def main() -> None:
-    """Measure and print; write JSON when asked."""
+    """Measure, print, and write JSON if requested."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--catalog", type=Path, default=_CATALOG)

@@ -1,4 +1,4 @@
-"""The part of AWS Lambda's Runtime API that a runtime talks to, on loopback.
+"""Emulate the part of AWS Lambda's Runtime API that a runtime uses, on loopback.
 
 ``invocation/next`` hands out queued events, ``invocation/ID/response`` and ``.../error`` take the
 answers, ``init/error`` a function that could not start. There is no freezing, no timeout and no
@@ -34,7 +34,7 @@ _LIMIT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What came back for one event.
+    """The runtime's answer to one event.
 
     Attributes:
         body: the handler's JSON.
@@ -60,11 +60,11 @@ class LambdaEmulator(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """What ``AWS_LAMBDA_RUNTIME_API`` holds."""
+        """Return the value for ``AWS_LAMBDA_RUNTIME_API``."""
         return f"127.0.0.1:{self.server_port}"
 
     def __enter__(self) -> LambdaEmulator:
-        """Begin to serve."""
+        """Start to serve."""
         self._thread.start()
         return self
 
@@ -75,7 +75,7 @@ class LambdaEmulator(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A runtime that was ended in the middle of a request is no error of the emulator's."""
+        """Ignore a runtime that was ended in the middle of a request."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -84,7 +84,7 @@ class LambdaEmulator(ThreadingHTTPServer):
         self.events.put((str(uuid4()), json.dumps(event).encode()))
 
     def receive(self) -> Answered:
-        """Wait for the next answer.
+        """Wait for the next answer and return it.
 
         Raises:
             queue.Empty: none came within a minute.
@@ -98,7 +98,7 @@ class _Api(BaseHTTPRequestHandler):
     server: LambdaEmulator
 
     def do_GET(self) -> None:
-        """``invocation/next``: blocks until there is an event."""
+        """Answer ``invocation/next``; block until there is an event."""
         if self.path != f"{_PREFIX}invocation/next":
             self.send_error(404)
             return
@@ -120,7 +120,7 @@ class _Api(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_POST(self) -> None:
-        """An answer, an error, or a failed start."""
+        """Receive an answer, an error, or a failed start."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"null")
         failed = not self.path.endswith("/response")
         self.server.answers.put(Answered(body, failed, time.monotonic()))
@@ -129,7 +129,7 @@ class _Api(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 def invoke(

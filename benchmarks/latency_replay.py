@@ -1,4 +1,4 @@
-"""Does a predicted p95 hold 95 % of the time? A replay of recorded LLM arrivals.
+"""Measure the coverage of predicted latency quantiles in a replay of recorded LLM arrivals.
 
     python -m benchmarks.latency_replay --arrivals FILE --json OUT
 
@@ -31,7 +31,7 @@ _DEADLINE_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The simulated engine; the predictor sees only what comes out of it."""
+    """The simulated engine; the predictor sees only its outputs."""
 
     slots: int = 24
     prefill_s: float = 0.00012
@@ -51,7 +51,7 @@ class _Seen:
 
 
 def replay(table: pd.DataFrame, engine: Engine, seed: int = 0) -> dict[str, Any]:
-    """Replay arrivals; the share of first tokens within the predicted p50, p95 and p99."""
+    """Replay arrivals; return the share of first tokens within the predicted p50, p95 and p99."""
     rng = np.random.default_rng(seed)
     latency = ModelLatency(0.05, 0.0005, 0.02)
     arrivals = table["arrival_s"].tolist()
@@ -119,7 +119,7 @@ def _learn(latency: ModelLatency, seen: _Seen, held: list[tuple[bool, bool, bool
 
 
 def main() -> int:
-    """Replay under light and heavy load; 1 when a p95 misses 95 % by more than two points."""
+    """Replay light and heavy load; return 1 when a p95 misses 95 % by more than two points."""
     parser = argparse.ArgumentParser(description="Coverage of predicted quantiles.")
     parser.add_argument("--arrivals", type=Path, required=True)
     parser.add_argument("--json", type=Path)

@@ -1,4 +1,4 @@
-"""Start a process and note when its first line of output came, when it ended, what it used."""
+"""Start a process and measure its first line of output, its end and its resources."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.servers import PROJECT
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """One process, from before it was started.
+    """The measurements of one process, from before its start.
 
     Attributes:
         answer: its first line, read as JSON.
@@ -35,7 +35,7 @@ class Launch:
 
 
 def installed() -> dict[str, str]:
-    """This process's environment, without what keeps Python from caching its bytecode.
+    """Return this process's environment, with Python's bytecode cache enabled.
 
     A program that was installed has its bytecode beside it; compiling on every start, as
     ``PYTHONDONTWRITEBYTECODE`` makes it, would be measured otherwise.
@@ -44,7 +44,7 @@ def installed() -> dict[str, str]:
 
 
 def wait_idle(share: float, limit_s: float = 30.0) -> float:
-    """Wait for a moment in which this share of all cores is idle, but not for ever.
+    """Wait until this share of all cores is idle, up to a limit.
 
     Returns:
         the share that was idle in the last third of a second.
@@ -57,7 +57,7 @@ def wait_idle(share: float, limit_s: float = 30.0) -> float:
 
 
 def launch(command: Sequence[str], **environment: str) -> Launch:
-    """Run a command that prints one line of JSON.
+    """Run a command that prints one line of JSON and return its measurements.
 
     Raises:
         RuntimeError: it failed; the message holds what it wrote to standard error.

@@ -1,4 +1,4 @@
-"""An open-loop HTTP load: arrivals on a schedule, latency from the intended instant.
+"""Generate open-loop HTTP load: scheduled arrivals, latency from the scheduled instant.
 
 A closed loop waits for answers before it sends more, so it slows down with the server and hides
 the tail. Here request ``i`` is due at ``i / rate`` whatever happened before, and its latency
@@ -23,7 +23,7 @@ _SPIN_S = 0.0005
 
 @dataclass(slots=True)
 class Result:
-    """What a run saw. Latencies in milliseconds, from the intended instant.
+    """The result of a run; latencies in milliseconds from the scheduled instant.
 
     Attributes:
         offered: requests a second asked for.
@@ -50,16 +50,16 @@ class Result:
 
     @property
     def kept_up(self) -> bool:
-        """Whether every request left and was answered well at the rate asked for."""
+        """Return whether every request was sent and succeeded at the requested rate."""
         return self.achieved >= 0.995 * self.offered
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self) | {"kept_up": self.kept_up}
 
 
 def http_request(url: str, body: bytes, headers: dict[str, str] | None = None) -> bytes:
-    """The bytes of one POST of ``body``."""
+    """Return the bytes of one POST of ``body``."""
     parts = urlsplit(url)
     lines = [
         f"POST {parts.path} HTTP/1.1",
@@ -86,7 +86,7 @@ class _Connection(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember the transport."""
+        """Keep the transport."""
         self.transport = transport  # type: ignore[assignment]
 
     def send(self, request: bytes, due_s: float) -> None:
@@ -96,7 +96,7 @@ class _Connection(asyncio.Protocol):
             self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        """Read an answer; its head tells how long it is, or that it comes in chunks."""
+        """Read an answer of a declared length or in chunks."""
         self._buffer += data
         if self._need < 0:
             end = self._buffer.find(b"\r\n\r\n")
@@ -120,13 +120,13 @@ class _Connection(asyncio.Protocol):
             self._finished(self, self._status)
 
     def close(self) -> None:
-        """Close it; what is still in flight does not count."""
+        """Close the connection; a request in flight does not count."""
         if self.transport is not None:
             self.busy = False
             self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """A connection that breaks with a request in flight counts as status 0."""
+        """Record status 0 for a request in flight when the connection breaks."""
         del exc
         self.transport = None
         if self.busy:

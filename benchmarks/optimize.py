@@ -1,4 +1,4 @@
-"""What optimising the default models gains and costs: every chain of passes through its gate.
+"""Measure the gains and costs of optimising the default models: every chain through its gate.
 
     python -m benchmarks.optimize --images DIR --json benchmarks/results/optimize.json
 

@@ -1,4 +1,4 @@
-"""Three times the load a server can take: what it still does, how it refuses, how it recovers."""
+"""Measure a server under three times its capacity: goodput, refusals and recovery."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _AFTER_S = 2.0
 
 
 class _Memory(threading.Thread):
-    """Watches the resident memory of a server, once a second."""
+    """Samples the resident memory of a server once a second."""
 
     def __init__(self, server: Server) -> None:
         super().__init__(daemon=True)

@@ -1,4 +1,4 @@
-"""Text to measure a chat model on: prose for perplexity, questions for greedy answers.
+"""Texts for measuring a chat model: prose for perplexity, questions for greedy answers.
 
 All written for this project.
 """

@@ -1,4 +1,4 @@
-"""Where a result comes from: commit, machine, versions, so that a number can be judged later."""
+"""Record the origin of a result: commit, machine and versions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PACKAGES = ("bentoml", "onnxruntime", "onnxruntime-genai", "torch", "deepspeed"
 
 
 def provenance() -> dict[str, Any]:
-    """Commit, hardware and versions of this run."""
+    """Return the commit, hardware and versions of this run."""
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "-s") else ""),
@@ -28,7 +28,7 @@ def provenance() -> dict[str, Any]:
 
 
 def save(path: Path | None, result: dict[str, Any]) -> None:
-    """Write a result with its provenance; nothing when no file was asked for."""
+    """Write a result with its provenance; do nothing without a file."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"provenance": provenance()} | result, indent=2) + "\n")

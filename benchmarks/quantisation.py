@@ -1,4 +1,4 @@
-"""Which precision of the chat model still writes sense, and what each costs.
+"""Compare the precisions of the chat model: quality of the text, speed and memory.
 
     python -m benchmarks.quantisation --json benchmarks/results/quantisation.json
 
@@ -53,7 +53,7 @@ _SLOTS = 12
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was measured of one variant.
+    """The measurements of one variant.
 
     Attributes:
         perplexity: on the passages, lower is better.
@@ -82,7 +82,7 @@ class Row:
 def measure(
     variant: str, folder: Path, threads: int, reference: Sequence[Sequence[int]] | None
 ) -> tuple[Row, list[list[int]], list[str]]:
-    """Measure one built variant; also returns its greedy answers as tokens and as text."""
+    """Measure one built variant; also return its greedy answers as tokens and as text."""
     decoder = GenAIDecoder(variant, folder, slots=_SLOTS, threads=threads, context_tokens=512)
     answers = _answers(decoder)
     texts = [decoder.tokenizer.decode(answer) for answer in answers]
@@ -108,7 +108,7 @@ def measure(
 
 
 def repetition(tokens: Sequence[int], length: int = 4) -> float:
-    """Share of n-grams that have occurred before in the same text."""
+    """Return the share of n-grams that occurred before in the same text."""
     grams = [tuple(tokens[i : i + length]) for i in range(len(tokens) - length + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
@@ -118,7 +118,7 @@ def _prompts(decoder: GenAIDecoder) -> list[list[int]]:
 
 
 def _answers(decoder: GenAIDecoder) -> list[list[int]]:
-    """Write greedily, several answers at once."""
+    """Generate greedy answers, several at once."""
     answers: list[list[int]] = [[] for _ in QUESTIONS]
 
     def best(row: int, step: int, logits: np.ndarray) -> int | None:
@@ -133,7 +133,7 @@ def _answers(decoder: GenAIDecoder) -> list[list[int]]:
 
 
 def _agreement(decoder: GenAIDecoder, expected: Sequence[Sequence[int]]) -> float:
-    """Teacher forcing: would the same next token be written after the same text?"""
+    """Return the share of equal next tokens after the same text (teacher forcing)."""
     same: list[bool] = []
 
     def forced(row: int, step: int, logits: np.ndarray) -> int | None:
@@ -147,7 +147,7 @@ def _agreement(decoder: GenAIDecoder, expected: Sequence[Sequence[int]]) -> floa
 
 
 def _perplexity(decoder: GenAIDecoder) -> float:
-    """Exp of the mean negative log-likelihood of the passages, token by token."""
+    """Return the perplexity of the passages, token by token."""
     texts = [decoder.tokenizer.encode([Message("user", passage)]) for passage in PASSAGES]
     losses: list[float] = []
 
@@ -185,7 +185,7 @@ def _walk(
 
 
 def _speed(decoder: GenAIDecoder, sequences: int) -> float:
-    """Tokens a second of all sequences together, the best of three runs."""
+    """Return the tokens per second of all sequences together, the best of three runs."""
     prompt = _prompts(decoder)[0]
     best_s = math.inf
     for _ in range(3):
@@ -233,7 +233,7 @@ def main() -> None:
 def _built(
     work: Path, name: str, precision: str, extra: tuple[str, ...]
 ) -> tuple[Path, float | None]:
-    """The variant's folder and the seconds its build took; None when it was there already."""
+    """Return the variant's folder and its build's seconds; None when it was already built."""
     folder = work / name.replace(" ", "_").replace(",", "")
     if (folder / "genai_config.json").is_file():
         return folder, None

@@ -1,4 +1,4 @@
-"""How well the router routes, on held-back questions: ``python -m benchmarks.router --data DIR``.
+"""Measure the router on held-out questions: ``python -m benchmarks.router --data DIR``.
 
 DIR holds the outcome tables that ``router_cases.CASES`` names (docs/router.md says where they come
 from). Every number is cross-validated: the scores of a test question, or of one with the same
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def measured(
     cases: Sequence[Case], data: Path, jobs: int, quick: bool
 ) -> Iterator[tuple[Case, dict[str, Any]]]:
-    """``measure`` of each case, in order. Cases of one pair share what was pretrained for it.
+    """Yield ``measure`` of each case, in order; cases of one pair share the pretraining.
 
     Args:
         cases: those of one pair one after the other.
@@ -133,7 +133,7 @@ def _save(
 
 
 def measure_latency(path: Path, *, quick: bool) -> list[dict[str, Any]]:
-    """CPU time of one decision's quality prediction, in this process, one thread."""
+    """Measure the CPU time of one quality prediction, in this process, with one thread."""
     table = read_outcomes([path])
     router = train_router(
         table.sample(600 if quick else 4000, 0), load_router(DEFAULT_ROUTER).encoder

@@ -1,4 +1,4 @@
-"""The cases of the router's benchmark: which tables, which pairs, how they are held apart."""
+"""The cases of the router's benchmark: tables, pairs of models, and splits."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ CASES: Final = (
 
 
 def pretrained(case: Case, whole: Outcomes, train: Any | None, data: Path) -> Encoder:
-    """An encoder whose pool knows nothing of any test question, or nothing of the pair's families.
+    """Return an encoder whose pool has no test question, or no model of the pair's families.
 
     Args:
         case: names the pool.
@@ -127,7 +127,7 @@ def pretrained(case: Case, whole: Outcomes, train: Any | None, data: Path) -> En
 
 
 def _apart_from(test: Outcomes, table: Outcomes) -> Any:
-    """Rows of a table that are no copies of test questions, nor of the same stem."""
+    """Return a table's rows that share no stem with a test question."""
     known, keys = set(stems(test)), set(map(prompt_key, test.prompts))
     apart = [
         stem not in known and prompt_key(prompt) not in keys
@@ -137,7 +137,7 @@ def _apart_from(test: Outcomes, table: Outcomes) -> Any:
 
 
 def family(model: str) -> str:
-    """The family of a model's name: "Llama-2-7b-hf" is of "llama-2", "Mixtral-..." of "mistral"."""
+    """Return the family of a model's name: "llama-2" of "Llama-2-7b-hf", "mistral" of "Mixtral"."""
     name = model.lower().removeprefix("meta-").replace("mixtral", "mistral")
     name = name.replace("llama3", "llama-3")
     known = ("llama-2", "llama-3", "mistral", "qwen", "yi")
@@ -145,23 +145,23 @@ def family(model: str) -> str:
 
 
 def stems(table: Outcomes) -> list[str]:
-    """What each question says before its answer options, without case and punctuation."""
+    """Return each question's text before its options, without case and punctuation."""
     parts = [OPTION.split(prompt, maxsplit=1)[0].lower() for prompt in table.prompts]
     return [_NOT_WORDS.sub(" ", part).strip() for part in parts]
 
 
 def folds(case: Case, table: Outcomes) -> list[tuple[Any, Any]]:
-    """Questions with the same stem are never on both sides; nor groups, where held back."""
+    """Return folds that never split a stem, nor a group where groups are held out."""
     keys = list(table.groups) if case.by_group else stems(table)
     split = GroupKFold(case.folds, shuffle=True, random_state=0)
     return list(split.split(keys, groups=keys))
 
 
 def random_folds(case: Case, table: Outcomes) -> list[tuple[Any, Any]]:
-    """Questions held back at random, whatever their stems."""
+    """Return random folds, regardless of stems."""
     return list(KFold(case.folds, shuffle=True, random_state=0).split(table.prompts))
 
 
 def put_aside(stem: str) -> bool:
-    """Whether a question was kept out of every choice of features, settings and members."""
+    """Return whether a question was kept out of every choice made on the tables."""
     return zlib.crc32(stem.encode()) % 10 < 3

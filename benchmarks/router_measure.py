@@ -1,4 +1,4 @@
-"""What the router's benchmark measures of one case: cross-validation, rates, intervals."""
+"""Measure one case of the router's benchmark: cross-validation, rates, intervals."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ROUNDS: Final = 200
 
 @dataclass(slots=True)
 class Predicted:
-    """What cross-validation found of every question of a case.
+    """The cross-validated predictions of a case's questions.
 
     Attributes:
         fast: P(good) by the real-time tier, shape (n, 2).
@@ -60,7 +60,7 @@ class Predicted:
     training_s: float = 0.0
 
     def gains(self) -> dict[str, Any]:
-        """By name, shape (n,) each."""
+        """Return the gains by name, shape (n,) each."""
         found = {"reference": self.reference}
         for name, p_good in (("fast", self.fast), ("full", self.full), ("met", self.met)):
             if p_good is not None:
@@ -68,13 +68,13 @@ class Predicted:
         return found
 
     def places(self) -> dict[str, Any]:
-        """``within`` of each gain."""
+        """Return ``within`` of each gain."""
         return {name: within(self.parts, gain) for name, gain in self.gains().items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Win rates by name, shape (n,) each, held against what was recorded.
+    """The win rates by name, shape (n,) each, compared with the recorded scores.
 
     Attributes:
         rates: "reference" is one of them.
@@ -87,11 +87,11 @@ class Scores:
     strong: Any
 
     def apgr(self, name: str, rows: Any) -> float:
-        """APGR on these rows."""
+        """Return the APGR on these rows."""
         return pair_curve(self.rates[name][rows], self.weak[rows], self.strong[rows]).apgr
 
     def lead(self, name: str, rows: Any) -> list[float]:
-        """APGR less the reference's: value and 95 % interval."""
+        """Return the APGR minus the reference's: value and 95 % interval."""
 
         def more(i: Any) -> float:
             return self.apgr(name, rows[i]) - self.apgr("reference", rows[i])
@@ -103,7 +103,7 @@ class Scores:
 def measure(
     case: Case, data: Path, encoders: dict[Hashable, Encoder], *, quick: bool
 ) -> dict[str, Any]:
-    """Both tiers and every baseline, with intervals.
+    """Measure both tiers and all baselines, with intervals.
 
     ``encoders`` keeps pretrained encoders for cases that can share them.
     """
@@ -164,7 +164,7 @@ def measure(
 
 
 def _as_shipped(case: Case, table: Outcomes) -> dict[str, Any]:
-    """The same for the router that ships, trained on questions at random."""
+    """Measure the router that ships, which is trained on random questions."""
     shipped = load_router(DEFAULT_ROUTER)
     parts = random_folds(case, table)
     found = _cross_validate(case, table, parts, lambda _: shipped.encoder, None)
@@ -181,7 +181,7 @@ def _as_shipped(case: Case, table: Outcomes) -> dict[str, Any]:
 
 
 def within(parts: Sequence[tuple[Any, int]], gain: Any) -> Any:
-    """Each gain's place among those of its fold, in (0, 1].
+    """Return each gain's rank within its fold, in (0, 1].
 
     A fold's router is used alone: what it says of its own questions is not held against what
     another one, of other base rates, says of others. Where folds are drawn at random, a share of
@@ -200,7 +200,7 @@ def _cross_validate(
     encoder: Callable[[Any], Encoder],
     met: Encoder | None,
 ) -> Predicted:
-    """Train on each fold's other questions, predict its own.
+    """Train on each fold's other questions and predict its own.
 
     Args:
         case: says how many questions to train on.
@@ -236,7 +236,7 @@ def _calibration(p_good: Any, table: Outcomes) -> dict[str, float]:
 
 
 def _by_chance(p_good: Any, parts: Sequence[tuple[Any, int]]) -> float:
-    """The error of perfect probabilities whose base rate came from the labels, worst model.
+    """Return the worst model's calibration error of perfect probabilities with drawn labels.
 
     Args:
         p_good: shape (n, 2).
@@ -262,7 +262,7 @@ def _predict(
 
 
 def _reference(train: Outcomes, test: Outcomes) -> Any:
-    """Gain by TF-IDF with logistic regression, averaged with boosting on hand-made features."""
+    """Return the gain by TF-IDF with logistic regression, averaged with boosted features."""
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
     terms, test_terms = words.fit_transform(train.prompts), words.transform(test.prompts)
     form = np.array([form_values(read(prompt)) for prompt in train.prompts], np.float32)

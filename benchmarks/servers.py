@@ -1,4 +1,4 @@
-"""Starting and stopping the servers that benchmarks measure, each in a process of its own."""
+"""Start and stop the servers that benchmarks measure, each in a separate process."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Server:
     process: psutil.Process
 
     def cpu_s(self) -> float:
-        """CPU seconds used so far by it and its children, finished ones included."""
+        """Return the CPU seconds of the server and its children, finished ones included."""
         return cpu_s(self.process)
 
     def memory_bytes(self) -> int:
-        """Resident memory of it and its children."""
+        """Return the resident memory of the server and its children."""
         found = (self.process, *self.process.children(recursive=True))
         return sum(one.memory_info().rss for one in found if one.is_running())
 
 
 def cpu_s(process: psutil.Process) -> float:
-    """CPU seconds used so far by a process and its children, finished ones included."""
+    """Return the CPU seconds of a process and its children, finished ones included."""
     total = 0.0
     for one in (process, *process.children(recursive=True)):
         try:
@@ -52,7 +52,7 @@ def cpu_s(process: psutil.Process) -> float:
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -100,7 +100,7 @@ def running(
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Ask a server to end, and see to it that it and every process it started does."""
+    """Stop a server and every process that it started."""
     try:
         started = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:

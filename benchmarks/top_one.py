@@ -1,4 +1,4 @@
-"""Top-1 over a folder of labelled pictures, torch beside Turnout's cold-start classifier."""
+"""Compare the top-1 accuracy of torch and of the cold-start classifier on labelled pictures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from services.coldstart.phases import Phases
 def top_one(
     folder: Path, torch: Sequence[str], environment: Mapping[str, str]
 ) -> dict[str, float | int]:
-    """Share of pictures that each gets right, and on how many both answer alike.
+    """Return each one's accuracy, and the share of equal answers.
 
     Args:
         folder: pictures, and ``labels.json`` with their class by name.

@@ -1,4 +1,4 @@
-"""The reference of the cold start: EfficientNet-Lite0 as its package and torch are used today.
+"""The reference of the cold start: EfficientNet-Lite0 by its package and torch.
 
     python benchmarks/torch_classifier.py --weights FILE.pth --image FILE
 

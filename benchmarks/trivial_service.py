@@ -1,13 +1,13 @@
-"""The least that ``bentoml serve`` can serve: what ``benchmarks.gateway_start`` compares with."""
+"""A trivial BentoML service, the reference of ``benchmarks.gateway_start``."""
 
 import bentoml
 
 
 @bentoml.service(workers=1)
 class Trivial:
-    """Gives back what it was given."""
+    """A service that returns its input."""
 
     @bentoml.api
     def echo(self, text: str) -> str:
-        """The same text."""
+        """Return the same text."""
         return text

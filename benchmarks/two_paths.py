@@ -1,11 +1,11 @@
-"""Real-time fraud beside a bulk job that would use every core by itself.
+"""Measure real-time fraud scoring beside a bulk job that alone would use every core.
 
     python -m benchmarks.two_paths [--json FILE] [--rate 500] [--seconds 30]
 
 Four measurements in one run: real time alone, the bulk job alone, both together, and whether the
 job is complete and exact at its end. The bulk job is a batch of embeddings through ``/v1/batches``.
-What bulk may claim beside real time is what is left: the cores times the seconds, less what the
-generator and real time use when they are alone. Its throughput is compared per core-second left.
+Bulk may use the remaining core-seconds: cores times seconds, minus those that the generator and
+real time use alone. Its throughput is compared per remaining core-second.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ _WORDS = [
 
 
 class Bulk:
-    """The bulk path of one server, as a client sees it."""
+    """A client of one server's bulk path."""
 
     def __init__(self, address: str) -> None:
         self._http = httpx.Client(base_url=address, timeout=30.0)
 
     def submit(self, rows: int) -> str:
-        """A batch of ``rows`` sentences; its id."""
+        """Submit a batch of ``rows`` sentences and return its id."""
         content = b"".join(_line(number) for number in range(rows))
         made = self._http.post(
             "/v1/files", files={"file": ("rows.jsonl", content)}, data={"purpose": "batch"}
@@ -68,26 +68,26 @@ class Bulk:
         return self._http.post("/v1/batches", json=wanted).raise_for_status().json()["id"]
 
     def look(self, batch: str) -> dict[str, Any]:
-        """The batch object."""
+        """Return the batch object."""
         return self._http.get(f"/v1/batches/{batch}").raise_for_status().json()
 
     def done(self, batch: str) -> int:
-        """Rows that are finished."""
+        """Return the number of finished rows."""
         return self.look(batch)["request_counts"]["completed"]
 
     def under_way(self, batch: str) -> None:
-        """Wait until its first rows are finished."""
+        """Wait until the first rows are finished."""
         while not self.done(batch):
             time.sleep(0.1)
 
     def cancel(self, batch: str) -> None:
-        """Stop it, and wait until it has."""
+        """Cancel the batch and wait until it has ended."""
         self._http.post(f"/v1/batches/{batch}/cancel").raise_for_status()
         while self.look(batch)["status"] != "cancelled":
             time.sleep(0.2)
 
     def results(self, batch: str) -> dict[str, np.ndarray]:
-        """Wait for its end; each row's embedding by ``custom_id``."""
+        """Wait for the end; return each row's embedding by ``custom_id``."""
         while (seen := self.look(batch))["status"] != "completed":
             if seen["status"] in ("failed", "expired", "cancelled"):
                 raise RuntimeError(f"the batch ended as {seen['status']}: {seen['errors']}")
@@ -114,7 +114,7 @@ def _line(number: int) -> bytes:
 
 
 def real_time(server: Server, rate: float, seconds: float) -> tuple[Result, float]:
-    """Fraud at a rate; the result, and CPU seconds of generator and server together."""
+    """Offer fraud requests at a rate; return the result and the CPU seconds used."""
     batch = fraud.requests(server.address, fraud.PATH)
     me = psutil.Process()
     before_s = server.cpu_s() + sum(me.cpu_times()[:2])
@@ -123,7 +123,7 @@ def real_time(server: Server, rate: float, seconds: float) -> tuple[Result, floa
 
 
 def bulk_alone(bulk: Bulk, server: Server, seconds: float, rows: int) -> tuple[float, float]:
-    """Rows a second of the job by itself, and the cores it kept busy."""
+    """Return the job's rows per second alone, and the cores that it used."""
     batch = bulk.submit(rows)
     bulk.under_way(batch)
     time.sleep(2.0)
@@ -138,7 +138,7 @@ def bulk_alone(bulk: Bulk, server: Server, seconds: float, rows: int) -> tuple[f
 def together(
     bulk: Bulk, server: Server, rate: float, seconds: float, rows: int
 ) -> tuple[Result, float, str]:
-    """Both: real time's result, bulk rows a second meanwhile, and the batch, which goes on."""
+    """Run both; return the real-time result, the bulk rows per second, and the running batch."""
     batch = bulk.submit(rows)
     bulk.under_way(batch)
     fraud_only: list[Result] = []
@@ -155,7 +155,7 @@ def together(
 
 
 def exact(bulk: Bulk, server: Server, batch: str, rows: int) -> bool:
-    """Whether every row has one result, the same as if it was asked for by itself."""
+    """Return whether every row has one result, equal to that of a single request."""
     found = bulk.results(batch)
     if set(found) != {f"row-{number}" for number in range(rows)}:
         return False
@@ -169,7 +169,7 @@ def exact(bulk: Bulk, server: Server, batch: str, rows: int) -> bool:
 
 
 def main() -> int:
-    """Measure; 1 when a rate was not reached, or the job is not complete and exact."""
+    """Measure; return 1 when a rate is not reached, or the job is not complete and exact."""
     parser = argparse.ArgumentParser(description="Real time beside bulk.")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--rate", type=float, default=500.0)

@@ -1,1 +1,1 @@
-"""The shop's fleet in one process, measured."""
+"""Measure the shop's fleet of models in one process."""

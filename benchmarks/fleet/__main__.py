@@ -1,4 +1,4 @@
-"""Many models in one process under a budget for a third of them, beside LRU and a process a model.
+"""Compare one process with a budget for a third of its models with LRU and a process per model.
 
     python -m benchmarks.fleet --json FILE [--catalog catalog/ecommerce.yaml] [--rate 200]
         [--seconds 40] [--rounds 2] [--processes 6] [--fault] [--fault-seconds 30]
@@ -38,7 +38,7 @@ _LOST_POINTS = 0.1
 
 
 def main() -> int:
-    """Run it; 1 when a target was missed."""
+    """Run the benchmark; return 1 when a target was missed."""
     given = _arguments()
     catalog = load(given.catalog)
     models = classes_of(catalog)
@@ -87,7 +87,7 @@ def main() -> int:
 
 
 def missed(result: dict[str, Any]) -> list[str]:
-    """Targets that were missed, each with the number."""
+    """Return the missed targets, each with its number."""
     worth, lru = result["worth"], result["lru"]
     found = [
         f"{key} attains {worth['classes'][key]['attainment']:.3%}, wanted {wanted:.1%}"

@@ -1,4 +1,4 @@
-"""One model in trouble beside the others: what do the others notice?
+"""Measure the effect of one faulty model on the other models.
 
 The same catalog and traffic with the same models added, first in health, then each in its trouble,
 then all of them.
@@ -33,7 +33,7 @@ def faults(
     models: dict[str, str],
     given: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Attainment of the sound models, by trouble; ``lost`` in points beside no trouble."""
+    """Return the healthy models' attainment by fault, and the loss in points."""
     found: dict[str, Any] = {}
     for trouble in ("none", *FAULTS, "all"):
         ill = {"none": (), "all": tuple(FAULTS)}.get(trouble, (trouble,))
@@ -51,7 +51,7 @@ def faults(
 
 
 def with_models(document: dict[str, Any], catalog: Catalog, ill: Collection[str]) -> dict[str, Any]:
-    """The catalog with one fake model for each trouble, in the most urgent class.
+    """Return the catalog with one fake model for each fault, in the most urgent class.
 
     Args:
         document: the catalog's.
@@ -114,7 +114,7 @@ async def _both(
     address: str,
     seconds: float,
 ) -> dict[str, Result]:
-    """The usual traffic beside requests to the added models."""
+    """Offer the usual traffic and requests to the added models together."""
     results, _ = await asyncio.gather(
         offer(catalog, requests, address, seconds),
         run(address, added, len(added) / seconds, seconds, 64),

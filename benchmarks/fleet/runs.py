@@ -1,4 +1,4 @@
-"""One server under the traffic; what its models take; the same models one process each."""
+"""Run one server under the traffic, its models' memory, and the same models one process each."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def sizes(
     models: dict[str, str],
     given: argparse.Namespace,
 ) -> dict[str, Any]:
-    """What all models take together, and what the process takes beside them, in bytes.
+    """Return the bytes of all models together and of the process without them.
 
     All are loaded, asked for some seconds (scratch memory and buffers come with that), and
     unloaded again: what is left is the process's own. The weights of these models are made ready
@@ -74,7 +74,7 @@ def measured(
     models: dict[str, str],
     given: argparse.Namespace,
 ) -> dict[str, Any]:
-    """One server under the traffic."""
+    """Measure one server under the traffic."""
     began_s = time.monotonic()
     with serve(folder, name, document) as server:
         ready_s = time.monotonic() - began_s
@@ -97,7 +97,7 @@ def measured(
 
 
 def together(rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    """Several rounds of one server as one: counts add up, the worst of the rest."""
+    """Merge several rounds of one server: counts are summed, other numbers are the worst."""
     classes: dict[str, Any] = {}
     for key in rounds[0]["classes"]:
         its = [one["classes"][key] for one in rounds]
@@ -121,7 +121,7 @@ def together(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def show(name: str, found: dict[str, Any]) -> None:
-    """A server's lines."""
+    """Print a server's results."""
     print(f"{name}: ready {found['ready_s']:.1f} s, peak {found['peak_bytes'] / MIB:.0f} MiB, "
           f"{found['loads']} loads, {found['evictions']} evictions, hit rate "
           f"{found['hit_rate']:.1%}", flush=True)  # fmt: skip
@@ -135,7 +135,7 @@ def show(name: str, found: dict[str, Any]) -> None:
 
 def processes(folder: Path, document: dict[str, Any], models: dict[str, str], count: int
               ) -> dict[str, Any]:  # fmt: skip
-    """Memory and time to ready of one BentoML process a model, for the first ``count``."""
+    """Measure memory and time to ready of one BentoML process per model, for ``count`` models."""
     file = folder / "apart.yaml"
     file.write_text(yaml.safe_dump(inline_only(document, models), sort_keys=False))
     taken, ready = [], []

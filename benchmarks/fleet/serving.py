@@ -1,4 +1,4 @@
-"""A gateway over a catalog that was changed for a measurement, and what it says of its models."""
+"""Serve a modified catalog for a measurement, and read the state of its models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ READY_LIMIT_S = 120.0
 
 
 class Sampler:
-    """The largest resident memory of a server's processes while it is open."""
+    """Samples the largest resident memory of a server's processes while it is open."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -39,13 +39,13 @@ class Sampler:
 
 
 def worker_bytes(server: Server) -> int:
-    """Resident memory of the largest process of a server: the one that holds the models."""
+    """Return the resident memory of a server's largest process, which holds the models."""
     processes = (server.process, *server.process.children(recursive=True))
     return max((one.memory_info().rss for one in processes if one.is_running()), default=0)
 
 
 def pool_numbers(address: str, names: list[str]) -> dict[str, Any]:
-    """Loads, evictions and hit rate over all models, and what each takes."""
+    """Return loads, evictions and hit rate over all models, and each model's bytes."""
     with httpx.Client(base_url=address, timeout=10.0) as client:
         said = [client.get(f"/v2/models/{name}").json()["parameters"] for name in names]
     hits, misses = (sum(one[key] for one in said) for key in ("hits", "misses"))
@@ -64,7 +64,7 @@ def pool_numbers(address: str, names: list[str]) -> dict[str, Any]:
 
 
 def serve(folder: Path, name: str, document: dict[str, Any]) -> Any:
-    """A gateway over a catalog that is written to ``folder``."""
+    """Run a gateway over a catalog that is written to ``folder``."""
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump(document, sort_keys=False))
     port = free_port()
@@ -74,7 +74,7 @@ def serve(folder: Path, name: str, document: dict[str, Any]) -> Any:
 
 
 def inline_only(document: dict[str, Any], models: dict[str, str]) -> dict[str, Any]:
-    """The catalog without models in processes of their own, so that one process is measured."""
+    """Return the catalog without models in separate processes, so that one process is measured."""
     kept = {name: entry for name, entry in document["models"].items() if name in models}
     routes = {}
     for name, route in document["routes"].items():
@@ -85,7 +85,7 @@ def inline_only(document: dict[str, Any], models: dict[str, str]) -> dict[str, A
 
 
 def all_loaded(address: str, names: list[str]) -> None:
-    """Wait until every model is loaded, or it is clear that some will not be."""
+    """Wait until every model is loaded or has failed."""
     until_s = time.monotonic() + READY_LIMIT_S
     while pool_numbers(address, names)["loaded"] < len(names) and time.monotonic() < until_s:
         time.sleep(0.5)

@@ -1,4 +1,4 @@
-"""What a fleet is asked: every model by name, how often by Zipf's law, in its own class."""
+"""The traffic of a fleet: every model by name, with Zipf frequencies, in its own class."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CONNECTIONS = 32
 
 
 def classes_of(catalog: Catalog) -> dict[str, str]:
-    """The latency class of each inline model that is built: its most urgent route's."""
+    """Return the latency class of each built inline model: its most urgent route's."""
     found: dict[str, str] = {}
     for route in catalog.routes.values():
         for name in route.candidates:
@@ -48,7 +48,7 @@ def _is_built(model: Model) -> bool:
 
 
 def body_of(specs: tuple[TensorSpec, ...], rng: np.random.Generator, picture: str) -> bytes:
-    """One row for a model with these inputs, as JSON."""
+    """Return one row for a model with these inputs, as JSON."""
     inputs = []
     for spec in specs:
         shape = [1, *spec.shape[1:]]
@@ -67,7 +67,7 @@ def body_of(specs: tuple[TensorSpec, ...], rng: np.random.Generator, picture: st
 
 def traffic(catalog: Catalog, models: dict[str, str], address: str, count: int,
             ) -> dict[str, list[bytes]]:  # fmt: skip
-    """Requests by class, the same for every server: Zipf over a shuffled order of the models."""
+    """Return the requests by class, equal for all servers: Zipf over shuffled models."""
     rng = np.random.default_rng(6)
     names = list(rng.permutation(sorted(models)))
     weights = 1.0 / np.arange(1, len(names) + 1) ** _ZIPF
@@ -83,7 +83,7 @@ def traffic(catalog: Catalog, models: dict[str, str], address: str, count: int,
 
 
 def inputs_of(catalog: Catalog, name: str) -> tuple[TensorSpec, ...]:
-    """The tensors that a model takes."""
+    """Return the input tensors of a model."""
     signature = catalog.signature_of(name)
     return signature.inputs if signature else ()
 
@@ -103,7 +103,7 @@ async def offer(catalog: Catalog, requests: dict[str, list[bytes]], address: str
 
 
 def attainment(result: Result) -> float:
-    """Share of all requests that were answered well within their deadline."""
+    """Return the share of requests answered successfully within their deadline."""
     total = sum(result.statuses.values())
     answered = result.statuses.get("200", 0)
     return 0.0 if not answered else result.within / result.achieved * answered / total

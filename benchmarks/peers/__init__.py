@@ -1,1 +1,1 @@
-"""Other servers in front of the same fraud model, each as its own documentation recommends."""
+"""Other model servers with the same fraud model, each set up as its documentation recommends."""

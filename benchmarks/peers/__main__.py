@@ -1,4 +1,4 @@
-"""The knee of each peer and of the gateway: same model, same rows, same generator, same machine.
+"""Compare the knee of each peer with the gateway's: same model, rows, generator and machine.
 
     python -m benchmarks.peers [--json FILE] [--only NAME ...]
 
@@ -37,7 +37,7 @@ OURS = Peer(
 
 
 def started(peer: Peer) -> AbstractContextManager[Server]:
-    """The peer, running."""
+    """Run the peer until the block ends."""
     port = free_port()
     model = resolve(Artifact(tag="fraud-small", recipe="fraud", options={"size": "small"}))
     environment: dict[str, str] = {
@@ -59,7 +59,7 @@ def started(peer: Peer) -> AbstractContextManager[Server]:
 
 
 def measure(peer: Peer, server: Server, rate: float, seconds: float) -> dict[str, Any]:
-    """One run at one rate."""
+    """Run one measurement at one rate."""
     rng = np.random.default_rng(7)
     batch = []
     for _ in range(512):
@@ -73,7 +73,7 @@ def measure(peer: Peer, server: Server, rate: float, seconds: float) -> dict[str
 
 
 def knee(peer: Peer) -> dict[str, Any]:
-    """The highest rate a peer holds, and the steps to it."""
+    """Return the highest rate that a peer sustains, and the steps to it."""
     peer.install()
     steps: list[dict[str, Any]] = []
     best: dict[str, Any] | None = None
@@ -112,7 +112,7 @@ def _tried(
 
 
 def main() -> int:
-    """Compare; 1 when the gateway holds no rate or a peer holds more."""
+    """Compare; return 1 when the gateway sustains no rate or a peer a higher one."""
     parser = argparse.ArgumentParser(description="The gateway beside other servers.")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--only", nargs="*", help="names of peers; all of them by default")

@@ -1,4 +1,4 @@
-"""BentoML alone: an ``@bentoml.api`` and a batchable one, with BentoML's own batching."""
+"""The BentoML peer: a plain API and a batchable one, with BentoML's own batching."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ class Fraud:
 
     @bentoml.api
     async def single(self, features: Features) -> np.ndarray:
-        """Score at once."""
+        """Score without batching."""
         return score(self.session, features)
 
     @bentoml.api(batchable=True, max_batch_size=256, max_latency_ms=100)

@@ -1,4 +1,4 @@
-"""FastAPI: a pydantic body and an ``async def`` endpoint, under uvicorn with uvloop and httptools.
+"""The FastAPI peer: a pydantic body and an async endpoint, under uvicorn with uvloop.
 
 The endpoint is ``async`` although it computes, because the thread that FastAPI gives a plain
 ``def`` costs more than this model.
@@ -32,7 +32,7 @@ session = open_session()
 
 @app.get("/ready")
 async def ready() -> dict[str, bool]:
-    """Whether it serves."""
+    """Return that the server is ready."""
     return {"ready": True}
 
 

@@ -1,4 +1,4 @@
-"""LitServe with its dynamic batching: decode, batch, predict, unbatch, encode."""
+"""The LitServe peer with dynamic batching: decode, batch, predict, unbatch, encode."""
 # pyright: reportMissingImports=false
 
 import os
@@ -13,27 +13,27 @@ class Fraud(litserve.LitAPI):
     """The fraud model."""
 
     def setup(self, device: str) -> None:
-        """Load it."""
+        """Load the model."""
         self.session = open_session()
 
     def decode_request(self, request: dict[str, Any]) -> np.ndarray:
-        """One row."""
+        """Return one row."""
         return np.array(request["inputs"][0]["data"], np.float32)
 
     def batch(self, inputs: list[np.ndarray]) -> np.ndarray:
-        """Rows together."""
+        """Join rows to a batch."""
         return np.stack(inputs)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Score them."""
+        """Score a batch."""
         return score(self.session, x)
 
     def unbatch(self, output: np.ndarray) -> list[float]:
-        """Rows apart."""
+        """Split a batch into rows."""
         return output.tolist()
 
     def encode_response(self, output: float) -> dict[str, float]:
-        """One answer."""
+        """Return one answer."""
         return {"probability": output}
 
 

@@ -1,4 +1,4 @@
-"""Each peer: what it needs, how it is started, what is sent to it."""
+"""The peers: their packages, commands and request bodies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RUNTIME = ("onnxruntime==1.32.0", "numpy==2.4.6")
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One server beside ours.
+    """One server to compare with.
 
     Attributes:
         name: as the result shows it.
@@ -40,13 +40,13 @@ class Peer:
 
     @property
     def programs(self) -> Path:
-        """Where its environment's programs are."""
+        """Return the folder of its environment's programs."""
         if not self.packages:
             return Path(sys.executable).parent
         return ENVIRONMENTS / self.name.split()[0].lower() / "bin"
 
     def install(self) -> None:
-        """Make its environment, unless it is there."""
+        """Create its environment if it is missing."""
         if not self.packages or (self.programs.parent / "complete").exists():
             return
         print(f"installing {' '.join(self.packages)} into {self.programs.parent}", flush=True)
@@ -57,13 +57,13 @@ class Peer:
 
 
 def open_inference(row: list[float]) -> bytes:
-    """The Open Inference body that the gateway gets too."""
+    """Return the Open Inference body, as for the gateway."""
     tensor = {"name": "features", "datatype": "FP32", "shape": [1, len(row)], "data": row}
     return json.dumps({"inputs": [tensor]}).encode()
 
 
 def features(row: list[float]) -> bytes:
-    """BentoML's own form: the API's arguments by name."""
+    """Return a body in BentoML's form: the API's arguments by name."""
     return json.dumps({"features": [row]}).encode()
 
 

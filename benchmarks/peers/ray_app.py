@@ -1,4 +1,4 @@
-"""Ray Serve: one replica with ``@serve.batch``, behind its HTTP proxy."""
+"""The Ray Serve peer: one replica with ``@serve.batch``, behind its HTTP proxy."""
 # pyright: reportMissingImports=false
 
 import os
@@ -20,7 +20,7 @@ class Fraud:
 
     @serve.batch(max_batch_size=64, batch_wait_timeout_s=0.002)
     async def rows(self, inputs: list[np.ndarray]) -> list[float]:
-        """Score rows together."""
+        """Score rows as a batch."""
         return score(self.session, np.stack(inputs)).tolist()
 
     async def __call__(self, request: Request) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The model that every peer serves: one ONNX Runtime session, one thread."""
+"""The model of all peers: one ONNX Runtime session with one thread."""
 
 import os
 
@@ -7,7 +7,7 @@ import onnxruntime
 
 
 def open_session() -> onnxruntime.InferenceSession:
-    """The session of the file that ``FRAUD_MODEL`` names."""
+    """Open a session of the file that ``FRAUD_MODEL`` names."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -17,5 +17,5 @@ def open_session() -> onnxruntime.InferenceSession:
 
 
 def score(session: onnxruntime.InferenceSession, features: np.ndarray) -> np.ndarray:
-    """Probabilities of fraud; features of shape (n, 15), float32."""
+    """Return probabilities of fraud for features of shape (n, 15), float32."""
     return np.asarray(session.run(None, {"features": features})[0]).reshape(-1)

@@ -1,16 +1,14 @@
-"""The router that ships: ``python -m routing.training.default_router --data DIR``.
+"""Training of the router that ships.
 
-Reads the recorded outcome tables in DIR (see docs/router.md for their origin), keeps the words
-and vectors of the present default router, and writes the rest anew.
+Reads the recorded outcome tables (see docs/router.md for their origin), keeps the words and
+vectors of the present default router, and fits the rest again.
 """
 
 # pyright: basic
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -46,29 +44,37 @@ LICENCES: Final = {
 
 
 def shared_abilities(models: Sequence[str]) -> list[int]:
-    """For each model the number of its ability, equal for spellings of one model."""
+    """Return the number of each model's ability, equal for spellings of one model."""
     numbers: dict[str, int] = {}
     return [numbers.setdefault(same_model(model), len(numbers)) for model in models]
 
 
 def prompts_of(tables: Sequence[Outcomes]) -> list[str]:
-    """Normalised prompts of all tables, in order."""
+    """Return the normalised prompts of all tables, in order."""
     return [normalised(prompt) for table in tables for prompt in table.prompts]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Train on the tables and write ``routing/default_router``."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the outcome tables")
-    data: Path = parser.parse_args(arguments).data
+def train_default_router(data: Path, progress: Callable[[str], None]) -> int:
+    """Train on the tables of a folder and write ``routing/default_router``.
+
+    Args:
+        data: the folder of ``TABLES``.
+        progress: called with the name of each step.
+
+    Returns:
+        the number of questions.
+
+    Raises:
+        DataError: a table is missing or damaged.
+    """
     outcomes = read_outcomes([data / table for table in TABLES])
     encoder = replace(load_encoder(DEFAULT_ROUTER), factors=None)
     pool = [read_outcomes([data / table]) for table in POOL]
     pretrained = pretrain(pool, encoder)
-    known = dict(zip(prompts_of(pool), np.concatenate(pretrained.crossed), strict=True))
+    factors_of = dict(zip(prompts_of(pool), np.concatenate(pretrained.crossed), strict=True))
     crossed = design(pretrained.encoder, outcomes.prompts).factors(pretrained.encoder)
     for row, prompt in enumerate(outcomes.prompts):
-        crossed[row] = known.get(normalised(prompt), crossed[row])
+        crossed[row] = factors_of.get(normalised(prompt), crossed[row])
     router = train_router(
         outcomes,
         pretrained.encoder,
@@ -76,10 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         abilities=shared_abilities(outcomes.models),
         crossed=crossed,
         origin=ORIGIN,
-        progress=lambda step: print(step, file=sys.stderr),  # noqa: T201
+        progress=progress,
     )
     save_router(router, DEFAULT_ROUTER, {"licences": LICENCES, "questions": len(outcomes)})
-
-
-if __name__ == "__main__":
-    main()
+    return len(outcomes)

@@ -1,4 +1,4 @@
-"""The inference engines, one file each, behind ``runners.protocol``."""
+"""The inference engines, implementations of ``runners.protocol``."""
 
 from runners.engines.registry import ENGINES, make
 

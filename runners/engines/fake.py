@@ -1,4 +1,4 @@
-"""A deterministic fake engine: its outputs follow from its inputs, its clock is an argument."""
+"""A deterministic fake engine: outputs are hashes of the inputs; the clock is an argument."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def make(
         name: the model's name.
         model: its entry.
         folder: ignored.
-        sleep: passes the time of ``latency_ms`` and ``per_row_ms``.
+        sleep: waits for ``latency_ms`` and ``per_row_ms``.
     """
     options = model.runner
     if options.engine != "fake":
@@ -58,7 +58,7 @@ def make(
 
 
 class _Pace:
-    """Passes time and injects faults as the catalog says."""
+    """Spends time and injects faults according to the catalog entry."""
 
     def __init__(self, name: str, options: Fake, sleep: Callable[[float], None]) -> None:
         self._name = name
@@ -77,7 +77,7 @@ class _Pace:
         return LoadMeter("fake").finish("fake", "fake")
 
     def run(self, rows: int) -> bool:
-        """Pass the time of a run; return False when its answers are to be NaN."""
+        """Spend the time of a run; return False when its outputs must be NaN."""
         options = self._options
         self._runs += 1
         fault = options.fail if self._runs > options.after_runs else "never"
@@ -101,7 +101,7 @@ class _Pace:
 class FakeTensors:
     """Returns the model's public outputs, each row a hash of the same row of the inputs.
 
-    An open size is 1.
+    An open dimension has size 1.
     """
 
     def __init__(self, name: str, outputs: Sequence[TensorSpec], pace: _Pace) -> None:
@@ -122,7 +122,7 @@ class FakeTensors:
         if not self._loaded:
             raise RunFailed(self._name, "is not loaded; call load first")
         if not tensors:
-            raise RunFailed(self._name, "was given no tensor")
+            raise RunFailed(self._name, "got no input tensor")
         counts = {name: len(array) for name, array in tensors.items()}
         if len(set(counts.values())) > 1:
             raise RunFailed(self._name, f"inputs differ in rows: {counts}")
@@ -167,7 +167,7 @@ def _value(seed: int, datatype: str, shape: tuple[int, ...]) -> Any:
 
 
 class _ByteTokenizer:
-    """One token a byte, and one that ends each message."""
+    """A tokenizer with one token per byte and one that ends each message."""
 
     ends = frozenset({_END})
 
@@ -181,14 +181,14 @@ class _ByteTokenizer:
         return bytes(token for token in tokens if token != _END).decode(errors="replace")
 
     def vocabulary(self) -> LLTokenizer:
-        # Only constrained chat needs it, which few gateways serve.
+        # Only constrained chat needs llguidance, and few gateways serve it.
         from llguidance import LLTokenizer, TokenizerWrapper
 
         return LLTokenizer(TokenizerWrapper(_Bytes()))
 
 
 class _Bytes:
-    """The same tokens, in llguidance's protocol."""
+    """The vocabulary of ``_ByteTokenizer`` in llguidance's protocol."""
 
     eos_token_id = _END
     bos_token_id = None
@@ -200,7 +200,7 @@ class _Bytes:
 
 
 class _Echo:
-    """A ``Decoder`` that repeats the last message, one byte a step, then ends."""
+    """A ``Decoder`` that repeats the last message, one byte per step, then ends."""
 
     def __init__(self, pace: _Pace, slots: int, context_tokens: int) -> None:
         self.tokenizer = _ByteTokenizer()

@@ -26,7 +26,7 @@ class LoadMeter:
     """Measure one load, from the meter's construction to ``finish``.
 
     Args:
-        engine: the catalog's word for the engine.
+        engine: the engine's name in the catalog.
         clock: monotonic seconds.
     """
 
@@ -44,7 +44,7 @@ class LoadMeter:
         precision: str = "float32",
         reason: str | None = None,
     ) -> ActiveEngine:
-        """Return what runs now, with the load's cost; memory includes loads that ran beside it."""
+        """Return the running engine and the load's cost; memory includes concurrent loads."""
         return ActiveEngine(
             engine=self._engine,
             requested=requested,

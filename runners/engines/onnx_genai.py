@@ -1,9 +1,10 @@
-"""ONNX Runtime GenAI's model folder, advanced token by token with continuous batching.
+"""The ONNX Runtime GenAI engine: decode a GenAI model folder with continuous batching.
 
 The folder is what ``python -m onnxruntime_genai.models.builder`` writes. Its graph is run by ONNX
 Runtime itself: GroupQueryAttention appends each row's keys and values in place at that row's own
 length, so sequences of any age share one batch. (onnxruntime-genai 0.18 has an engine of its own;
-on a CPU it batches statically: a newcomer waits for the running batch to end. See docs/engines.md.)
+on a CPU it batches statically: a new request waits for the running batch to end. See
+docs/engines.md.)
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ def make(name: str, model: Model, folder: Path) -> SlotRunner:
 
 
 class GenAIDecoder:
-    """A decoder-only graph whose keys and values are in our buffers.
+    """A decoder-only graph with keys and values in buffers of this process.
 
     Args:
         name: the model's name, for errors.
         folder: the model's files.
         slots: rows of the cache.
-        threads: of one pass.
+        threads: the threads of a pass.
         context_tokens: positions of a slot; the model's own limit if that is less.
 
     Raises:
@@ -129,14 +130,14 @@ class GenAIDecoder:
         binding.bind_cpu_input(self._inputs["attention_mask"], mask)
         if self._takes_positions:
             binding.bind_cpu_input(self._inputs["position_ids"], positions)
-        # Bound anew, last: its shape changes, and what is bound last is returned last.
+        # Bound again, last: its shape changes, and the last bound output is returned last.
         binding.bind_output(self._logits, "cpu")
         self._session.run_with_iobinding(binding)
         logits = binding.get_outputs()[-1].numpy()
         return logits.astype(np.float32, copy=False)
 
     def _bind(self, slot: int, rows: int) -> Any:
-        """Bind the cache of these slots as past and present at once: it is updated in place."""
+        """Bind the cache of these slots as both past and present, so it is updated in place."""
         binding = self._session.io_binding()
         for past, out, cache in self._layers:
             part = cache[slot : slot + rows]

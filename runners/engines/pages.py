@@ -1,4 +1,4 @@
-"""Large buffers that take memory only once they are written."""
+"""Large buffers whose memory is allocated when they are written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The local engines by name, imported when they are used. This dictionary is the only registry."""
+"""The registry of local engines by name; an engine is imported when it is used."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def make(name: str, model: Model, folder: Path | None) -> TensorRunner | TextRun
     Args:
         name: the model's name in the catalog, for errors.
         model: its entry; remote engines have no runner (see ``runners.backends.remote``).
-        folder: where its files are; None for an engine that needs none.
+        folder: the folder of its files; None for an engine that needs none.
 
     Raises:
         LoadFailed: the engine runs elsewhere, or needs files and has none.

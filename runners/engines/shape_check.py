@@ -1,4 +1,4 @@
-"""Compare tensors with the inputs a model declares, in words a caller can act on."""
+"""Compare tensors with the inputs a model declares, with messages for the caller."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from turnout.types import Tensors
 
 @dataclass(frozen=True, slots=True)
 class DeclaredInput:
-    """An input as the model declares it; ``dtype`` is numpy's name, None is any size."""
+    """An input that a model declares; ``dtype`` is numpy's name, a size of None is any."""
 
     name: str
     dtype: str
@@ -18,7 +18,7 @@ class DeclaredInput:
 
 
 def misfits(declared: Sequence[DeclaredInput], tensors: Tensors) -> list[str]:
-    """List each way in which ``tensors`` differ from what the model takes; empty if they fit."""
+    """Return each difference of ``tensors`` to the declared inputs; empty if they fit."""
     by_name = {entry.name: entry for entry in declared}
     problems = [
         f"input {name!r} is missing (the model takes {_listed(declared)})"

@@ -1,12 +1,12 @@
-"""TensorRT through ONNX Runtime's provider: engines are built once per device and kept on disk.
+"""The TensorRT engine, through ONNX Runtime's provider; built engines are kept on disk.
 
-Without the provider or the device, the catalog's fallback serves and the reason is recorded.
+An engine is built once per model, device, driver and version. Without the provider or the device,
+the catalog's fallback serves and the reason is recorded.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +21,7 @@ from runners.engines.onnx.session import (
     open_session,
     unavailable,
 )
+from turnout.cache_folder import cache_folder
 from turnout.errors import LoadFailed
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class TensorRTRunner(OnnxRunner):
         name: the model's name, for errors.
         path: the ``.onnx`` file.
         options: the catalog's.
-        cache: where engines are kept; by default the user's cache folder.
+        cache: the folder of built engines; by default ``tensorrt`` below the cache folder.
     """
 
     _engine = "tensorrt"
@@ -53,7 +54,7 @@ class TensorRTRunner(OnnxRunner):
             name, path, threads=options.threads, strict=options.strict, device=options.device
         )
         self._options = options
-        self._cache = cache or cache_root()
+        self._cache = cache or cache_folder() / "tensorrt"
 
     @classmethod
     def of(cls, name: str, model: Model, folder: Path) -> TensorRTRunner:
@@ -123,12 +124,6 @@ def cache_key(model_sha256: str, device: str, driver: str, version: str) -> str:
     """Return the name of an engine's folder: each model, device, driver and version has its own."""
     key = "\n".join((model_sha256, device, driver, version))
     return hashlib.sha256(key.encode()).hexdigest()[:32]
-
-
-def cache_root() -> Path:
-    """Return the folder that keeps engines between starts: ``$XDG_CACHE_HOME/turnout/tensorrt``."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "turnout" / "tensorrt"
 
 
 def device_and_driver(index: int) -> tuple[str, str]:

@@ -10,13 +10,13 @@ _NICEST = 10
 
 
 def yield_cores(nice: int) -> None:
-    """Let the kernel prefer others to this thread and to those it will start.
+    """Lower the priority of this thread and of the threads it will start.
 
-    Threads inherit it, so an engine loaded by a thread that yields computes in threads that yield.
+    Threads inherit the niceness, so an engine's threads have that of the thread that loads it.
     Linux only: elsewhere niceness belongs to the whole process.
 
     Args:
-        nice: 0 (as urgent as the event loop) to 10; weighs 1024 against 110 of the kernel's shares.
+        nice: 0 (the event loop's priority) to 10; kernel shares of 1024 down to 110.
     """
     if nice > 0 and sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(nice, _NICEST))

@@ -1,6 +1,6 @@
-"""PyTorch: tensors to tensors from an exported program, ``model.pt2`` (``torch.export.save``).
+"""The PyTorch engine: run an exported program, ``model.pt2`` (``torch.export.save``).
 
-torch is imported by ``load``, not with this module: a gateway without such a model never pays.
+``load`` imports torch, not this module, so that a gateway without such a model never pays for it.
 
 Names come from the program: an input has its argument's name, an output its key when the module
 returns a dict, else ``output_0``, ``output_1`` and so on.
@@ -29,14 +29,14 @@ FILE = "model.pt2"
 
 
 class TorchRunner:
-    """One exported program.
+    """Runs one exported program.
 
     Args:
         name: the model's name, for errors.
         path: the ``.pt2`` file.
-        device: ``cpu`` or ``cuda``, as asked for.
-        threads: of one run. PyTorch keeps one number for the whole process: the last load's.
-        strict: refuse to load when the device is not there.
+        device: ``cpu`` or ``cuda``, as requested.
+        threads: the threads of a run; PyTorch has one number per process, the last load's.
+        strict: refuse to load when the device is missing.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class TorchRunner:
                 program = move_to_device_pass(program, "cuda")
             self._module = program.module()
         except Exception as error:
-            # the reader of damaged archives raises whatever zipfile, json or torch raise
+            # reading a damaged archive raises errors of zipfile, json or torch
             raise LoadFailed(
                 self._name,
                 f"torch cannot load {self._path}: {error}; export it again with this torch "
@@ -120,23 +120,23 @@ class TorchRunner:
         }
         try:
             with torch.inference_mode():
-                produced = (
+                result = (
                     self._module(**inputs) if self._by_keyword else self._module(*inputs.values())
                 )
         except Exception as error:
-            # a graph may raise anything its operators raise
+            # a graph raises any error of its operators
             raise RunFailed(self._name, f"torch: {error}") from error
-        return {name: value.cpu().numpy() for name, value in _named(produced).items()}
+        return {name: value.cpu().numpy() for name, value in _named(result).items()}
 
     def close(self) -> None:
-        """Free the program."""
+        """Release the program."""
         self._module = None
 
 
-def _named(produced: Any) -> dict[str, Any]:
-    if isinstance(produced, dict):
-        return produced
-    outputs = produced if isinstance(produced, tuple | list) else (produced,)
+def _named(result: Any) -> dict[str, Any]:
+    if isinstance(result, dict):
+        return result
+    outputs = result if isinstance(result, tuple | list) else (result,)
     return {f"output_{index}": value for index, value in enumerate(outputs)}
 
 

@@ -1,1 +1,1 @@
-"""Make a model faster and prove that it still answers the same. Never imported while serving."""
+"""Optimise a model and compare it with its reference. Never imported while serving."""

@@ -1,4 +1,4 @@
-"""One model's candidates against its reference: answers, speed, memory, start."""
+"""Compare one model's candidates with its reference: outputs, speed, memory and start."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 from runners.engines import make
 from runners.optimize import probe
 from runners.optimize.accuracy import Judgement, judge
-from runners.optimize.chain import FILE, Stage
-from runners.optimize.gate import Check, Measured, checks, why_not
+from runners.optimize.chain import FILE, PassResult
+from runners.optimize.gate import Check, Measurements, checks, why_not
 from runners.tasks.outputs import OutputMismatch, check_rows
 from turnout.catalog import Gate, Model
 from turnout.errors import ArtifactInvalid, RunFailed, TurnoutError
@@ -30,45 +30,45 @@ _RUN_ROWS = 16
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One chain's end.
+    """A chain's model with its comparison, its costs and the gate's checks.
 
     Attributes:
-        name: the passes, joined.
-        stages: what each pass made; empty when one could not.
-        judgement, measured, checks: None and empty when there is nothing to judge.
-        failed: why there is nothing.
+        name: the passes' names, joined.
+        stages: the result of each pass; empty when one failed.
+        judgement, measured, checks: None and empty when a pass or the comparison failed.
+        failed: the reason of that failure.
     """
 
     name: str
-    stages: Sequence[Stage]
+    stages: Sequence[PassResult]
     judgement: Judgement | None = None
-    measured: Measured | None = None
+    measured: Measurements | None = None
     checks: Sequence[Check] = ()
     failed: str | None = None
 
     @property
     def why_not(self) -> list[str]:
-        """Why it may not serve; empty when it may."""
+        """Return the reasons why it may not serve; empty when it may."""
         return [self.failed] if self.failed else why_not(list(self.checks))
 
     @property
     def speedup(self) -> float:
-        """At one row."""
+        """Return the speed-up at one row."""
         return self.measured.latency[1]["speedup"] if self.measured else 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A candidate's files and what was found of its answers."""
+class ChainResult:
+    """The files of a chain's model and the comparison of its outputs, before it is timed."""
 
-    stages: Sequence[Stage]
+    stages: Sequence[PassResult]
     folder: Path | None
     judgement: Judgement | None
     failed: str | None = None
 
 
-class Trial:
-    """Candidates of one model against its reference."""
+class CandidateEvaluator:
+    """Compares candidates of one model with its reference."""
 
     def __init__(
         self,
@@ -87,48 +87,48 @@ class Trial:
         self._gate = gate
         self._expected = _outputs(name, _reference(entry), folder, task, inputs)
 
-    def judged(self, stages: Sequence[Stage], place: Path) -> Made:
-        """Put the last stage's file into a folder of its own and compare its answers."""
-        folder = assembled(self._folder, stages[-1].path, place)
+    def evaluate(self, stages: Sequence[PassResult], place: Path) -> ChainResult:
+        """Put the last pass's file into a folder of its own and compare its outputs."""
+        folder = assemble_folder(self._folder, stages[-1].path, place)
         try:
-            found = _outputs(self._name, self._entry, folder, self._task, self._inputs)
+            outputs = _outputs(self._name, self._entry, folder, self._task, self._inputs)
             judgement = judge(
-                self._entry.task, self._inputs, self._expected, found, self._gate.confidence
+                self._entry.task, self._inputs, self._expected, outputs, self._gate.confidence
             )
         except TurnoutError as error:
-            return Made(stages, None, None, f"it cannot be judged: {error}")
-        return Made(stages, folder, judgement)
+            return ChainResult(stages, None, None, f"it cannot be judged: {error}")
+        return ChainResult(stages, folder, judgement)
 
-    def measured(self, made: Mapping[str, Made]) -> list[Candidate]:
-        """Time every candidate and the reference in one process, run by run in turn."""
+    def measure(self, results: Mapping[str, ChainResult]) -> list[Candidate]:
+        """Time all candidates and the reference in one process, alternating run by run."""
         reference: probe.File = (_plain(_reference(self._entry)), self._folder)
         files = {
-            name: (_plain(self._entry), one.folder)
-            for name, one in made.items()
-            if one.folder is not None
+            name: (_plain(self._entry), result.folder)
+            for name, result in results.items()
+            if result.folder is not None
         }
-        both = probe.compare({"reference": reference, **files}, BATCHES) if files else {}
-        alone = {
+        timings = probe.compare({"reference": reference, **files}, BATCHES) if files else {}
+        costs_alone = {
             name: probe.alone(file, max(BATCHES))
             for name, file in {"reference": reference, **files}.items()
         }
         candidates: list[Candidate] = []
-        for name, one in made.items():
-            if one.judgement is None or name not in files:
-                candidates.append(Candidate(name, one.stages, failed=one.failed))
+        for name, result in results.items():
+            if result.judgement is None or name not in files:
+                candidates.append(Candidate(name, result.stages, failed=result.failed))
                 continue
-            costs = _costs(name, both, alone, (self._folder, files[name][1]))
-            lines = checks(self._gate, self._inputs.independent, one.judgement, costs)
-            candidates.append(Candidate(name, one.stages, one.judgement, costs, lines))
+            costs = _costs(name, timings, costs_alone, (self._folder, files[name][1]))
+            lines = checks(self._gate, self._inputs.independent, result.judgement, costs)
+            candidates.append(Candidate(name, result.stages, result.judgement, costs, lines))
         return candidates
 
 
 def _costs(
     name: str,
-    both: Mapping[str, Mapping[str, Mapping[str, float]]],
-    alone: Mapping[str, Mapping[str, float]],
+    timings: Mapping[str, Mapping[str, Mapping[str, float]]],
+    costs_alone: Mapping[str, Mapping[str, float]],
     folders: tuple[Path, Path],
-) -> Measured:
+) -> Measurements:
     latency = {
         int(rows): {
             "reference_ms": row["reference"]["median_ms"],
@@ -137,22 +137,22 @@ def _costs(
             "candidate_p95_ms": row[name]["p95_ms"],
             "speedup": row[name]["speedup"],
         }
-        for rows, row in both.items()
+        for rows, row in timings.items()
     }
-    own, reference = alone[name], alone["reference"]
-    return Measured(
+    candidate, reference = costs_alone[name], costs_alone["reference"]
+    return Measurements(
         latency,
-        round(own["start_ms"], 2),
+        round(candidate["start_ms"], 2),
         round(reference["start_ms"], 2),
-        own["memory_bytes"],
+        candidate["memory_bytes"],
         reference["memory_bytes"],
         (folders[1] / FILE).stat().st_size,
         (folders[0] / FILE).stat().st_size,
     )
 
 
-def assembled(folder: Path, model: Path, out: Path) -> Path:
-    """An artefact's folder with another model file: what does not run is left out."""
+def assemble_folder(folder: Path, model: Path, out: Path) -> Path:
+    """Write an artefact's folder with another model file, without the files that are not run."""
     out.mkdir(parents=True)
     for path in folder.iterdir():
         if path.is_file() and path.name not in _LEFT_OUT:
@@ -166,7 +166,7 @@ _LEFT_OUT = frozenset({FILE, "model.pt2", "artifact.json", "model.yaml", "report
 
 
 def _outputs(name: str, entry: Model, folder: Path, task: TensorTask, inputs: Inputs) -> Tensors:
-    """The model's own outputs for every input, a few rows at a time."""
+    """Return the model's own outputs for every input, computed a few rows at a time."""
     runner: Any = make(name, entry, folder)
     runner.load()
     parts: list[Tensors] = []
@@ -188,7 +188,7 @@ def _outputs(name: str, entry: Model, folder: Path, task: TensorTask, inputs: In
 
 
 def _reference(entry: Model) -> Model:
-    """The entry as the reference runs it: TensorRT is held against ONNX Runtime on the CPU."""
+    """Return the reference's entry; TensorRT is compared with ONNX Runtime on the CPU."""
     if entry.runner.engine == "onnx":
         return entry
     plain = _plain(entry) | {"runner": {"engine": "onnx", "threads": entry.runner.threads}}  # type: ignore[union-attr]

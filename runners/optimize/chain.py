@@ -1,8 +1,8 @@
-"""Run passes one after another, each result kept in a cache addressed by all that shapes it.
+"""Run passes one after another and cache each result under a key of everything it depends on.
 
-A key is made of the pass, its options, its code, the versions it builds with, the hash of what it
-was given and, where they matter, the calibration inputs and the processor. So a run that was
-killed goes on where it was, and two models share nothing by accident.
+A key covers the pass, its options, its version, the versions of the packages it builds with, the
+hash of its input model and, where they matter, the calibration inputs and the processor. A killed
+run therefore resumes at the first pass that has no result, and no two models share one.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from filelock import FileLock
 
 from runners.engines.host import processor, versions
-from runners.optimize.optimization import Options, Report, Setting
-from runners.optimize.registry import completed, load_pass
-from runners.recipes.source import cache_folder, sha256_of
+from runners.optimize.optimization import Options, PassContext, Report
+from runners.optimize.registry import complete_options, load_pass
+from runners.recipes.source import sha256_of
 from runners.recipes.versions import PASS_VERSIONS
+from turnout.cache_folder import cache_folder
 from turnout.errors import ArtifactInvalid
 
 if TYPE_CHECKING:
@@ -31,21 +32,21 @@ if TYPE_CHECKING:
 
 Chain: TypeAlias = Sequence[tuple[str, Options]]
 FILE = "model.onnx"
-_MADE = "made.json"
+_RESULT_FILE = "made.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """What one pass made.
+class PassResult:
+    """The result of one pass.
 
     Attributes:
         name: the pass.
-        options: all of them.
-        path: the ONNX file.
-        sha256: of it.
-        measured: by the pass.
-        took_s: when it was made.
-        cached: whether it was made before.
+        options: every option of the pass, with its value.
+        path: the ONNX file that it wrote.
+        sha256: the file's hash.
+        measured: the numbers that the pass reports.
+        took_s: seconds the pass ran when the file was written.
+        cached: whether the result came from the cache.
     """
 
     name: str
@@ -57,13 +58,13 @@ class Stage:
     cached: bool
 
     def described(self) -> dict[str, Any]:
-        """For the report."""
+        """Return all but the path, for the report."""
         return {key: value for key, value in asdict(self).items() if key != "path"}
 
 
 @dataclass(frozen=True, slots=True)
-class Calibrating:
-    """Model inputs for passes that need some, and the hash of them all."""
+class CalibrationSet:
+    """Model inputs for the passes that calibrate, and the hash over all of them."""
 
     samples: Sequence[Tensors]
     digest: str
@@ -72,99 +73,101 @@ class Calibrating:
 def run_chain(
     source: Path,
     chain: Chain,
-    calibrating: Calibrating,
+    calibration_set: CalibrationSet,
     runner: Mapping[str, Any],
     report: Report,
-) -> list[Stage]:
-    """Run every pass of a chain, or find its result in the cache.
+) -> list[PassResult]:
+    """Run every pass of a chain, or take its result from the cache.
 
     Args:
-        source: the ONNX file to begin with.
-        chain: passes with the options given for them.
-        calibrating: for passes that are calibrated.
+        source: the ONNX file that the first pass reads.
+        chain: the passes, each with the options set for it.
+        calibration_set: inputs for the passes that calibrate.
         runner: the catalog entry's ``runner`` part, as plain data.
-        report: told what happens, one line each.
+        report: called with one line of progress at a time.
 
     Returns:
-        A stage for each pass, in order.
+        The result of each pass, in order.
 
     Raises:
-        ConfigError: an unknown pass or option; found before anything runs.
-        ArtifactInvalid: a pass can't do it, with the way out.
+        ConfigError: a pass or an option is unknown; checked before anything runs.
+        ArtifactInvalid: a pass cannot handle the model; the message says what to do.
     """
-    checked = [(name, completed(name, options)) for name, options in chain]
-    stages: list[Stage] = []
-    given = source
+    checked = [(name, complete_options(name, options)) for name, options in chain]
+    stages: list[PassResult] = []
+    model = source
     for name, options in checked:
-        setting = Setting(options, calibrating.samples, runner, report)
-        stages.append(_stage(name, given, setting, calibrating.digest))
-        given = stages[-1].path
+        setting = PassContext(options, calibration_set.samples, runner, report)
+        stages.append(_run_pass(name, model, setting, calibration_set.digest))
+        model = stages[-1].path
     return stages
 
 
-def _stage(name: str, given: Path, setting: Setting, calibration: str) -> Stage:
-    folder = cache_folder() / "optimize" / _key(name, given, setting, calibration)
+def _run_pass(name: str, model: Path, setting: PassContext, calibration: str) -> PassResult:
+    folder = cache_folder() / "optimize" / _key(name, model, setting, calibration)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
-        if (found := _kept(name, folder)) is not None:
-            setting.report(f"{name}: made before")
-            return found
+        if (cached := _read_cached(name, folder)) is not None:
+            setting.report(f"{name}: taken from the cache")
+            return cached
         shutil.rmtree(folder, ignore_errors=True)
-        _make(name, given, folder, setting)
-    made = _kept(name, folder)
-    if made is None:
+        _run_into(name, model, folder, setting)
+    result = _read_cached(name, folder)
+    if result is None:
         raise ArtifactInvalid(f"{folder} was changed while it was written; run this again")
-    return Stage(name, made.options, made.path, made.sha256, made.measured, made.took_s, False)
+    return PassResult(
+        name, result.options, result.path, result.sha256, result.measured, result.took_s, False
+    )
 
 
-def _make(name: str, given: Path, folder: Path, setting: Setting) -> None:
+def _run_into(name: str, model: Path, folder: Path, setting: PassContext) -> None:
     started_s = monotonic()
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         out = Path(scratch) / "made"
         out.mkdir()
-        measured = load_pass(name).run(given, out / FILE, setting)
+        measured = load_pass(name).run(model, out / FILE, setting)
         took_s = round(monotonic() - started_s, 2)
-        made = {
+        result = {
             "options": setting.options,
             "sha256": sha256_of(out / FILE),
             "measured": measured,
             "took_s": took_s,
         }
-        (out / _MADE).write_text(json.dumps(made, indent=1, default=list))
+        (out / _RESULT_FILE).write_text(json.dumps(result, indent=1, default=list))
         out.rename(folder)
 
 
-def _kept(name: str, folder: Path) -> Stage | None:
-    """What the cache holds, if it is whole."""
+def _read_cached(name: str, folder: Path) -> PassResult | None:
+    """Return the cached result of a pass; None when it is missing or damaged."""
     try:
-        made = json.loads((folder / _MADE).read_text("utf-8"))
-        whole = sha256_of(folder / FILE) == made["sha256"]
+        result = json.loads((folder / _RESULT_FILE).read_text("utf-8"))
+        is_intact = sha256_of(folder / FILE) == result["sha256"]
     except (OSError, ValueError, KeyError):
         return None
-    if not whole:
+    if not is_intact:
         return None
-    return Stage(
+    return PassResult(
         name,
-        made["options"],
+        result["options"],
         folder / FILE,
-        made["sha256"],
-        made["measured"],
-        made["took_s"],
+        result["sha256"],
+        result["measured"],
+        result["took_s"],
         True,
     )
 
 
-def _key(name: str, given: Path, setting: Setting, calibration: str) -> str:
-    one = load_pass(name)
-    shaping = {
+def _key(name: str, model: Path, setting: PassContext, calibration: str) -> str:
+    step = load_pass(name)
+    dependencies = {
         "pass": name,
         "options": setting.options,
         "code": PASS_VERSIONS[name],
-        "versions": dict(versions(one.built_with)),
-        "given": sha256_of(given),
-        "calibration": calibration if one.calibrated else None,
-        "host": processor()[1] if one.host else None,
-        "runner": setting.runner if one.host else None,
+        "versions": dict(versions(step.built_with)),
+        "given": sha256_of(model),
+        "calibration": calibration if step.calibrated else None,
+        "host": processor()[1] if step.host else None,
+        "runner": setting.runner if step.host else None,
     }
-    text = json.dumps(shaping, sort_keys=True, default=list)
+    text = json.dumps(dependencies, sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()[:32]

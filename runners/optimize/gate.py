@@ -1,4 +1,4 @@
-"""Whether a candidate may serve: what was measured against what the catalog tolerates. Pure."""
+"""Decide whether a candidate may serve: its measurements against the catalog's gate. Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What a candidate and the reference cost, in the same run.
+class Measurements:
+    """The costs of a candidate and of the reference, measured in the same run.
 
     Attributes:
         latency: by batch: ``reference_ms``, ``candidate_ms``, ``speedup`` and their p95.
@@ -33,13 +33,13 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the gate.
+    """One condition of the gate, and whether it holds.
 
     Attributes:
-        what: in words.
-        found: the number.
-        bound: what it was held against.
-        passed: whether it held.
+        what: the name of the measured number, in words.
+        found: the measured number.
+        bound: the limit, in words.
+        passed: whether the number keeps the limit.
     """
 
     what: str
@@ -48,17 +48,17 @@ class Check:
     passed: bool
 
 
-def checks(gate: Gate, inputs: int, judged: Judgement, measured: Measured) -> list[Check]:
-    """Every line of the gate, those that hold and those that don't.
+def checks(gate: Gate, inputs: int, judged: Judgement, measured: Measurements) -> list[Check]:
+    """Return every condition of the gate, those that hold and those that do not.
 
     Args:
         gate: the declared tolerance.
         inputs: independent inputs that were judged.
-        judged: on them.
-        measured: on this machine.
+        judged: the comparison on those inputs.
+        measured: the costs on this machine.
     """
     speedup = measured.latency[min(measured.latency)]["speedup"]
-    found = [
+    results = [
         Check("inputs judged", inputs, f"at least {gate.min_inputs}", inputs >= gate.min_inputs),
         _most(f"loss ({judged.metric})", judged.loss.value, gate.max_loss),
         _most(
@@ -72,33 +72,33 @@ def checks(gate: Gate, inputs: int, judged: Judgement, measured: Measured) -> li
         ),
     ]  # fmt: skip
     if gate.min_agreement is not None:
-        same = judged.agreement.value
-        what = f"agreement on {judged.agreeing_on}"
-        passed = same >= gate.min_agreement
-        found.append(Check(what, same, f"at least {gate.min_agreement:g}", passed))
+        agreement = judged.agreement.value
+        name = f"agreement on {judged.agreeing_on}"
+        passed = agreement >= gate.min_agreement
+        results.append(Check(name, agreement, f"at least {gate.min_agreement:g}", passed))
     if gate.max_memory_ratio is not None:
         ratio = measured.memory_bytes / max(measured.reference_memory_bytes, 1)
-        found.append(_most("memory by the reference's", ratio, gate.max_memory_ratio))
+        results.append(_most("memory by the reference's", ratio, gate.max_memory_ratio))
     if gate.max_start_ratio is not None:
         ratio = measured.start_ms / max(measured.reference_start_ms, 1e-9)
-        found.append(_most("start by the reference's", ratio, gate.max_start_ratio))
-    return found
+        results.append(_most("start by the reference's", ratio, gate.max_start_ratio))
+    return results
 
 
-def why_not(found: list[Check]) -> list[str]:
-    """One clause for each line that doesn't hold; empty when the candidate may serve."""
+def why_not(results: list[Check]) -> list[str]:
+    """Return one clause for each failed condition; empty when the candidate may serve."""
     return [
-        f"{check.what} is {check.found:.4g}, the gate wants {check.bound}"
-        for check in found
+        f"{check.what} is {check.found:.4g}, the gate requires {check.bound}"
+        for check in results
         if not check.passed
     ]
 
 
-def _most(what: str, found: float, bound: float) -> Check:
-    return Check(what, found, f"at most {bound:g}", bool(found <= bound))
+def _most(name: str, value: float, bound: float) -> Check:
+    return Check(name, value, f"at most {bound:g}", bool(value <= bound))
 
 
-def verdict(found: list[Check]) -> dict[str, Any]:
-    """What the store keeps of a gate."""
-    why = why_not(found)
+def verdict(results: list[Check]) -> dict[str, Any]:
+    """Return the gate's outcome as the store keeps it."""
+    why = why_not(results)
     return {"passed": not why, "why": why}

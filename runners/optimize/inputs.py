@@ -16,7 +16,7 @@ from turnout.types import Task, Tensors
 
 
 class _Reader(Protocol):
-    """Reads the inputs of one task."""
+    """The interface of a module that reads the inputs of one task."""
 
     def read(self, place: Path) -> Inputs:
         """Read a folder or a file of the user's.
@@ -57,7 +57,7 @@ def read_inputs(task: Task, place: Path | None, report: Report) -> Inputs:
     return reader.read(place)
 
 
-def halves(inputs: Inputs, rows: int, judged: int) -> tuple[Inputs, Inputs]:
+def split_in_halves(inputs: Inputs, rows: int, judged: int) -> tuple[Inputs, Inputs]:
     """Split inputs into those to calibrate on and those to judge on; no group is in both.
 
     Groups are shuffled with a fixed seed, so that the same inputs split the same way.
@@ -69,10 +69,10 @@ def halves(inputs: Inputs, rows: int, judged: int) -> tuple[Inputs, Inputs]:
     """
     names = np.unique(inputs.groups)
     np.random.default_rng(0).shuffle(names)
-    first = np.isin(inputs.groups, names[: len(names) // 2])
+    is_first = np.isin(inputs.groups, names[: len(names) // 2])
     return (
-        inputs.take(np.flatnonzero(first)[:rows]),
-        inputs.take(np.flatnonzero(~first)[:judged]),
+        inputs.take(np.flatnonzero(is_first)[:rows]),
+        inputs.take(np.flatnonzero(~is_first)[:judged]),
     )
 
 

@@ -1,4 +1,4 @@
-"""Confidence intervals of what a gate decides on. Pure."""
+"""Confidence intervals of the numbers that a gate decides on. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RESAMPLES = 1000
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with the ends of its two-sided interval."""
+    """An estimate with the two ends of its confidence interval."""
 
     value: float
     low: float
@@ -23,7 +23,7 @@ class Interval:
 
 
 def wilson(hits: float, count: int, confidence: float) -> Interval:
-    """A share with its score interval.
+    """Return a share with its score interval.
 
     Args:
         hits: may be a fraction, where rows of one group count together.
@@ -47,7 +47,7 @@ def wilson(hits: float, count: int, confidence: float) -> Interval:
 
 
 def paired_loss(only_first: float, only_second: float, count: int, confidence: float) -> Interval:
-    """How much less often the second is right than the first, over the same trials.
+    """Return how much less often the second is right than the first, over the same trials.
 
     Args:
         only_first: trials that only the first got right.
@@ -61,10 +61,10 @@ def paired_loss(only_first: float, only_second: float, count: int, confidence: f
     if count <= 0:
         return Interval(math.nan, -1.0, 1.0)
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    more = count + 2
+    smoothed_count = count + 2
     b, c = only_first + 0.5, only_second + 0.5
-    middle = (b - c) / more
-    half = z * math.sqrt(max(b + c - (b - c) ** 2 / more, 0.0)) / more
+    middle = (b - c) / smoothed_count
+    half = z * math.sqrt(max(b + c - (b - c) ** 2 / smoothed_count, 0.0)) / smoothed_count
     loss = (only_first - only_second) / count
     return Interval(loss, min(max(middle - half, -1.0), loss), max(min(middle + half, 1.0), loss))
 
@@ -75,7 +75,7 @@ def bootstrap(
     confidence: float,
     resamples: int = _RESAMPLES,
 ) -> Interval:
-    """A statistic of rows with its percentile interval; seeded, so it repeats.
+    """Return a statistic of rows with its percentile interval; the seed is fixed.
 
     Args:
         statistic: of the rows at these indices, int64 [count].
@@ -86,7 +86,7 @@ def bootstrap(
     Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapter 13.
     """
     random = np.random.default_rng(0)
-    drawn = [statistic(random.integers(0, count, count)) for _ in range(resamples)]
+    values = [statistic(random.integers(0, count, count)) for _ in range(resamples)]
     tail = (1 - confidence) / 2
-    low, high = np.quantile(drawn, [tail, 1 - tail])
+    low, high = np.quantile(values, [tail, 1 - tail])
     return Interval(statistic(np.arange(count)), float(low), float(high))

@@ -1,4 +1,4 @@
-"""What a pass is: one step from an ONNX file to another."""
+"""The interface of a pass: one step from an ONNX file to another."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Report: TypeAlias = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """What a pass may use besides the file it is given.
+class PassContext:
+    """The options and data that a pass may use besides its input file.
 
     Attributes:
         options: the catalog's, completed by the pass's defaults.
         samples: model inputs, one row each, that nothing is judged on; empty for a pass that is
             not ``calibrated``.
-        model: the catalog entry's ``runner`` part, as plain data.
-        report: told what happens, one line each.
+        runner: the catalog entry's ``runner`` part, as plain data.
+        report: called with one line of progress at a time.
     """
 
     options: Options
@@ -34,19 +34,19 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One step.
+    """The description of a pass and its function.
 
     Attributes:
-        run: reads the first path, writes the second, and returns what it measured. Raises
-            ``ArtifactInvalid`` with the way out when it can't.
-        what: one line for a person.
+        run: reads the first path, writes the second, and returns its measurements. Raises
+            ``ArtifactInvalid`` with the remedy when it cannot handle the model.
+        what: a one-line description for the user.
         options: every option with its default.
-        calibrated: whether it needs ``Setting.samples``.
+        calibrated: whether it needs ``PassContext.samples``.
         built_with: distributions whose version shapes the result.
         host: whether the result depends on this machine's processor or device.
     """
 
-    run: Callable[[Path, Path, Setting], Mapping[str, Any]]
+    run: Callable[[Path, Path, PassContext], Mapping[str, Any]]
     what: str
     options: Options = field(default_factory=dict)
     calibrated: bool = False

@@ -1,8 +1,8 @@
-"""Pictures to calibrate and judge image models on.
+"""Read the pictures that image models are calibrated and judged on.
 
-A folder of JPEG and PNG files, with ``labels.json`` (class index by file name) if the right
-answers are known. Without a folder: the photographs in two registry packages, each seen whole and
-in four parts. They are few; a gate that asks for proof asks for a folder.
+The user names a folder of JPEG and PNG files, with ``labels.json`` (class index by file name) if
+the right answers are known. Without a folder, the photographs in two registry packages are used,
+each whole and in four parts. They are few: a strict gate needs a folder of the user's.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ _MORE = ("china.jpg", "flower.jpg")
 
 
 def read(place: Path) -> Inputs:
-    """Every picture of a folder, or one file."""
+    """Return every picture of a folder, or the one picture of a file."""
     paths = [place] if place.is_file() else sorted(place.iterdir())
     paths = [path for path in paths if path.suffix.lower() in _SUFFIXES]
     if not paths:
-        raise DataError(f"{place} holds no .jpg or .png file")
+        raise DataError(f"{place} holds no .jpg or .png file; name a folder of pictures")
     labels = _labels(place, paths)
     if labels is not None:
         paths = [path for path in paths if path.name in labels]
@@ -64,7 +64,7 @@ def read(place: Path) -> Inputs:
 
 
 def default(report: Report) -> Inputs:
-    """The photographs of scikit-image and scikit-learn, whole and in parts."""
+    """Return the photographs of scikit-image and scikit-learn, whole and in parts."""
     rows: list[bytes] = []
     groups: list[int] = []
     for group, photograph in enumerate(_photographs(report)):
@@ -88,7 +88,7 @@ def _photographs(report: Report) -> Iterator[Image.Image]:
 
 
 def _views(photograph: Image.Image) -> Iterator[bytes]:
-    """The whole, and four overlapping parts of three quarters of each side."""
+    """Yield the whole picture and four overlapping parts, three quarters of each side long."""
     width, height = photograph.size
     part_width, part_height = 3 * width // 4, 3 * height // 4
     corners = [(x, y) for x in (0, width - part_width) for y in (0, height - part_height)]
@@ -106,12 +106,16 @@ def _labels(place: Path, paths: list[Path]) -> Mapping[str, int] | None:
         return None
     try:
         labels = json.loads(path.read_text("utf-8"))
-        known = {str(name): int(index) for name, index in labels.items()}
+        index_by_name = {str(name): int(index) for name, index in labels.items()}
     except (ValueError, AttributeError, TypeError) as error:
-        raise DataError(f"{path} must map file names to class indices: {error}") from error
-    if not any(one.name in known for one in paths):
-        raise DataError(f"{path} names none of the pictures beside it")
-    return known
+        raise DataError(
+            f"{path} must be a JSON object from file names to class indices: {error}"
+        ) from error
+    if not any(picture.name in index_by_name for picture in paths):
+        raise DataError(
+            f"{path} names none of the pictures in its folder; its keys must be their file names"
+        )
+    return index_by_name
 
 
 def _check(path: Path) -> None:

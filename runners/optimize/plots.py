@@ -1,4 +1,4 @@
-"""The pictures of a report, as SVG text to be put into a page."""
+"""Draw the plots of a report as SVG text to embed in a page."""
 
 from __future__ import annotations
 
@@ -15,32 +15,36 @@ _GOOD, _BAD, _PLAIN = "#2a7f62", "#b5413b", "#7a8794"
 _SERIES = ("#2b5f8a", "#7fa8c9", "#c3d5e3")
 
 
-def plots(said: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Title and SVG of every plot; none when nothing was measured."""
-    judged = [one for one in said["candidates"] if one["judgement"] and one["measured"]]
+def plots(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the title and the SVG of every plot; an empty list when nothing was measured."""
+    judged = [
+        candidate
+        for candidate in report["candidates"]
+        if candidate["judgement"] and candidate["measured"]
+    ]
     if not judged:
         return []
-    found = [
-        ("Loss beside what the gate tolerates", _svg(_loss, judged, said["gate"])),
-        ("Latency by batch", _svg(_latency, judged, said["gate"])),
-        ("Memory, start and file, by the reference's", _svg(_costs, judged, said["gate"])),
+    sections = [
+        ("Loss beside what the gate tolerates", _svg(_loss, judged, report["gate"])),
+        ("Latency by batch", _svg(_latency, judged, report["gate"])),
+        ("Memory, start and file, by the reference's", _svg(_costs, judged, report["gate"])),
     ]
-    mixed = [one for one in judged if _sensitivity(one)]
+    mixed = [candidate for candidate in judged if _sensitivity(candidate)]
     if mixed:
-        found.append(("What quantising one node alone changes", _svg(_nodes, mixed, {})))
-    return found
+        sections.append(("What quantising one node alone changes", _svg(_nodes, mixed, {})))
+    return sections
 
 
 def _loss(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None:
-    """Each candidate's loss with its interval, and the two bounds."""
-    for row, one in enumerate(judged):
-        loss = one["judgement"]["loss"]
-        colour = _GOOD if one["may_serve"] else _BAD
+    """Draw each candidate's loss with its interval, and the two bounds."""
+    for row, candidate in enumerate(judged):
+        loss = candidate["judgement"]["loss"]
+        colour = _GOOD if candidate["may_serve"] else _BAD
         axes.plot([loss["low"], loss["high"]], [row, row], color=colour, lw=3, alpha=0.5)
         axes.plot([loss["value"]], [row], "o", color=colour)
     axes.axvline(gate["max_loss"], color=_PLAIN, ls="--", label="most for the estimate")
     axes.axvline(gate["max_loss_at_worst"], color=_PLAIN, ls=":", label="most for the bad end")
-    axes.set_yticks(range(len(judged)), [one["name"] for one in judged])
+    axes.set_yticks(range(len(judged)), [candidate["name"] for candidate in judged])
     axes.set_ylim(len(judged) - 0.5, -0.5)
     _colour(axes, judged)
     axes.set_xlabel(f"loss of {judged[0]['judgement']['metric']}")
@@ -48,9 +52,9 @@ def _loss(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None:
 
 
 def _latency(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None:
-    """Milliseconds a row, the reference first, a bar for each batch; all timed in turn."""
+    """Draw the milliseconds per row, the reference first, one bar for each batch size."""
     del gate
-    latencies = [one["measured"]["latency"] for one in judged]
+    latencies = [candidate["measured"]["latency"] for candidate in judged]
     series = {
         f"{batch} row{'s' if int(batch) > 1 else ''} a run": [
             latencies[0][batch]["reference_ms"] / int(batch),
@@ -58,36 +62,39 @@ def _latency(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None
         ]
         for batch in latencies[0]
     }
-    _bars(axes, ["reference", *(one["name"] for one in judged)], series, "{:.3g}")
+    _bars(axes, ["reference", *(candidate["name"] for candidate in judged)], series, "{:.3g}")
     _colour(axes, [None, *judged])
     axes.set_xlabel("ms a row (median)")
 
 
 def _costs(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None:
-    """Ratios to the reference; left of the line is better."""
+    """Draw the costs as ratios to the reference; left of the line is better."""
     del gate
     kinds = {"memory": "memory_bytes", "start": "start_ms", "file": "file_bytes"}
     series = {
-        shown: [
-            one["measured"][key] / max(one["measured"][f"reference_{key}"], 1e-9) for one in judged
+        label: [
+            candidate["measured"][key] / max(candidate["measured"][f"reference_{key}"], 1e-9)
+            for candidate in judged
         ]
-        for shown, key in kinds.items()
+        for label, key in kinds.items()
     }
-    _bars(axes, [one["name"] for one in judged], series, "{:.2f}")
+    _bars(axes, [candidate["name"] for candidate in judged], series, "{:.2f}")
     _colour(axes, judged)
     axes.axvline(1.0, color=_PLAIN, ls="--", lw=1)
     axes.set_xlabel("by the reference's")
 
 
 def _bars(
-    axes: Axes, rows: Sequence[str], series: Mapping[str, Sequence[float]], shown: str
+    axes: Axes, rows: Sequence[str], series: Mapping[str, Sequence[float]], number_format: str
 ) -> None:
-    """Horizontal bars: a group for each row, in it one for each series."""
+    """Draw horizontal bars: one group for each row, with one bar for each series."""
     height = 0.8 / len(series)
     for index, (name, values) in enumerate(series.items()):
         at = [row + (index - (len(series) - 1) / 2) * height for row in range(len(rows))]
         bars = axes.barh(at, values, height * 0.9, color=_SERIES[index], label=name)
-        axes.bar_label(bars, [shown.format(value) for value in values], fontsize=8, padding=2)
+        axes.bar_label(
+            bars, [number_format.format(value) for value in values], fontsize=8, padding=2
+        )
     axes.set_yticks(range(len(rows)), rows)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.margins(x=0.12)
@@ -95,30 +102,30 @@ def _bars(
 
 
 def _colour(axes: Axes, judged: Sequence[Any]) -> None:
-    """Names in green where the candidate may serve, in red where not."""
-    for label, one in zip(axes.get_yticklabels(), judged, strict=True):
-        if one is not None:
-            label.set_color(_GOOD if one["may_serve"] else _BAD)
+    """Colour a candidate's name green when it may serve, red when not."""
+    for label, candidate in zip(axes.get_yticklabels(), judged, strict=True):
+        if candidate is not None:
+            label.set_color(_GOOD if candidate["may_serve"] else _BAD)
 
 
 def _nodes(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None:
-    """Sensitivity of the worst nodes; those left in float32 in another colour."""
+    """Draw the most sensitive nodes; those left in float32 in another colour."""
     del gate
-    sensitivity, kept = _sensitivity(judged[0]), _kept(judged[0])
+    sensitivity, in_float32 = _sensitivity(judged[0]), _in_float32(judged[0])
     names = list(sensitivity)
-    colours = [_BAD if name in kept else _PLAIN for name in names]
+    colours = [_BAD if name in in_float32 else _PLAIN for name in names]
     axes.barh(range(len(names)), list(sensitivity.values()), color=colours)
     axes.set_yticks(range(len(names)), names, fontsize=7)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel("relative error of the output (red: left in float32)")
 
 
-def _sensitivity(one: Mapping[str, Any]) -> Mapping[str, float]:
-    return one["stages"][-1]["measured"].get("sensitivity", {}) if one["stages"] else {}
+def _sensitivity(candidate: Mapping[str, Any]) -> Mapping[str, float]:
+    return candidate["stages"][-1]["measured"].get("sensitivity", {}) if candidate["stages"] else {}
 
 
-def _kept(one: Mapping[str, Any]) -> set[str]:
-    return set(one["stages"][-1]["measured"].get("kept_in_float32", ()))
+def _in_float32(candidate: Mapping[str, Any]) -> set[str]:
+    return set(candidate["stages"][-1]["measured"].get("kept_in_float32", ()))
 
 
 def _svg(draw: Any, judged: Sequence[Any], gate: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
-"""Speed, memory and start of model files, measured in processes of their own.
+"""Measure the speed, memory and start of model files in separate processes.
 
-    python -m runners.optimize.probe < what.json
+    python -m runners.optimize.probe < order.json
 
-Two files are timed in turn, run by run, so that whatever else the machine does hits both; a
+Files are timed alternately, run by run, so that other load on the machine hits all of them; a
 file's memory and start are measured in a process that does nothing else.
 """
 
@@ -37,7 +37,7 @@ _STARTS = 3
 def compare(
     files: Mapping[str, File], batches: Sequence[int]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Milliseconds of a run of each file, by batch: median and 95th percentile.
+    """Return the milliseconds of a run of each file, by batch: median and 95th percentile.
 
     Args:
         files: by name; the first is the reference.
@@ -51,7 +51,7 @@ def compare(
 
 
 def alone(file: File, rows: int) -> dict[str, float]:
-    """What one file costs in a fresh process.
+    """Return the costs of one file in a fresh process.
 
     Returns:
         ``start_ms`` (session open to first answer, imports done; the median of a few),
@@ -60,8 +60,11 @@ def alone(file: File, rows: int) -> dict[str, float]:
     return _run({"what": "alone", "rows": rows}, {"alone": file})
 
 
-def _run(what: Mapping[str, Any], files: Mapping[str, File]) -> Any:
-    order = {**what, "files": {name: [entry, str(at)] for name, (entry, at) in files.items()}}
+def _run(measurement: Mapping[str, Any], files: Mapping[str, File]) -> Any:
+    order = {
+        **measurement,
+        "files": {name: [entry, str(at)] for name, (entry, at) in files.items()},
+    }
     return run_measurement(
         "runners.optimize.probe",
         order,
@@ -78,7 +81,7 @@ def _main() -> None:
 
 def _alone(order: Mapping[str, Any]) -> dict[str, float]:
     runner, task = _opened(*order["files"]["alone"])
-    example, many = task.example(1), task.example(order["rows"])
+    example, batch = task.example(1), task.example(order["rows"])
     before = resident_bytes()
     starts_ms: list[float] = []
     memory = 0
@@ -88,7 +91,7 @@ def _alone(order: Mapping[str, Any]) -> dict[str, float]:
         runner.run(example)
         starts_ms.append((time.perf_counter() - started_s) * 1e3)
         if not memory:
-            runner.run(many)
+            runner.run(batch)
             memory = max(resident_bytes() - before, 1)
         runner.close()
     return {"start_ms": float(np.median(starts_ms)), "memory_bytes": memory}
@@ -98,23 +101,23 @@ def _compare(order: Mapping[str, Any]) -> dict[str, Any]:
     opened = {name: _opened(*file) for name, file in order["files"].items()}
     for runner, _ in opened.values():
         runner.load()
-    first = next(iter(opened))
-    found: dict[str, Any] = {}
+    reference = next(iter(opened))
+    timings: dict[str, Any] = {}
     for rows in order["batches"]:
-        example = opened[first][1].example(rows)
+        example = opened[reference][1].example(rows)
         spent: dict[str, list[float]] = {name: [] for name in opened}
         for runner, _ in opened.values():
             runner.run(example)
         ends_s = time.perf_counter() + _BUDGET_S
-        while len(spent[first]) < _MIN_RUNS or (
-            time.perf_counter() < ends_s and len(spent[first]) < _MAX_RUNS
+        while len(spent[reference]) < _MIN_RUNS or (
+            time.perf_counter() < ends_s and len(spent[reference]) < _MAX_RUNS
         ):
             for name, (runner, _) in opened.items():
                 started_s = time.perf_counter()
                 runner.run(example)
                 spent[name].append(time.perf_counter() - started_s)
-        base = np.array(spent[first])
-        found[str(rows)] = {
+        base = np.array(spent[reference])
+        timings[str(rows)] = {
             name: {
                 "median_ms": round(float(np.median(times)) * 1e3, 4),
                 "p95_ms": round(float(np.quantile(times, 0.95)) * 1e3, 4),
@@ -123,7 +126,7 @@ def _compare(order: Mapping[str, Any]) -> dict[str, Any]:
             }
             for name, times in spent.items()
         }
-    return found
+    return timings
 
 
 def _opened(entry: Mapping[str, Any], folder: str) -> tuple[Any, Any]:

@@ -38,7 +38,7 @@ def ranges(
     method: str,
     percentile: float,
 ) -> Any:
-    """The range of every tensor around these operators, over the samples.
+    """Return the range of every tensor around these operators, over the samples.
 
     Args:
         model: float32, with a name on every node.
@@ -51,14 +51,14 @@ def ranges(
         onnxruntime's ``TensorsData``.
 
     Raises:
-        ArtifactInvalid: there is no sample.
+        ArtifactInvalid: there are no samples.
         ConfigError: no such method.
     """
     if method not in METHODS:
         raise ConfigError(f"method is one of {', '.join(METHODS)}, not {method!r}")
     if not samples:
         raise ArtifactInvalid(
-            "there is nothing to calibrate on; name pictures, rows or sentences with --inputs"
+            "no inputs to calibrate on; name pictures, rows or sentences with --inputs"
         )
     kinds = {
         "minmax": CalibrationMethod.MinMax,
@@ -84,7 +84,7 @@ def ranges(
 def quantize(
     model: Path,
     out: Path,
-    found: Any,
+    tensor_ranges: Any,
     operators: Sequence[str],
     *,
     exclude: Collection[str] = (),
@@ -98,7 +98,7 @@ def quantize(
     Args:
         model: as given to ``ranges``.
         out: where to.
-        found: what ``ranges`` returned.
+        tensor_ranges: the ranges from ``ranges``.
         operators: which kinds of node.
         exclude: nodes that stay in float32.
         only: if given, no other nodes than these.
@@ -115,7 +115,7 @@ def quantize(
         reduce_range,
         QuantType.QInt8,
         kinds[activations],
-        found,
+        tensor_ranges,
         list(only),
         list(exclude),
         list(operators),
@@ -126,7 +126,7 @@ def quantize(
 
 
 def overflows() -> bool:
-    """Whether this processor adds products of 8-bit numbers in 16 bits, so that they may overflow.
+    """Return whether sums of 8-bit products may overflow 16 bits on this processor.
 
     x86 without the VNNI instructions does. Source: ONNX Runtime documentation, "Quantize ONNX
     models", on reduce_range and U8S8.
@@ -136,14 +136,14 @@ def overflows() -> bool:
 
 
 def _reader(samples: Sequence[Tensors]) -> Any:
-    """Hands samples to the calibrator, one a call."""
+    """Return a calibration reader that yields one sample at a time."""
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
             self._left = iter(samples)
 
         def get_next(self) -> Any:
-            one = next(self._left, None)
-            return None if one is None else dict(one)
+            sample = next(self._left, None)
+            return None if sample is None else dict(sample)
 
     return Reader()

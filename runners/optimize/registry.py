@@ -1,4 +1,4 @@
-"""Every pass by name, imported only when it is used. The dictionary is the only registration."""
+"""The registry of passes by name; a pass is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ CHAINS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "embed": (("graph",), ("graph", "int8-dynamic")),
     "tabular": (("graph",),),
 }
-"""What is tried for a task when the catalog names no passes."""
+"""The chains tried for a task when the catalog names no passes."""
 
 
 def load_pass(name: str) -> Pass:
-    """Import a pass.
+    """Import a pass and return its description.
 
     Raises:
-        ConfigError: there is none of this name, or what it needs is not installed.
+        ConfigError: no pass has this name, or a package that it needs is not installed.
     """
     if name not in PASSES:
-        raise ConfigError(f"no pass is named {name!r}; there are {', '.join(PASSES)}")
+        raise ConfigError(f"no pass is named {name!r}; the passes are {', '.join(PASSES)}")
     try:
         return import_module(PASSES[name]).PASS
     except ModuleNotFoundError as error:
@@ -42,21 +42,21 @@ def load_pass(name: str) -> Pass:
         ) from error
 
 
-def completed(name: str, options: Options) -> Options:
-    """A pass's options with its defaults for those not given.
+def complete_options(name: str, options: Options) -> Options:
+    """Return a pass's options, completed by its defaults.
 
     Raises:
-        ConfigError: it has no such option, or the value is of another kind.
+        ConfigError: the pass has no such option, or the value has another type.
     """
-    known = load_pass(name).options
+    defaults = load_pass(name).options
     for key, value in options.items():
-        if key not in known:
-            listed = ", ".join(known) or "none"
+        if key not in defaults:
+            listed = ", ".join(defaults) or "none"
             raise ConfigError(f"pass {name!r} has no option {key!r}; it has: {listed}")
-        default = known[key]
+        default = defaults[key]
         if default is not None and not isinstance(value, _kinds(default)):
             raise ConfigError(f"pass {name!r}: {key} must be like {default!r}, not {value!r}")
-    return {**known, **options}
+    return {**defaults, **options}
 
 
 def _kinds(default: object) -> tuple[type, ...]:

@@ -1,4 +1,4 @@
-"""A study's report: JSON for machines, one self-contained page with plots for people."""
+"""Write a study's report as JSON and as one self-contained HTML page with plots."""
 
 from __future__ import annotations
 
@@ -20,58 +20,58 @@ JSON, PAGE = "report.json", "report.html"
 _PACKAGES = ("onnxruntime", "onnx", "numpy")
 
 
-def write(found: Study, chosen: str | None, out: Path) -> Mapping[str, Any]:
-    """Write both into a folder.
+def write(outcome: Study, chosen: str | None, out: Path) -> Mapping[str, Any]:
+    """Write the report as JSON and as a page into a folder.
 
     Args:
-        found: the study.
+        outcome: the study.
         chosen: name of the candidate whose file this report travels with; None if none does.
         out: the folder.
 
     Returns:
-        What was written as JSON.
+        The content of the JSON file.
     """
-    said = described(found, chosen)
-    (out / JSON).write_text(json.dumps(said, indent=1, default=list) + "\n")
-    (out / PAGE).write_text(page(said))
-    return said
+    report = described(outcome, chosen)
+    (out / JSON).write_text(json.dumps(report, indent=1, default=list) + "\n")
+    (out / PAGE).write_text(page(report))
+    return report
 
 
-def described(found: Study, chosen: str | None) -> dict[str, Any]:
-    """The report as plain data."""
-    artifact = found.entry.artifact
+def described(outcome: Study, chosen: str | None) -> dict[str, Any]:
+    """Return the report as plain data."""
+    artifact = outcome.entry.artifact
     return {
-        "model": found.model,
+        "model": outcome.model,
         "artifact": artifact.tag if artifact else None,
-        "task": found.entry.task.value,
-        "runner": found.entry.runner.model_dump(mode="json"),
+        "task": outcome.entry.task.value,
+        "runner": outcome.entry.runner.model_dump(mode="json"),
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "host": dict(host.described(_PACKAGES)),
-        "gate": found.gate.model_dump(mode="json"),
-        "calibrated_on": dict(found.calibrated_on),
-        "judged_on": dict(found.judged_on),
+        "gate": outcome.gate.model_dump(mode="json"),
+        "calibrated_on": dict(outcome.calibrated_on),
+        "judged_on": dict(outcome.judged_on),
         "chosen": chosen,
-        "best": found.best.name if found.best else None,
-        "candidates": [_candidate(one) for one in found.candidates],
+        "best": outcome.best.name if outcome.best else None,
+        "candidates": [_candidate(candidate) for candidate in outcome.candidates],
     }
 
 
-def page(said: Mapping[str, Any]) -> str:
-    """The report as HTML; nothing in it is fetched from anywhere."""
+def page(report: Mapping[str, Any]) -> str:
+    """Return the report as HTML; it fetches nothing from elsewhere."""
     templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape(["html"])
     )
-    return templates.get_template("report.html").render(report=said, plots=plots(said))
+    return templates.get_template("report.html").render(report=report, plots=plots(report))
 
 
-def _candidate(one: Candidate) -> dict[str, Any]:
-    measured = one.measured
+def _candidate(candidate: Candidate) -> dict[str, Any]:
+    measured = candidate.measured
     return {
-        "name": one.name,
-        "may_serve": not one.why_not,
-        "why_not": one.why_not,
-        "stages": [stage.described() for stage in one.stages],
-        "judgement": asdict(one.judgement) if one.judgement else None,
+        "name": candidate.name,
+        "may_serve": not candidate.why_not,
+        "why_not": candidate.why_not,
+        "stages": [stage.described() for stage in candidate.stages],
+        "judgement": asdict(candidate.judgement) if candidate.judgement else None,
         "measured": asdict(measured) if measured else None,
-        "checks": [asdict(check) for check in one.checks],
+        "checks": [asdict(check) for check in candidate.checks],
     }

@@ -1,7 +1,7 @@
-"""Sentences to judge embedding models on.
+"""Read the sentences that embedding models are judged on.
 
-A text file with one a line, or a folder of them. Without: what the standard library of Python
-says of itself, which is English and on every machine.
+The user names a text file with one sentence per line, or a folder of such files. Without one, the
+docstrings of Python's standard library are used: they are English and on every machine.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ _PACKAGES = ("", "asyncio", "concurrent/futures", "email", "http", "json", "logg
 
 
 def read(place: Path) -> Inputs:
-    """Lines of a file, or of every .txt file of a folder."""
+    """Return the lines of a file, or of every .txt file of a folder."""
     paths = [place] if place.is_file() else sorted(place.glob("*.txt"))
     lines: list[str] = []
     for path in paths:
         try:
             lines += path.read_text("utf-8").splitlines()
         except UnicodeDecodeError as error:
-            raise DataError(f"{path} is no UTF-8 text: {error}") from error
-    kept = [line.strip()[:_MAX_CHARACTERS] for line in lines if line.strip()]
-    if not kept:
+            raise DataError(f"{path} is not UTF-8 text: {error}; convert it") from error
+    sentences = [line.strip()[:_MAX_CHARACTERS] for line in lines if line.strip()]
+    if not sentences:
         raise DataError(f"{place} holds no line of text (name a .txt file, one sentence a line)")
-    return _inputs(kept, f"{len(kept)} sentences given by the user")
+    return _inputs(sentences, f"{len(sentences)} sentences given by the user")
 
 
 def default(report: Report) -> Inputs:
-    """Docstrings of the standard library, one of each function."""
+    """Return docstrings of the standard library's functions and classes."""
     del report
-    kept = sorted(set(_docstrings()))
-    np.random.default_rng(0).shuffle(kept)
-    kept = kept[:_DEFAULT_COUNT]
-    return _inputs(kept, f"{len(kept)} docstrings of Python's standard library")
+    sentences = sorted(set(_docstrings()))
+    np.random.default_rng(0).shuffle(sentences)
+    sentences = sentences[:_DEFAULT_COUNT]
+    return _inputs(sentences, f"{len(sentences)} docstrings of Python's standard library")
 
 
 def _docstrings() -> Iterator[str]:

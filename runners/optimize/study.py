@@ -1,6 +1,7 @@
-"""One model's study: run every chain of passes, judge each result, write the report.
+"""Study one model: run every chain of passes and judge each result against the reference.
 
-The reference is the artefact as its recipe (or its address) gave it, under the same engine.
+The reference is the artefact as its recipe built it (or its address delivered it), on the same
+engine.
 """
 
 from __future__ import annotations
@@ -11,31 +12,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from runners.optimize.candidate import Candidate, Made, Trial
-from runners.optimize.chain import FILE, Calibrating, Chain, run_chain
+from runners.optimize.candidate import Candidate, CandidateEvaluator, ChainResult
+from runners.optimize.chain import FILE, CalibrationSet, Chain, run_chain
 from runners.optimize.input_types import Inputs
-from runners.optimize.inputs import halves, one_by_one
+from runners.optimize.inputs import one_by_one, split_in_halves
 from runners.optimize.optimization import Report
 from runners.optimize.registry import load_pass
 from runners.tasks import load_task
 from turnout.catalog import Gate, Model
 from turnout.errors import ArtifactInvalid, DataError
 
-Stepped: TypeAlias = Callable[[int, int], None]
+StepCallback: TypeAlias = Callable[[int, int], None]
 _MAX_JUDGED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """Everything that was found.
+    """The outcome of a study: all candidates and the inputs they were judged on.
 
     Attributes:
         model: name in the catalog.
         entry: the catalog entry.
         gate: the tolerance.
-        calibrated_on, judged_on: which inputs, in words, with their number.
+        calibrated_on, judged_on: the inputs' origin in words, and their number.
         candidates: in the order of the chains.
-        reference: outputs' own metric, latency and size.
     """
 
     model: str
@@ -47,9 +47,9 @@ class Study:
 
     @property
     def best(self) -> Candidate | None:
-        """The fastest that may serve."""
-        able = [one for one in self.candidates if not one.why_not]
-        return max(able, key=lambda one: one.speedup, default=None)
+        """Return the fastest candidate that may serve; None when none may."""
+        passing = [candidate for candidate in self.candidates if not candidate.why_not]
+        return max(passing, key=lambda candidate: candidate.speedup, default=None)
 
 
 def study(
@@ -60,9 +60,9 @@ def study(
     parts: tuple[Inputs, Inputs],
     gate: Gate,
     report: Report,
-    stepped: Stepped = lambda done, total: None,
+    on_step: StepCallback = lambda done, total: None,
 ) -> Study:
-    """Make and judge every candidate.
+    """Build and judge every candidate of a model.
 
     Args:
         name: the model's name in the catalog.
@@ -71,11 +71,11 @@ def study(
         chains: passes of each candidate.
         parts: inputs to calibrate on and inputs to judge on, nothing in both.
         gate: the tolerance.
-        report: told what happens, one line each.
-        stepped: told how many steps are done, of how many.
+        report: called with one line of progress at a time.
+        on_step: called with the number of finished steps and of all steps.
 
     Raises:
-        ArtifactInvalid: the reference cannot run on the inputs, or a named pass can't do it.
+        ArtifactInvalid: the reference cannot run on the inputs, or the only chain fails.
     """
     to_calibrate, to_judge = parts
     source = folder / FILE
@@ -83,37 +83,37 @@ def study(
         raise ArtifactInvalid(f"{folder} has no {FILE}; only ONNX models can be optimised")
     task = load_task(entry.task, folder)
     samples = (
-        [task.prepare(one) for one in one_by_one(to_calibrate.tensors)]
-        if _calibrated(chains)
+        [task.prepare(row) for row in one_by_one(to_calibrate.tensors)]
+        if _needs_calibration(chains)
         else []
     )
-    calibrating = Calibrating(samples, to_calibrate.digest())
+    calibrating = CalibrationSet(samples, to_calibrate.digest())
     runner = entry.runner.model_dump(mode="json")
     report(f"reference on {len(to_judge)} inputs")
-    steps = _Steps(2 + sum(len(chain) + 1 for chain in chains), stepped)
-    trial = Trial(name, entry, folder, task, to_judge, gate)
+    steps = _StepCounter(2 + sum(len(chain) + 1 for chain in chains), on_step)
+    evaluator = CandidateEvaluator(name, entry, folder, task, to_judge, gate)
     steps.take(1)
     with tempfile.TemporaryDirectory() as scratch:
-        made: dict[str, Made] = {}
+        results: dict[str, ChainResult] = {}
         for chain in chains:
-            shown = " + ".join(_shown(step, options) for step, options in chain)
+            label = " + ".join(_step_label(step, options) for step, options in chain)
             try:
                 stages = run_chain(
-                    source, chain, calibrating, runner, lambda line, s=shown: report(f"{s}: {line}")
+                    source, chain, calibrating, runner, lambda line, s=label: report(f"{s}: {line}")
                 )
             except ArtifactInvalid as error:
                 if len(chains) == 1:
                     raise
-                report(f"{shown}: {error}")
-                made[shown] = Made((), None, None, str(error))
+                report(f"{label}: {error}")
+                results[label] = ChainResult((), None, None, str(error))
                 steps.take(len(chain) + 1)
                 continue
             steps.take(len(chain))
-            report(f"{shown}: judging")
-            made[shown] = trial.judged(stages, Path(scratch) / str(len(made)))
+            report(f"{label}: judging")
+            results[label] = evaluator.evaluate(stages, Path(scratch) / str(len(results)))
             steps.take(1)
         report("timing all of them in turn")
-        candidates = trial.measured(made)
+        candidates = evaluator.measure(results)
         steps.take(1)
     return Study(
         name,
@@ -130,41 +130,41 @@ def study(
     )
 
 
-class _Steps:
-    """Counts what is done."""
+class _StepCounter:
+    """Counts the finished steps and reports them."""
 
-    def __init__(self, total: int, stepped: Stepped) -> None:
+    def __init__(self, total: int, on_step: StepCallback) -> None:
         self._done = 0
         self._total = total
-        self._stepped = stepped
-        stepped(0, total)
+        self._on_step = on_step
+        on_step(0, total)
 
     def take(self, count: int) -> None:
         self._done += count
-        self._stepped(self._done, self._total)
+        self._on_step(self._done, self._total)
 
 
-def part(inputs: Inputs, rows: int) -> tuple[Inputs, Inputs]:
-    """Inputs to calibrate on, at most ``rows``, and inputs to judge on.
+def split_inputs(inputs: Inputs, rows: int) -> tuple[Inputs, Inputs]:
+    """Split inputs into those to calibrate on, at most ``rows``, and those to judge on.
 
     Raises:
-        DataError: there are too few to part.
+        DataError: there are fewer than two independent inputs.
     """
     if inputs.independent < 2:
         raise DataError(
-            f"{inputs.origin}: two inputs are the least, one to calibrate on and one to judge on"
+            f"{inputs.origin}: too few inputs; calibrating and judging need at least one each"
         )
-    return halves(inputs, rows, _MAX_JUDGED)
+    return split_in_halves(inputs, rows, _MAX_JUDGED)
 
 
-def _calibrated(chains: Sequence[Chain]) -> bool:
+def _needs_calibration(chains: Sequence[Chain]) -> bool:
     return any(load_pass(step).calibrated for chain in chains for step, _ in chain)
 
 
-def _shown(step: str, options: Mapping[str, Any]) -> str:
-    """A pass with the options given for it."""
-    given = ", ".join(
+def _step_label(step: str, options: Mapping[str, Any]) -> str:
+    """Return a pass's name with the options that are set for it."""
+    listed = ", ".join(
         f"{key} {'+'.join(value) if isinstance(value, tuple) else value}"
         for key, value in options.items()
     )
-    return f"{step} ({given})" if given else step
+    return f"{step} ({listed})" if listed else step

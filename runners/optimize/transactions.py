@@ -1,4 +1,4 @@
-"""Card transactions to judge tabular models on: a labelled parquet, or simulated ones."""
+"""Read or simulate the card transactions that tabular models are judged on."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _MAX_ROWS = 60_000
 
 
 def read(place: Path) -> Inputs:
-    """A parquet with the 15 features and TX_FRAUD; its last rows when there are many."""
+    """Read a parquet file with the 15 features and TX_FRAUD; the last rows of a large one."""
     if place.is_dir():
         raise DataError(f"{place} is a folder; name a parquet file with the features and TX_FRAUD")
     return _inputs(read_parquet(place), "transactions given by the user")
 
 
 def default(report: Report) -> Inputs:
-    """Payments of a world that no default model was trained on (another seed)."""
+    """Return payments of a simulated world that no default model was trained on (another seed)."""
     report("simulating card payments to judge on")
     return _inputs(simulated(_WORLD), "simulated transactions, another world than the training's")
 

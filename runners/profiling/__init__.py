@@ -1,1 +1,1 @@
-"""How fast a model is on this machine, at which batch size."""
+"""Measure a model's speed on this machine by batch size."""

@@ -1,9 +1,9 @@
-"""The batching curve of a model on this host, measured in a process of its own.
+"""Measure the batching curve of a model on this host in a separate process.
 
-    python -m runners.profiling.curve < what.json
+    python -m runners.profiling.curve < order.json
 
-Tensor models are run at 1, 2, 4, ... rows on their task's example; text models read prompts of
-several lengths and write with one and with all sequences.
+Tensor models run on 1, 2, 4, ... rows of their task's example. Text models read prompts of several
+lengths and generate with one and with more sequences.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _WORDS = "the quick brown fox jumps over the lazy dog while the river runs to th
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One place on the curve.
+    """One measured point of the curve.
 
     Attributes:
         units: rows of a run, or tokens of a prompt.
-        median_ms, p95_ms: of a run.
-        memory_bytes: resident in all, after the runs.
+        median_ms, p95_ms: the time of a run.
+        memory_bytes: the process's resident memory after the runs.
     """
 
     units: int
@@ -50,15 +50,15 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """What was measured of one model.
+    """The measurements of one model.
 
     Attributes:
         points: in order of units.
-        base_ms, per_unit_ms: the line through them that serving begins with.
-        per_token_ms: between two written tokens, one sequence (text only; else 0).
-        tokens_per_s: written by so many sequences together (text only).
-        provider: what really ran.
-        load_ms: the load.
+        base_ms, per_unit_ms: the line through the points; serving begins with it.
+        per_token_ms: the time between two tokens of one sequence (text only; else 0).
+        tokens_per_s: by the number of concurrent sequences (text only).
+        provider: the execution provider or device that ran.
+        load_ms: the duration of the load.
     """
 
     points: Sequence[Point]
@@ -74,26 +74,26 @@ def profile(name: str, entry: Mapping[str, Any], folder: Path | None) -> Curve:
     """Measure one model in a fresh process.
 
     Args:
-        name: in the catalog.
+        name: the model's name in the catalog.
         entry: its catalog entry as plain data.
-        folder: its artefact.
+        folder: the artefact's folder; None for an engine without files.
 
     Raises:
-        LoadFailed: it could not be loaded or run, in its own words.
+        LoadFailed: it could not be loaded or run, with the engine's message.
     """
     order = {"name": name, "entry": dict(entry), "folder": str(folder) if folder else None}
-    found = run_measurement(
+    measurement = run_measurement(
         "runners.profiling.curve",
         order,
         lambda why: LoadFailed(name, f"could not be profiled: {why}"),
         _TIMEOUT_S,
     )
-    points = [Point(**point) for point in found.pop("points")]
-    return Curve(points=points, **found)
+    points = [Point(**point) for point in measurement.pop("points")]
+    return Curve(points=points, **measurement)
 
 
 def line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Time of one unit and of each further one: the line with the least relative error.
+    """Fit the time of one unit and of each further one with the least relative error.
 
     Args:
         points: units and time, at least one.
@@ -116,15 +116,15 @@ def line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 
 def sizes(largest: int) -> list[int]:
-    """1, 2, 4, ... up to and with ``largest``."""
-    found = [1]
-    while found[-1] * 2 < largest:
-        found.append(found[-1] * 2)
-    return found if largest == 1 else [*found, largest]
+    """Return 1, 2, 4, ... up to and including ``largest``."""
+    powers = [1]
+    while powers[-1] * 2 < largest:
+        powers.append(powers[-1] * 2)
+    return powers if largest == 1 else [*powers, largest]
 
 
 def _timed(run: Callable[[], Any]) -> list[float]:
-    """Milliseconds of some runs, after one that does not count."""
+    """Return the milliseconds of several runs, after one warm-up run."""
     run()
     spent: list[float] = []
     ends_s = time.perf_counter() + _BUDGET_S
@@ -155,12 +155,12 @@ def _main() -> None:
     active = runner.load()
     try:
         if hasattr(runner, "step"):
-            found = _text(runner, model.context_tokens)
+            measurement = _text(runner, model.context_tokens)
         else:
-            found = _tensors(runner, model, folder)
+            measurement = _tensors(runner, model, folder)
     finally:
         runner.close()
-    curve = Curve(**found, provider=active.provider, load_ms=round(active.load_s * 1e3, 1))
+    curve = Curve(**measurement, provider=active.provider, load_ms=round(active.load_s * 1e3, 1))
     sys.stdout.write("\n" + json.dumps(asdict(curve)) + "\n")
 
 
@@ -200,7 +200,7 @@ def _text(runner: Any, context_tokens: int) -> dict[str, Any]:
 
 
 def _prompts(words: int) -> Iterator[Any]:
-    """Prompts of so many words that no cache of prefixes has seen."""
+    """Yield prompts of ``words`` words that no prefix cache holds."""
     listed = (_WORDS * (words // 16 + 1)).split()
     for number in range(10_000):
         text = " ".join([str(number), *listed[: words - 1]])
@@ -208,7 +208,7 @@ def _prompts(words: int) -> Iterator[Any]:
 
 
 def _prefill(runner: Any, words: int) -> Point:
-    """From a new prompt to its first token."""
+    """Measure the time from a new prompt to its first token."""
     prompts = _prompts(words)
     lengths: list[int] = []
 
@@ -225,7 +225,7 @@ def _prefill(runner: Any, words: int) -> Point:
 
 
 def _step_ms(runner: Any, count: int) -> float:
-    """Median milliseconds of a step in which ``count`` sequences write."""
+    """Return the median milliseconds of a decoding step of ``count`` sequences."""
     prompts = _prompts(8)
     sequences = [runner.add(replace(next(prompts), max_tokens=64)) for _ in range(count)]
     begun: set[int] = set()

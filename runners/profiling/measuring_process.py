@@ -1,4 +1,4 @@
-"""Measure in a fresh process, so that nothing loaded before counts."""
+"""Run a measurement in a fresh process, unaffected by what this one has loaded."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def run_measurement(
 
     Args:
         module: reads the order from standard input.
-        order: what to measure.
-        failed: makes the error to raise, from the reason.
-        timeout_s: how long it may take.
+        order: the description of the measurement.
+        failed: builds the error to raise from a reason.
+        timeout_s: the longest time it may take.
     """
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", module],
             input=json.dumps(order),
             capture_output=True,
@@ -40,6 +40,6 @@ def run_measurement(
         )
     except subprocess.TimeoutExpired:
         raise failed(f"took longer than {timeout_s:g} s") from None
-    if done.returncode:
-        raise failed((done.stderr.strip().splitlines() or ["no output"])[-1])
-    return json.loads(done.stdout.splitlines()[-1])
+    if process.returncode:
+        raise failed((process.stderr.strip().splitlines() or ["no output"])[-1])
+    return json.loads(process.stdout.splitlines()[-1])

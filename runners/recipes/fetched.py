@@ -1,4 +1,4 @@
-"""An artefact whose files come from addresses in the catalog, without a recipe."""
+"""Build an artefact from files at addresses in the catalog, without a recipe."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _NAMES: Mapping[str, str] = {
 
 
 def build(artifact: Artifact, out: Path, report: Report) -> Origin:
-    """Fetch every file of an artefact into ``out``, each held against its hash.
+    """Fetch every file of an artefact into ``out`` and check each hash.
 
     Raises:
-        ArtifactInvalid: see ``fetch_file``; also when the model's own file is of no model format.
+        ArtifactInvalid: see ``fetch_file``; also when the model's file is not of a model format.
     """
-    wanted = {
+    files = {
         name: (file.source, file.sha256, file.license) for name, file in artifact.files.items()
     }
     source, sha256 = artifact.source, artifact.sha256
@@ -35,16 +35,16 @@ def build(artifact: Artifact, out: Path, report: Report) -> Origin:
         raise ArtifactInvalid(f"artefact {artifact.tag} has neither a recipe nor a source")
     suffix = PurePosixPath(file_name(source)).suffix.lower()
     if suffix in _NAMES:
-        wanted[_NAMES[suffix]] = (source, sha256, artifact.license)
+        files[_NAMES[suffix]] = (source, sha256, artifact.license)
     else:
-        fetch_file(source, sha256, report)  # says what is wrong with its kind
-        raise ArtifactInvalid(f"{source} is no model; name its .onnx, .safetensors or .gguf file")
-    for name, (address, expected, _) in wanted.items():
+        fetch_file(source, sha256, report)  # raises with the kind's own message
+        raise ArtifactInvalid(
+            f"{source} is not a model file; name an .onnx, .safetensors or .gguf file"
+        )
+    for name, (address, expected, _) in files.items():
         target = out / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(fetch_file(address, expected, report), target)
     return Origin(
-        sources=tuple(
-            Source(address, expected, kind) for address, expected, kind in wanted.values()
-        )
+        sources=tuple(Source(address, expected, kind) for address, expected, kind in files.values())
     )

@@ -1,6 +1,7 @@
-"""Which files may come in from outside: told by name and by content.
+"""Accept or refuse downloaded files by name and by content.
 
-Formats that hold numbers and text may. A pickle runs code when it is read, so none gets that far.
+Formats of plain numbers and text are accepted. A pickle can run code when it is read, so it is
+refused before anything reads it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ _PICKLES = frozenset(
 _MAX_HEADER_BYTES = 100_000_000  # as the safetensors format itself limits it
 _MAX_TEXT_BYTES = 64 * 1024**2
 
-_WAY_OUT = (
-    "only safetensors, ONNX and GGUF (with json and txt beside them) are taken. Convert it once "
+_REMEDY = (
+    "only safetensors, ONNX and GGUF (with json and txt beside them) are accepted. Convert it once "
     "where you trust it: safetensors.torch.save_file(model.state_dict(), 'model.safetensors') or "
     "torch.onnx.export(model, inputs, 'model.onnx', dynamo=True)"
 )
@@ -29,20 +30,19 @@ def check_name(name: str, address: str) -> None:
     """Refuse a file by its name.
 
     Raises:
-        ArtifactInvalid: it is of a kind that may run code, or of none that is known.
+        ArtifactInvalid: its kind may run code, or is not known.
     """
     suffix = PurePosixPath(name).suffix.lower()
     if suffix in _PICKLES:
         raise ArtifactInvalid(
-            f"{address}: {name} is a pickle or may hold one, and reading it may run code; "
-            f"{_WAY_OUT}"
+            f"{address}: {name} is a pickle or may hold one, and reading it may run code; {_REMEDY}"
         )
     if suffix not in _CHECKS:
-        raise ArtifactInvalid(f"{address}: files named *{suffix} are not taken; {_WAY_OUT}")
+        raise ArtifactInvalid(f"{address}: files named *{suffix} are not accepted; {_REMEDY}")
 
 
 def check_content(path: Path, address: str) -> None:
-    """Refuse a file whose content is not what its name says.
+    """Refuse a file whose content does not match its name.
 
     Raises:
         ArtifactInvalid: it is a pickle or an archive under another name, or damaged.
@@ -50,15 +50,15 @@ def check_content(path: Path, address: str) -> None:
     with path.open("rb") as file:
         start = file.read(8)
     if start[:1] == b"\x80" and start[1:2] <= b"\x05":
-        what = "is a pickle, whatever its name says, and reading it may run code"
+        fault = "is a pickle, whatever its name says, and reading it may run code"
     elif start.startswith((b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"7z\xbc\xaf", b"\xfd7zXZ")):
-        what = "is an archive (a torch file is one, with a pickle in it), whatever its name says"
+        fault = "is an archive (a torch file is one, with a pickle in it), whatever its name says"
     else:
-        wrong = _CHECKS[path.suffix.lower()](path)
-        if wrong is None:
+        mismatch = _CHECKS[path.suffix.lower()](path)
+        if mismatch is None:
             return
-        what = wrong
-    raise ArtifactInvalid(f"{address}: {path.name} {what}; {_WAY_OUT}")
+        fault = mismatch
+    raise ArtifactInvalid(f"{address}: {path.name} {fault}; {_REMEDY}")
 
 
 def _onnx(path: Path) -> str | None:
@@ -83,7 +83,7 @@ def _safetensors(path: Path) -> str | None:
         head = file.read(8)
         size = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
         if not 2 <= size <= min(_MAX_HEADER_BYTES, path.stat().st_size - 8):
-            return "has no safetensors header: it is damaged or something else"
+            return "has no safetensors header: it is damaged or of another format"
         try:
             entries = json.loads(file.read(size))
         except ValueError:
@@ -103,7 +103,7 @@ def _json(path: Path) -> str | None:
     try:
         json.loads(path.read_text("utf-8"))
     except (ValueError, UnicodeDecodeError) as error:
-        return f"is no JSON: {error}"
+        return f"is not JSON: {error}"
     return None
 
 
@@ -113,8 +113,8 @@ def _text(path: Path) -> str | None:
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError as error:
-        return f"is no UTF-8 text: {error}"
-    return "holds zero bytes, so it is no text" if "\0" in text else None
+        return f"is not UTF-8 text: {error}"
+    return "holds zero bytes, so it is not text" if "\0" in text else None
 
 
 _CHECKS: Mapping[str, Callable[[Path], str | None]] = {

@@ -35,14 +35,16 @@ _OUTER = {
 
 
 def fields(reader: GGUFReader) -> dict[str, Any]:
-    """Every key and value of the file's header."""
+    """Return every key and value of the file's header."""
     return {name: field.contents() for name, field in reader.fields.items()}
 
 
 def config(header: Mapping[str, Any]) -> dict[str, Any]:
-    """The model's shape as keyword arguments of ``transformers.LlamaConfig``."""
+    """Return the model's shape as keyword arguments of ``transformers.LlamaConfig``."""
     if header.get("general.architecture") != "llama":
-        raise ArtifactInvalid(f"not a Llama GGUF: {header.get('general.architecture')!r}")
+        raise ArtifactInvalid(
+            f"this is not a Llama GGUF file, but {header.get('general.architecture')!r}"
+        )
     heads = header["llama.attention.head_count"]
     return {
         "hidden_size": header["llama.embedding_length"],
@@ -66,31 +68,33 @@ def config(header: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def weights(reader: GGUFReader, header: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Every tensor, dequantised to float32, under its transformers name."""
+    """Return every tensor, dequantised to float32, by its transformers name."""
     heads = {
         "attn_q": header["llama.attention.head_count"],
         "attn_k": header["llama.attention.head_count_kv"],
     }
-    found: dict[str, np.ndarray] = {}
+    tensors: dict[str, np.ndarray] = {}
     for tensor in reader.tensors:
         values = dequantize(tensor.data, tensor.tensor_type).astype(np.float32, copy=False)
         if tensor.name in _OUTER:
-            found[_OUTER[tensor.name]] = np.ascontiguousarray(values)
+            tensors[_OUTER[tensor.name]] = np.ascontiguousarray(values)
             continue
         _, layer, kind, _ = tensor.name.split(".")
         if kind in heads:
             values = _unpermute(values, heads[kind])
-        found[f"model.layers.{layer}.{_NAMES[kind]}.weight"] = np.ascontiguousarray(values)
-    return found
+        tensors[f"model.layers.{layer}.{_NAMES[kind]}.weight"] = np.ascontiguousarray(values)
+    return tensors
 
 
 def tokenizer(header: Mapping[str, Any]) -> Any:
-    """The file's byte-level BPE as a ``tokenizers.Tokenizer``.
+    """Return the file's byte-level BPE as a ``tokenizers.Tokenizer``.
 
     Source: pre-tokenizer ``smollm`` of llama.cpp, digits one by one, then byte level.
     """
     if (header["tokenizer.ggml.model"], header["tokenizer.ggml.pre"]) != ("gpt2", "smollm"):
-        raise ArtifactInvalid(f"unknown pre-tokenizer {header['tokenizer.ggml.pre']!r}")
+        raise ArtifactInvalid(
+            f"this recipe reads the smollm pre-tokenizer only, not {header['tokenizer.ggml.pre']!r}"
+        )
     tokens = header["tokenizer.ggml.tokens"]
     merges = [tuple(pair.split(" ")) for pair in header["tokenizer.ggml.merges"]]
     result = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges))

@@ -1,7 +1,7 @@
-"""A causal language model from the Hugging Face hub, at a pinned revision, safetensors only.
+"""Fetch a causal language model from the Hugging Face hub: a pinned revision, safetensors only.
 
-For machines that reach a hub; nothing in the default catalog needs it. Unverified where it was
-written, for lack of a hub; what it does with a fetched folder is tested.
+For machines that reach a hub; nothing in the default catalog needs it. The download is unverified
+(no hub was reachable); the handling of a fetched folder is tested.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def build(options: Options, out: Path, report: Report) -> Origin:
 
 
 def take(folder: Path, out: Path, url: str) -> Origin:
-    """Copy a fetched snapshot into ``out``; its commit stands for its hash.
+    """Copy a fetched snapshot into ``out``; its commit serves as its hash.
 
     Raises:
         ArtifactInvalid: it has no safetensors or no configuration.
@@ -52,7 +52,7 @@ def take(folder: Path, out: Path, url: str) -> Origin:
             "name a revision that has them"
         )
     if not (folder / "config.json").is_file():
-        raise ArtifactInvalid(f"{url} has no config.json: it is no transformers model")
+        raise ArtifactInvalid(f"{url} has no config.json: it is not a transformers model")
     for file in sorted(folder.iterdir()):
         if file.is_file():
             shutil.copyfile(file, out / file.name)

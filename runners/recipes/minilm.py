@@ -24,7 +24,7 @@ _MAX_TOKENS = 512
 
 
 class _Sentence(torch.nn.Module):
-    """The encoder, then the mean over real tokens, then unit length.
+    """The encoder with mean pooling over real tokens and normalisation to unit length.
 
     Source: the model's card (mean pooling with the attention mask, then L2 normalisation).
     """
@@ -48,7 +48,7 @@ def build(options: Options, out: Path, report: Report) -> Origin:
     of unit length.
     """
     if options:
-        raise ArtifactInvalid(f"recipe minilm takes no options, not {dict(options)}")
+        raise ArtifactInvalid(f"recipe minilm takes no options; remove {dict(options)}")
     extract(_TOKENIZER, out / "tokenizer.json", report)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -81,7 +81,7 @@ def _encoder(folder: Path) -> torch.nn.Module:
 
 
 def _example() -> tuple[torch.Tensor, torch.Tensor]:
-    """Three rows of token ids, the last two padded."""
+    """Return three rows of token ids, the last two padded."""
     ids = torch.randint(1000, 20000, (3, 24), generator=torch.manual_seed(0))
     mask = torch.ones(3, 24, dtype=torch.int64)
     mask[1, 9:] = mask[2, 3:] = 0

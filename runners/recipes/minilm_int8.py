@@ -1,4 +1,4 @@
-"""all-MiniLM-L6-v2 with 8-bit weights: a quarter of the size, kept only while it means the same."""
+"""all-MiniLM-L6-v2 with 8-bit weights: a quarter of the size, vectors close to the original's."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def build(options: Options, out: Path, report: Report) -> Origin:
     after = np.concatenate([run_onnx(path, each) for each in inputs])
     cosine = float((before * after).sum(axis=1).mean())
     if cosine < _LEAST_COSINE:
-        raise ArtifactInvalid(f"int8 MiniLM points elsewhere: mean cosine {cosine:.3f} to fp32")
+        raise ArtifactInvalid(f"the int8 MiniLM's vectors differ: mean cosine {cosine:.3f} to fp32")
     measured = {**origin.measured, "mean_cosine_to_fp32": round(cosine, 4)}
     return Origin(origin.sources, measured, (*origin.built_with, "onnxruntime"))
 
 
 def _tokens(text: str, folder: Path) -> dict[str, np.ndarray]:
     ids = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(text)
-    kept = [i for i, mask in zip(ids.ids, ids.attention_mask, strict=True) if mask]
-    row = np.array([kept], np.int64)
+    token_ids = [i for i, mask in zip(ids.ids, ids.attention_mask, strict=True) if mask]
+    row = np.array([token_ids], np.int64)
     return {"input_ids": row, "attention_mask": np.ones_like(row)}

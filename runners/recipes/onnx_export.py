@@ -1,4 +1,4 @@
-"""Turn a torch.export program into one ONNX file, and hold it against a reference."""
+"""Convert a torch.export program to one ONNX file and compare it with a reference."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from turnout.errors import ArtifactInvalid
 def program_of(
     model: torch.nn.Module, example: tuple[torch.Tensor, ...], dynamic: Any
 ) -> torch.export.ExportedProgram:
-    """Trace a model; ``dynamic`` says which axes are free (torch's ``dynamic_shapes``)."""
+    """Trace a model; ``dynamic`` lists the free axes (torch's ``dynamic_shapes``)."""
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         return torch.export.export(model, example, dynamic_shapes=dynamic)
@@ -50,12 +50,15 @@ def write_onnx(
 def difference(
     path: Path, inputs: Mapping[str, np.ndarray], expected: np.ndarray, tolerance: float
 ) -> float:
-    """Largest absolute difference between an ONNX file's output and a reference.
+    """Return the largest absolute difference between an ONNX file's output and a reference.
 
     Raises:
-        ArtifactInvalid: it is not under ``tolerance``.
+        ArtifactInvalid: the difference is not under ``tolerance``.
     """
     largest = float(np.abs(run_onnx(path, inputs) - expected).max())
     if not largest < tolerance:
-        raise ArtifactInvalid(f"{path.name} differs from its reference by {largest:.3g}")
+        raise ArtifactInvalid(
+            f"{path.name} differs from its reference by {largest:.3g}, over {tolerance:g}; check "
+            "the versions of torch and onnx"
+        )
     return largest

@@ -1,4 +1,4 @@
-"""Eight-bit weights: a quarter of the memory, tables of vectors included."""
+"""Convert an ONNX file's weights to 8 bits: a quarter of the memory, embedding tables included."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run an ONNX file once, to hold it against what it was made from."""
+"""Run an ONNX file once, to compare it with its source."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ import onnxruntime
 
 
 def run_onnx(path: Path, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The graph's first output on ONNX Runtime's CPU provider."""
+    """Return the graph's first output on ONNX Runtime's CPU provider."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return np.asarray(session.run(None, dict(inputs))[0])

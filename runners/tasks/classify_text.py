@@ -1,4 +1,4 @@
-"""Texts in, the likeliest label and its probability out."""
+"""Text classification: texts in, the likeliest label and its probability out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from turnout.types import Tensors
 
 
 class ClassifyTextTask:
-    """``text`` BYTES [n] to ``label`` BYTES [n] and ``score`` FP32 [n].
+    """Converts ``text`` BYTES [n] to ``label`` BYTES [n] and ``score`` FP32 [n].
 
     Args:
         reader: turns texts into the model's inputs.

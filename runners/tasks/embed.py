@@ -1,4 +1,4 @@
-"""Sentences in, unit vectors out."""
+"""Embedding: sentences in, unit vectors out."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from turnout.types import Tensors
 
 
 class EmbedTask:
-    """``text`` BYTES [n] to ``embedding`` FP32 [n, width].
+    """Converts ``text`` BYTES [n] to ``embedding`` FP32 [n, width].
 
     Args:
         reader: turns texts into the model's inputs.
-        dimensions: ``width``, where the folder says it.
+        dimensions: ``width``, if the folder has it.
     """
 
     def __init__(self, reader: TextReader, dimensions: Mapping[str, int] | None = None) -> None:

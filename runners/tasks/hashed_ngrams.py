@@ -1,7 +1,7 @@
 """Texts as hashes of words, pairs of words and trigrams.
 
-What a model learned of these hashes holds for this code only, so recipes that use it are built
-again when it changes: raise their versions (``runners.recipes.versions``).
+A trained model depends on exactly these hashes. When they change, the recipes that use them must
+be built again: raise their versions (``runners.recipes.versions``).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class HashedNgrams:
         self._buckets = buckets
 
     def read(self, texts: Sequence[str]) -> Tensors:
-        """See ``TextReader.read``; a text without a letter or digit is one padding."""
+        """See ``TextReader.read``; a text without a letter or digit is a single 0."""
         return {"grams": padded([self._of(text) for text in texts])}
 
     def _of(self, text: str) -> Row:
@@ -51,7 +51,7 @@ class HashedNgrams:
 
 
 def padded(rows: Sequence[Row]) -> Row:
-    """Rows of different lengths as one table, 0 behind the shorter ones."""
+    """Return rows of different lengths as one table, padded with 0 at the end."""
     table = np.zeros((len(rows), max(len(row) for row in rows)), np.int64)
     for index, row in enumerate(rows):
         table[index, : len(row)] = row

@@ -1,4 +1,4 @@
-"""Encoded pictures in, class and score out."""
+"""Image classification: encoded pictures in, class and score out."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _FILES = {
     b"\xff\xd8\xff": ("PIL.JpegImagePlugin", "JpegImageFile"),
     b"\x89PNG\r\n\x1a\n": ("PIL.PngImagePlugin", "PngImageFile"),
 }
-"""Pillow's classes by a file's first bytes: ``Image.open`` would import five formats for one."""
+"""Pillow's classes by a file's first bytes; ``Image.open`` would import five formats."""
 _BASE64 = (b"/9j/", b"iVBORw0KGgo")
-"""How the same files begin as base64."""
+"""The first characters of the same files in base64."""
 _DATA_URL = re.compile(rb"data:image/[a-z]+;base64,")
 _UNREADABLE = (
     OSError,
@@ -49,13 +49,13 @@ _UNREADABLE = (
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """How a picture becomes numbers.
+    """The parameters of an image model's preprocessing.
 
     Attributes:
         size: side of the model's input, in pixels.
         crop: side of the centre crop, as a share of the shorter side.
         mean: subtracted from each 0..255 value.
-        scale: what the difference is divided by.
+        scale: the divisor of the difference.
     """
 
     size: int
@@ -65,16 +65,17 @@ class Preprocess:
 
 
 class ImageTask:
-    """``image`` BYTES [n] to ``class_id`` INT64, ``class_name`` BYTES and ``score`` FP32 [n].
+    """Converts ``image`` BYTES [n] to ``class_id``, ``class_name`` and ``score``, each [n].
 
-    A row is a JPEG or PNG file, or one as base64 (JSON can't carry bytes), alone or as a data URL.
+    A row is a JPEG or PNG file, or base64 of one (JSON cannot carry bytes), plain or as a data URL.
+    ``class_id`` is INT64, ``class_name`` BYTES and ``score`` FP32.
 
-    Beside them, for cascades and not for callers, ``confidence`` FP32 [n]: the probability of the
-    best class against the second, p1 / (p1 + p2).
+    A further output for cascades, not for callers, is ``confidence`` FP32 [n]: the probability of
+    the best class against the second, p1 / (p1 + p2).
 
     Args:
         labels: the classes' names, in index order.
-        preprocess: how a picture becomes numbers.
+        preprocess: the parameters of the preprocessing.
     """
 
     def __init__(self, labels: Sequence[str], preprocess: Preprocess) -> None:
@@ -138,7 +139,7 @@ class ImageTask:
 
 
 def pixels_of(image: Image.Image, preprocess: Preprocess) -> np.ndarray[Any, Any]:
-    """Crop, resize and scale: an opened picture to FP32 [3, s, s].
+    """Crop, resize and scale an opened picture to FP32 [3, s, s].
 
     Source: the EfficientNet-Lite reference (centre crop of s/(s+32) of the shorter side, bicubic).
     """
@@ -153,7 +154,7 @@ def pixels_of(image: Image.Image, preprocess: Preprocess) -> np.ndarray[Any, Any
 
 
 def _open(row: bytes, max_pixels: int) -> tuple[Image.Image, int]:
-    """Read the header only; refuse by the size it declares, before anything is decoded."""
+    """Open a picture by its header and count its pixels; refuse too large ones undecoded."""
     image = _file_of(row)
     pixels = image.width * image.height
     if pixels > max_pixels:
@@ -172,11 +173,11 @@ def _file_of(row: bytes) -> Image.Image:
     for start, (module, name) in _FILES.items():
         if row.startswith(start):
             return getattr(import_module(module), name)(io.BytesIO(row))
-    raise SyntaxError("it starts as neither")
+    raise SyntaxError("it starts like neither")
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB; 16-bit grey is scaled, transparency is dropped."""
+    """Convert any mode to RGB; 16-bit grey is scaled, transparency is dropped."""
     if image.mode.startswith("I"):
         grey = (np.asarray(image, np.uint32) >> 8).clip(0, 255).astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
@@ -188,5 +189,5 @@ def _softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return shares / shares.sum(axis=1, keepdims=True)
 
 
-def _refused(index: int, what: str) -> InvalidRequest:
-    return InvalidRequest(f"image row {index} {what}", param="image")
+def _refused(index: int, fault: str) -> InvalidRequest:
+    return InvalidRequest(f"image row {index} {fault}", param="image")

@@ -1,4 +1,4 @@
-"""Whether a loaded model fits its task, found out by two runs before it may serve."""
+"""Check that a loaded model fits its task by two runs, before it may serve."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def check_fit(name: str, runner: TensorRunner, task: TensorTask) -> None:
 
     Args:
         name: the model's name, for errors.
-        runner: loaded; closed again when it does not fit.
-        task: what surrounds it.
+        runner: a loaded one; it is closed when the model does not fit.
+        task: the task of the catalog entry.
 
     Raises:
         LoadFailed: the model takes other inputs, gives other outputs, or cannot run.
     """
-    one, several = task.example(1), task.example(_SEVERAL)
-    if one is None or several is None:
+    example, several = task.example(1), task.example(_SEVERAL)
+    if example is None or several is None:
         return
     try:
-        check_rows(task.finish(runner.run(one)), 1)
-        with suppress(RunFailed):  # a graph of one row a run is served one row at a time
+        check_rows(task.finish(runner.run(example)), 1)
+        with suppress(RunFailed):  # a graph of one row per run is served one row at a time
             check_rows(task.finish(runner.run(several)), _SEVERAL)
     except RunFailed as error:
         why = error.problem

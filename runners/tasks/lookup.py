@@ -1,4 +1,4 @@
-"""Items in, what is known of each out."""
+"""Lookup: item numbers in, the text of each item out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_ROWS = 4096
 
 
 class LookupTask:
-    """``item`` INT64 [n] to ``text`` BYTES [n].
+    """Converts ``item`` INT64 [n] to ``text`` BYTES [n].
 
     Args:
         items: how many there are; their numbers begin at 0.

@@ -1,4 +1,4 @@
-"""Checks on what a model returned, before its rows are handed to their callers."""
+"""Checks on a model's outputs, before the rows go to their callers."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class OutputMismatch(ValueError):
 def check_rows(outputs: Mapping[str, Array], rows: int) -> None:
     """Require one row of each output for each row of the inputs.
 
-    Rows are matched to callers by position, so any other number would give a caller the rows of
-    somebody else.
+    Rows are matched to callers by position, so with any other number a caller would get the rows
+    of another.
 
     Args:
         outputs: by name, the first axis of each is rows.
         rows: of the inputs.
 
     Raises:
-        OutputMismatch: names the output and both numbers.
+        OutputMismatch: with the output and both numbers.
     """
     for name, output in outputs.items():
         if output.shape[:1] != (rows,):
@@ -36,10 +36,10 @@ def check_rows(outputs: Mapping[str, Array], rows: int) -> None:
 
 
 def vector(outputs: Mapping[str, Array], name: str) -> Array:
-    """One output of one value a row: shape [n], from [n] or [n, 1].
+    """Return an output of one value per row as shape [n], from [n] or [n, 1].
 
     Raises:
-        KeyError: there is no such output.
+        KeyError: the model has no such output.
         OutputMismatch: it has more than one value a row.
     """
     output = outputs[name]
@@ -54,7 +54,7 @@ def vector(outputs: Mapping[str, Array], name: str) -> Array:
 
 
 def table(outputs: Mapping[str, Array], name: str, columns: int | None = None) -> Array:
-    """One output of shape [n, columns].
+    """Return an output of shape [n, columns].
 
     Args:
         outputs: by name.
@@ -62,13 +62,13 @@ def table(outputs: Mapping[str, Array], name: str, columns: int | None = None) -
         columns: how many; None takes any number.
 
     Raises:
-        KeyError: there is no such output.
+        KeyError: the model has no such output.
         OutputMismatch: it has another shape.
     """
     output = outputs[name]
     if output.ndim != 2 or columns not in (None, output.shape[1]):
-        wanted = "any number" if columns is None else columns
+        expected = "any number" if columns is None else columns
         raise OutputMismatch(
-            f"output {name!r} has shape {list(output.shape)}; this task takes [n, {wanted}]"
+            f"output {name!r} has shape {list(output.shape)}; this task takes [n, {expected}]"
         )
     return output

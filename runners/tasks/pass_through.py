@@ -1,4 +1,4 @@
-"""A task that changes nothing: for engines that take and give public tensors themselves."""
+"""A task without conversion, for engines whose inputs and outputs are public tensors."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ class PassThrough:
     """Implements ``TensorTask`` for the ``fake`` engine."""
 
     def prepare(self, tensors: Tensors) -> Tensors:
-        """The inputs as they are."""
+        """Return the inputs unchanged."""
         return tensors
 
     def collate(self, requests: Sequence[Tensors]) -> Tensors:
-        """The rows of all requests, in order."""
-        return {name: np.concatenate([one[name] for one in requests]) for name in requests[0]}
+        """Return the rows of all requests, in order."""
+        return {
+            name: np.concatenate([request[name] for request in requests]) for name in requests[0]
+        }
 
     def finish(self, outputs: Tensors) -> Tensors:
-        """The outputs as they are."""
+        """Return the outputs unchanged."""
         return outputs
 
     def example(self, rows: int) -> Tensors | None:
-        """Nothing is known of what such an engine takes."""
+        """Return None: the inputs of such an engine are unknown."""
         return None

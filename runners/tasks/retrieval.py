@@ -1,4 +1,4 @@
-"""Retrieval: users, or vectors of queries, in; the best items with their features out."""
+"""Retrieval: users or query vectors in, the best items with their features out."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from turnout.types import Tensors
 MAX_ROWS = 1024
 
 
-class _Found:
-    """What both retrievals share: ``item``, ``score`` [n, top], ``features`` [n, top, columns]."""
+class _RetrievedItems:
+    """The shared outputs: ``item`` and ``score`` [n, top], ``features`` [n, top, columns]."""
 
     dimensions: Mapping[str, int]
 
@@ -24,7 +24,9 @@ class _Found:
         """See ``TensorTask.collate``."""
         if len(requests) == 1:
             return requests[0]
-        return {name: np.concatenate([one[name] for one in requests]) for name in requests[0]}
+        return {
+            name: np.concatenate([request[name] for request in requests]) for name in requests[0]
+        }
 
     def finish(self, outputs: Tensors) -> Tensors:
         """See ``TensorTask.finish``."""
@@ -42,8 +44,8 @@ class _Found:
         }
 
 
-class RecommendTask(_Found):
-    """``user`` INT64 [n] to the best items for each; a user never seen gets what is popular.
+class RecommendTask(_RetrievedItems):
+    """Converts ``user`` INT64 [n] to each one's best items; an unknown user gets popular ones.
 
     Args:
         dimensions: ``top`` and ``columns``.
@@ -67,8 +69,8 @@ class RecommendTask(_Found):
         return {"user": np.zeros(rows, np.int64)}
 
 
-class RetrieveTask(_Found):
-    """``embedding`` FP32 [n, width] to the items nearest to each.
+class RetrieveTask(_RetrievedItems):
+    """Converts ``embedding`` FP32 [n, width] to the nearest items of each.
 
     Args:
         dimensions: ``width``, ``top`` and ``columns``.

@@ -1,4 +1,4 @@
-"""Checks that every task makes on what a request carries."""
+"""Checks on the inputs of a request that all tasks share."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 
 def single(tensors: Tensors, name: str) -> np.ndarray[Any, Any]:
-    """The one tensor this task takes.
+    """Return the only tensor of a request, which must have this name.
 
     Raises:
         InvalidRequest: it is missing, or there are others.
     """
     if set(tensors) != {name}:
-        given = ", ".join(sorted(tensors)) or "none"
-        raise InvalidRequest(f"this model takes one input named {name!r}, got: {given}", param=name)
+        names = ", ".join(sorted(tensors)) or "none"
+        raise InvalidRequest(f"this model takes one input named {name!r}, got: {names}", param=name)
     return tensors[name]
 
 
 def byte_rows(tensors: Tensors, name: str, max_rows: int) -> list[bytes]:
-    """The rows of a BYTES tensor of shape [n].
+    """Return the rows of a BYTES tensor of shape [n].
 
     Raises:
         InvalidRequest: another dtype or shape, no rows, too many, or an empty one.
@@ -52,7 +52,7 @@ def byte_rows(tensors: Tensors, name: str, max_rows: int) -> list[bytes]:
 
 
 def whole_rows(rows: np.ndarray[Any, Any], name: str, max_rows: int) -> np.ndarray[Any, Any]:
-    """An INT64 tensor of shape [n], as it is.
+    """Check an INT64 tensor of shape [n] and return it.
 
     Raises:
         InvalidRequest: another dtype or shape, no rows, or too many.
@@ -72,10 +72,10 @@ def whole_rows(rows: np.ndarray[Any, Any], name: str, max_rows: int) -> np.ndarr
 def finite_rows(
     rows: np.ndarray[Any, Any], name: str, columns: Sequence[str], hint: str = ""
 ) -> np.ndarray[Any, Any]:
-    """An FP32 tensor of shape [n, columns] of finite numbers, as it is.
+    """Check an FP32 tensor of finite numbers, shape [n, columns], and return it.
 
     Raises:
-        InvalidRequest: another dtype or shape, no rows, or a value that is no finite number.
+        InvalidRequest: another dtype or shape, no rows, or a value that is not finite.
     """
     if rows.dtype != np.float32:
         raise InvalidRequest(
@@ -87,7 +87,7 @@ def finite_rows(
             f"not {list(rows.shape)}{hint}",
             param=name,
         )
-    # One sum settles it for almost all: of squares, it is finite only if every value is.
+    # The sum of squares is finite only if every value is: one pass settles almost all requests.
     if math.isfinite(np.vdot(rows, rows)):
         return rows
     finite = np.isfinite(rows)

@@ -1,4 +1,4 @@
-"""``task.json``: what a model's folder says of its task."""
+"""``task.json``: the settings of a task in a model's folder."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ class Settings:
         try:
             values = json.loads(self._path.read_text("utf-8"))
         except (OSError, ValueError) as error:
-            raise self._damaged(str(error)) from error
+            raise self._invalid(str(error)) from error
         if not isinstance(values, dict):
-            raise self._damaged("it is no object")
+            raise self._invalid("it is not a JSON object")
         self._values: dict[str, Any] = values
 
     def number(self, name: str) -> int:
-        """A whole number, at least 1.
+        """Return a whole number, at least 1.
 
         Raises:
-            ArtifactInvalid: it is missing, or something else.
+            ArtifactInvalid: the setting is missing or of another type.
         """
         value = self._values.get(name)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise self._damaged(f"{name} is {value!r}, not a number of at least 1")
+            raise self._invalid(f"{name} is {value!r}, not a number of at least 1")
         return value
 
     def words(self, name: str) -> tuple[str, ...]:
-        """A list of texts, at least one.
+        """Return a list of texts, at least one.
 
         Raises:
-            ArtifactInvalid: it is missing, or something else.
+            ArtifactInvalid: the setting is missing or of another type.
         """
         value = self._values.get(name)
         if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
-            raise self._damaged(f"{name} is no list of texts")
+            raise self._invalid(f"{name} is not a list of texts")
         return tuple(value)
 
-    def _damaged(self, why: str) -> ArtifactInvalid:
-        return ArtifactInvalid(f"{self._path} cannot be used ({why}); build the model again")
+    def _invalid(self, reason: str) -> ArtifactInvalid:
+        return ArtifactInvalid(f"{self._path} cannot be used ({reason}); build the model again")

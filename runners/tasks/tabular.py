@@ -1,4 +1,4 @@
-"""Rows of features in, a probability or a score out: checked, otherwise passed through."""
+"""Tabular models: rows of features in, a probability or a score out, checked but not converted."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Source: "Reproducible Machine Learning for Credit Card Fraud Detection", chapter
 
 
 class TabularTask:
-    """``features`` FP32 [n, columns] to ``probability`` FP32 [n].
+    """Classification: ``features`` FP32 [n, columns] to ``probability`` FP32 [n].
 
     Args:
         columns: the names of the features, in order.
@@ -76,6 +76,6 @@ class TabularTask:
 
 
 class RankTask(TabularTask):
-    """``features`` FP32 [n, columns] to ``score`` FP32 [n]: higher is shown first."""
+    """Ranking: ``features`` FP32 [n, columns] to ``score`` FP32 [n], the highest first."""
 
     output = "score"

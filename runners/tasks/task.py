@@ -1,4 +1,4 @@
-"""What surrounds an engine: public tensors of requests to model inputs, and outputs back.
+"""Tasks convert the public tensors of requests to model inputs, and model outputs back.
 
 Light to import: numpy here; Pillow or tokenizers only where a task needs them.
 """
@@ -27,7 +27,7 @@ class TensorTask(Protocol):
             tensors: see ``turnout.types.SIGNATURES``; BYTES are object arrays of ``bytes``.
 
         Raises:
-            InvalidRequest: names the row and what is wrong with it.
+            InvalidRequest: with the row and its fault.
         """
         ...
 
@@ -40,10 +40,10 @@ class TensorTask(Protocol):
         ...
 
     def example(self, rows: int) -> Tensors | None:
-        """Model inputs of so many rows, as ``prepare`` would make them of typical requests.
+        """Return model inputs of ``rows`` rows, as ``prepare`` makes them of typical requests.
 
         Returns:
-            None when the task knows nothing of the inputs.
+            None when the task does not know the model's inputs.
         """
         ...
 
@@ -58,29 +58,29 @@ TASKS: Mapping[str, str] = {
     "retrieve": "runners.tasks.retrieval:RetrieveTask",
     "lookup": "runners.tasks.lookup:LookupTask",
 }
-"""By the value of ``turnout.types.Task``, so that a cold start need not import it."""
+"""The task classes by the value of ``turnout.types.Task``, which a cold start does not import."""
 
 
 def load_task(task: Task, folder: Path, dimensions: Mapping[str, int] | None = None) -> TensorTask:
-    """Read what a task needs from a model's folder.
+    """Read a task's settings from a model's folder.
 
     Args:
         task: the task.
         folder: the model's files.
-        dimensions: what the catalog says of the model's public tensors, to be held against them.
+        dimensions: the sizes of the public tensors in the catalog, checked against the model.
 
     Raises:
-        ArtifactInvalid: a file is missing or damaged, or the catalog says other dimensions.
+        ArtifactInvalid: a file is missing or damaged, or the catalog has other dimensions.
         ConfigError: the task has no tensors of this kind (chat belongs to the text engines).
     """
     if task not in TASKS:
         raise ConfigError(f"task {task.value!r} is served by text engines, not by tensors")
     module, _, name = TASKS[task].partition(":")
     loaded = getattr(importlib.import_module(module), name).load(folder)
-    has: Mapping[str, int] = getattr(loaded, "dimensions", {})
+    sizes: Mapping[str, int] = getattr(loaded, "dimensions", {})
     for key, size in (dimensions or {}).items():
-        if has.get(key, size) != size:
+        if sizes.get(key, size) != size:
             raise ArtifactInvalid(
-                f"the catalog says {key}: {size}, the model in {folder} has {has[key]}"
+                f"the catalog says {key}: {size}, the model in {folder} has {sizes[key]}"
             )
     return loaded

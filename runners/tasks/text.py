@@ -1,4 +1,4 @@
-"""Texts of a request as numbers: by a tokenizer's word pieces, or by hashed words and trigrams."""
+"""Text inputs as numbers: a tokenizer's word pieces, or hashed words and trigrams."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 MAX_ROWS = 1024
 MAX_TOKENS = 256
 _MAX_CHARACTERS = 16_384
-"""Text beyond this can't reach the first 256 tokens, save in odd cases (pages of spaces)."""
+"""Longer text hardly reaches the first 256 tokens (except, say, behind pages of spaces)."""
 SENTENCE = "The quick brown fox jumps over the lazy dog while the river runs slowly to the sea."
-"""A text of usual length, to try a model on."""
+"""A text of usual length, for examples and warm-up."""
 
 
 class TextReader(Protocol):
-    """Turns texts into the inputs of one model."""
+    """Converts texts to the inputs of one model."""
 
     inputs: tuple[str, ...]
 
     def read(self, texts: Sequence[str]) -> Tensors:
-        """INT64 [n, longest] each, padded with 0."""
+        """Return the model's inputs, INT64 [n, longest] each, padded with 0."""
         ...
 
 
@@ -59,10 +59,10 @@ class WordPieces:
 
 
 def texts_of(tensors: Tensors, name: str = "text") -> list[str]:
-    """The texts of a BYTES tensor of shape [n].
+    """Return the texts of a BYTES tensor of shape [n].
 
     Raises:
-        InvalidRequest: names the row that is empty or not UTF-8.
+        InvalidRequest: with the row that is empty or not UTF-8.
     """
     texts: list[str] = []
     for index, row in enumerate(byte_rows(tensors, name, MAX_ROWS)):
@@ -77,13 +77,16 @@ def texts_of(tensors: Tensors, name: str = "text") -> list[str]:
 
 
 def joined(requests: Sequence[Tensors], names: Sequence[str]) -> Tensors:
-    """The rows of all requests, padded to the longest."""
+    """Return the rows of all requests, padded to the longest."""
     if len(requests) == 1:
         return requests[0]
     width = max(request[names[0]].shape[1] for request in requests)
     return {
         name: np.concatenate(
-            [np.pad(one[name], ((0, 0), (0, width - one[name].shape[1]))) for one in requests]
+            [
+                np.pad(request[name], ((0, 0), (0, width - request[name].shape[1])))
+                for request in requests
+            ]
         )
         for name in names
     }

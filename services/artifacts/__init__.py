@@ -1,1 +1,1 @@
-"""The model store: what is built, where it is, and whether it may serve."""
+"""The model store: build artefacts, look them up, and check their gates."""

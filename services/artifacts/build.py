@@ -1,9 +1,9 @@
 """Build one artefact that the BentoML model store lacks.
 
-An artefact's version is the hash of all that shapes it: recipe, options, the recipe's code (with
-the hashes of its sources in it). So the same inputs are never built twice, and a changed recipe
-always is. A version is built beside the store and moved in whole, by one rename: a killed build
-leaves nothing there. One process builds a tag; the others wait and use its result.
+An artefact's version is the hash of its recipe, the options and the recipe's version. The same
+inputs are therefore never built twice, and a changed recipe is always built. A version is built
+beside the store and moved in whole, by one rename: a killed build leaves nothing there. One process
+builds a tag; the others wait and use its result.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def find_built(artifact: Artifact) -> Path | None:
 
 
 def add(tag: str, recipe: str, options: Mapping[str, Any], folder: Path, origin: Origin) -> Path:
-    """Put files made elsewhere (say, a retrained model) into the store, marked latest.
+    """Put files built elsewhere (say, a retrained model) into the store, marked latest.
 
     ``recipe`` with ``options`` resolves to them until they are deleted; ``ensure_built`` keeps
     them. The version is the hash of the files.
@@ -90,12 +90,12 @@ def add(tag: str, recipe: str, options: Mapping[str, Any], folder: Path, origin:
 def put(
     artifact: Artifact, folder: Path, origin: Origin, more: Mapping[str, Any] | None = None
 ) -> Path:
-    """Put finished files into the store as what an artefact of the catalog resolves to.
+    """Put finished files into the store as an artefact of the catalog.
 
     Args:
-        artifact: its description.
-        folder: the files; copied.
-        origin: their sources.
+        artifact: the artefact's catalog entry.
+        folder: the folder of the files, which are copied.
+        origin: the files' sources.
         more: further entries of the manifest.
     """
     names = sorted(files_of(folder))
@@ -137,7 +137,7 @@ def version_of(artifact: Artifact) -> str:
 def _build(
     artifact: Artifact, recipe_of: RecipeOf, work: Path, target: Path, report: Report
 ) -> None:
-    # Under the lock, so what lies here is what a killed build left behind.
+    # Under the lock, so any files here are leftovers of a killed build.
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     started_s = monotonic()
@@ -167,7 +167,7 @@ def _locked(path: Path, tag: str, report: Report) -> FileLock:
 
 
 def explain(error: BaseException, command: str = "turnout models build") -> str:
-    """Describe what went wrong with a build, and the way out."""
+    """Return a message about a failed build, with the remedy."""
     if isinstance(error, OSError) and error.errno in _FULL:
         return (
             f"the disk is full ({error}); free some space, or set BENTOML_HOME and TURNOUT_CACHE "

@@ -1,4 +1,4 @@
-"""Build what a catalog names and the model store lacks: by recipe, by address, by optimising."""
+"""Build the artefacts of a catalog that the model store lacks: by recipe, address or passes."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def build_missing(
 
     Args:
         catalog: the catalog.
-        report: told what happens, one line each.
-        only: names of models or tags to look at; all if None.
-        recipe_of: gives the recipe of a name.
+        report: called with one line of progress at a time.
+        only: the models or tags to build; all if None.
+        recipe_of: returns the recipe of a name.
 
     Returns:
         The folder of each artefact, by tag.
 
     Raises:
-        ArtifactInvalid: some could not be built (the others were), each with the way out.
+        ArtifactInvalid: some could not be built (the others were), each with the remedy.
     """
     artifacts = {
         (model.artifact.tag, version_of(model.artifact)): (name, model.artifact)
@@ -63,14 +63,14 @@ def build_missing(
 
 
 def _optimized(catalog: Catalog, name: str, report: Report) -> Path:
-    # Only a catalog that declares passes pays for what studies and plots them.
+    # Only a catalog that declares passes pays for the imports of a study.
     from services.artifacts.optimize_model import optimize
 
     return optimize(catalog, name, lambda line: report(f"{name}: {line}")).path
 
 
 def _report_verdict(artifact: Artifact, folder: Path, report: Report) -> None:
-    """Report a gate's refusal. It is no failure: the model is built and does not serve."""
+    """Report a gate's refusal; the build succeeded, but the model does not serve."""
     if artifact.optimize is None:
         return
     try:

@@ -1,4 +1,4 @@
-"""Turn finished files into an artefact of the store: write its manifest, move it in whole."""
+"""Make finished files an artefact of the store: write its manifest and move it in by one rename."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def move_in(
     origin: Origin,
     more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Make a folder the version at ``target``, by one rename; see ``seal``."""
+    """Write a folder's manifest and move it to ``target`` by one rename; see ``seal``."""
     manifest = seal(artifact, out, origin, more)
     target.parent.mkdir(parents=True, exist_ok=True)
     _write_model_yaml(target.parent.name, target.name, manifest, out)
@@ -38,14 +38,16 @@ def seal(
     """Write ``artifact.json``, with ``more`` in it, into a folder of finished files; return it.
 
     Raises:
-        ArtifactInvalid: a file is of a kind that may run code when it is read, or there is none.
+        ArtifactInvalid: a file may run code when it is read, or the folder is empty.
     """
     names = list(files_of(out))
     if not names:
         raise ArtifactInvalid(f"{artifact.origin!r} wrote no file")
     for name in names:
         if Path(name).suffix in _REFUSED:
-            raise ArtifactInvalid(f"{artifact.origin!r} wrote a pickle: {name}")
+            raise ArtifactInvalid(
+                f"{artifact.origin!r} wrote a pickle: {name}; write safetensors, ONNX or GGUF"
+            )
     manifest = {
         "tag": artifact.tag,
         **({"recipe": artifact.recipe} if artifact.recipe else {}),
@@ -69,7 +71,7 @@ def _write_model_yaml(name: str, tag_version: str, manifest: Mapping[str, Any], 
     """Write the file by which BentoML recognises the folder as a model.
 
     ``bentoml.models.create`` copies into the store file by file, so that a killed build would
-    look complete; hence its own description of a model, and one rename of ours.
+    look complete; hence this file is written here, and the folder is moved by one rename.
     """
     # Imported by a build only: `turnout serve` starts without it when nothing is missing.
     from bentoml import Tag
@@ -94,7 +96,7 @@ def _write_model_yaml(name: str, tag_version: str, manifest: Mapping[str, Any], 
 
 
 def mark_latest(target: Path) -> None:
-    """Let BentoML's ``latest`` mean this version."""
+    """Mark this version as BentoML's ``latest``."""
     mark = target.parent / "latest"
     if not mark.is_file() or mark.read_text().strip() != target.name:
         fresh = target.parent / f".latest-{target.name}"

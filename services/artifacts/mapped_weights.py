@@ -1,7 +1,7 @@
-"""Save optimised graphs whose weights the many models of one process map.
+"""Save optimised graphs whose weights the models of one process map.
 
-It is done when a catalog has a memory budget. A load then maps the weights instead of copying: with
-the default catalog's models 5 times faster, at half the memory and without a peak.
+Graphs are saved when a catalog has a memory budget. A load then maps the weights instead of copying
+them: 5 times faster with the default catalog's models, at half the memory and without a peak.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _LEAST_BYTES = 512 * 1024  # smaller files gain nothing
 def map_graphs(catalog: Catalog, report: Callable[[str], None]) -> int:
     """Save the graph of every inline ONNX model of a catalog that has a memory budget.
 
-    A model that cannot be saved so is read from its own file; that is reported and no error.
+    A model whose graph cannot be saved is read from its own file; this is reported, not raised.
 
     Returns:
         The number saved now.
@@ -30,7 +30,7 @@ def map_graphs(catalog: Catalog, report: Callable[[str], None]) -> int:
     from runners.engines.onnx.optimized_graph import save_graph  # onnxruntime: only where needed
 
     saved = 0
-    seen = set()
+    visited = set()
     for name, model in catalog.models.items():
         if model.runner.engine != "onnx" or model.placement != "inline" or model.artifact is None:
             continue
@@ -38,9 +38,9 @@ def map_graphs(catalog: Catalog, report: Callable[[str], None]) -> int:
             path = resolve(model.artifact) / FILE
         except ArtifactInvalid:
             continue
-        if path in seen or path.stat().st_size < _LEAST_BYTES or mapped_graph(path) is not None:
+        if path in visited or path.stat().st_size < _LEAST_BYTES or mapped_graph(path) is not None:
             continue
-        seen.add(path)
+        visited.add(path)
         try:
             save_graph(name, path, mapped_folder(path))
         except (LoadFailed, OSError) as error:

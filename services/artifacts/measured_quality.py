@@ -1,4 +1,4 @@
-"""Fill a catalog's open quality priors with what was measured when the models were built."""
+"""Fill a catalog's open quality priors with the quality measured at build time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _LOWEST, _HIGHEST = 0.001, 0.999
 def with_measured_quality(catalog: Catalog) -> Catalog:
     """Return the catalog with each model's held-out quality as its prior, unless it gives one.
 
-    Recipes that judge what they build leave ``quality`` in ``artifact.json``. A model that is not
-    built yet, or was not judged, keeps the catalog's default.
+    Recipes that evaluate their models leave ``quality`` in ``artifact.json``. A model that is not
+    built yet, or was not evaluated, keeps the catalog's default.
     """
     judged = {name: _judged(model) for name, model in catalog.models.items()}
     if all(model is None for model in judged.values()):

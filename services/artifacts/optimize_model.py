@@ -15,12 +15,12 @@ from typing import Any
 
 from runners.optimize import gate as gates
 from runners.optimize import report as reports
-from runners.optimize.candidate import Candidate, assembled
+from runners.optimize.candidate import Candidate, assemble_folder
 from runners.optimize.chain import Chain
 from runners.optimize.input_types import Inputs
 from runners.optimize.inputs import read_inputs
-from runners.optimize.registry import CHAINS, completed
-from runners.optimize.study import Study, part, study
+from runners.optimize.registry import CHAINS, complete_options
+from runners.optimize.study import Study, split_inputs, study
 from runners.recipes.origin import Origin, Source
 from services.artifacts import build
 from services.artifacts.store import home, read_manifest
@@ -56,7 +56,7 @@ def optimize(
     report: Report,
     inputs: Path | None = None,
     passes: Sequence[Chain] = (),
-    stepped: Callable[[int, int], None] = lambda done, total: None,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> Result:
     """Optimise one model of a catalog and store the result.
 
@@ -65,15 +65,15 @@ def optimize(
     the fastest that may serve is stored under ``<tag>-optimized``.
 
     Args:
-        catalog: where the entry is.
-        name: of the model.
-        report: told what happens, one line each.
+        catalog: the catalog.
+        name: the model's name.
+        report: called with one line of progress at a time.
         inputs: folder or file to calibrate and judge on, one half each; the entry's own if None.
-        passes: chains to try instead of what the catalog says.
-        stepped: told how many steps are done, of how many.
+        passes: chains to try instead of the catalog's.
+        on_step: called with the number of finished steps and of all steps.
 
     Raises:
-        UnknownModel, ConfigError, DataError, ArtifactInvalid: each with the way out.
+        UnknownModel, ConfigError, DataError, ArtifactInvalid: each with the remedy.
     """
     entry = _entry(catalog, name)
     artifact = entry.artifact
@@ -86,8 +86,8 @@ def optimize(
     rows = declared.calibration.rows if declared else Optimize(passes=("graph",)).calibration.rows
     try:
         base = build.find_built(artifact.base) or build.ensure_built(artifact.base, report)
-        parts = part(read_inputs(entry.task, place, report), rows)
-        outcome = study(name, entry, base, chains, parts, gate, report, stepped)
+        parts = split_inputs(read_inputs(entry.task, place, report), rows)
+        outcome = study(name, entry, base, chains, parts, gate, report, on_step)
         return _keep(outcome, artifact, base, chains, parts, declared)
     except OSError as error:
         raise ArtifactInvalid(build.explain(error, "turnout optimize")) from error
@@ -114,7 +114,7 @@ def _keep(
     with tempfile.TemporaryDirectory() as scratch:
         if chosen is None or not chosen.stages:
             return _report_only(outcome, base)
-        out = assembled(base, chosen.stages[-1].path, Path(scratch) / "files")
+        out = assemble_folder(base, chosen.stages[-1].path, Path(scratch) / "files")
         report = reports.write(outcome, chosen.name, out)
         more = {
             "gate": gates.verdict(list(chosen.checks)) if chosen.checks else _refused(chosen),
@@ -173,7 +173,7 @@ def _chains(entry: Model, declared: Optimize | None, passes: Sequence[Chain]) ->
         chains = [tuple((step, {}) for step in chain) for chain in CHAINS[entry.task.value]]
     for chain in chains:
         for step, options in chain:
-            completed(step, options)
+            complete_options(step, options)
     return chains
 
 

@@ -39,7 +39,7 @@ class Stored:
 
     @property
     def tag(self) -> str:
-        """``name:version``, as BentoML writes it."""
+        """Return ``name:version``, as BentoML writes it."""
         return f"{self.path.parent.name}:{self.path.name}"
 
     @property
@@ -71,14 +71,16 @@ def resolve(artifact: Artifact) -> Path:
     Raises:
         ArtifactInvalid: it was never built, only with other options, or its gate refused it.
     """
-    others = 0
+    mismatches = 0
     for folder in model_folders():
         for stored in versions(folder / artifact.tag):
             if matches(stored.manifest, artifact):
                 check_gate(stored)
                 return stored.path
-            others += 1
-    why = "it was built from another recipe or with other options" if others else "not built yet"
+            mismatches += 1
+    why = (
+        "it was built from another recipe or with other options" if mismatches else "not built yet"
+    )
     command = "turnout optimize MODEL" if artifact.optimize else "turnout models build"
     raise ArtifactInvalid(
         f"model files {artifact.tag!r} are not in the store ({why}); run `{command}`. "
@@ -87,7 +89,7 @@ def resolve(artifact: Artifact) -> Path:
 
 
 def matches(manifest: Mapping[str, Any], artifact: Artifact) -> bool:
-    """Return whether an artefact is what the catalog asks for."""
+    """Return whether a stored artefact matches the catalog's."""
     return (
         manifest.get("recipe") == artifact.recipe
         and manifest.get("options") == artifact.options
@@ -99,7 +101,7 @@ def check_gate(stored: Stored) -> None:
     """Refuse an optimised artefact that its gate has not passed; others have no gate.
 
     Raises:
-        ArtifactInvalid: the gate refused it, or never judged it. Names the report.
+        ArtifactInvalid: the gate refused it or never judged it; with the report's path.
     """
     if "optimize" not in stored.manifest:
         return
@@ -128,7 +130,7 @@ def described(artifact: Artifact) -> Mapping[str, Any]:
 
 
 def stored() -> list[Stored]:
-    """Return every artefact of ours in the store, by tag."""
+    """Return every artefact of this project in the store, by tag."""
     listed = [
         version
         for folder in model_folders()
@@ -147,7 +149,7 @@ def verify(path: Path) -> Mapping[str, Any]:
         The manifest.
 
     Raises:
-        ArtifactInvalid: names the file that is missing, changed or unknown.
+        ArtifactInvalid: with the file that is missing, changed or unknown.
     """
     manifest = read_manifest(path)
     recorded: Mapping[str, str] = manifest["files"]
@@ -158,7 +160,7 @@ def verify(path: Path) -> Mapping[str, Any]:
         raise ArtifactInvalid(f"{path}: {unknown[0]} does not belong to it; {_REBUILD}")
     for name, expected in recorded.items():
         if hash_of(path / name) != expected:
-            raise ArtifactInvalid(f"{path}: {name} is not what was built; {_REBUILD}")
+            raise ArtifactInvalid(f"{path}: {name} has changed since the build; {_REBUILD}")
     return manifest
 
 

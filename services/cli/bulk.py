@@ -30,7 +30,7 @@ _HERE = "http://127.0.0.1:3000"
 
 
 class Engine(StrEnum):
-    """Where ``run`` runs."""
+    """The engine of ``run``."""
 
     LOCAL = "local"
     RAY = "ray"
@@ -41,15 +41,13 @@ def submit(
     file: JobFile,
     url: Url = _HERE,
     endpoint: Annotated[
-        str | None, typer.Option(help="What the rows call; by default what the first line says.")
+        str | None, typer.Option(help="The endpoint of all rows; default: the first line's.")
     ] = None,
-    window: Annotated[str, typer.Option(help="How long it may take: 30m, 24h, 7d.")] = "24h",
+    window: Annotated[str, typer.Option(help="The completion window: 30m, 24h, 7d.")] = "24h",
     metadata: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE to keep with it; may be repeated.")
+        list[str] | None, typer.Option(help="KEY=VALUE stored with the batch; may be repeated.")
     ] = None,
-    watch_it: Annotated[
-        bool, typer.Option("--watch", help="Wait, and show how far it is.")
-    ] = False,
+    watch_it: Annotated[bool, typer.Option("--watch", help="Wait and show the progress.")] = False,
 ) -> None:
     """Submit a job file to a gateway and print the batch's id."""
     pairs = dict(_pair(text) for text in metadata or [])
@@ -64,7 +62,7 @@ def submit(
 @app.command("list")
 def list_batches(
     url: Url = _HERE,
-    limit: Annotated[int, typer.Option(help="How many.", min=1)] = 20,
+    limit: Annotated[int, typer.Option(help="The largest number of batches.", min=1)] = 20,
     as_json: Json = False,
 ) -> None:
     """List a gateway's batches, the newest first."""
@@ -84,20 +82,20 @@ def show(batch: Batch, url: Url = _HERE) -> None:
 
 @app.command()
 def watch(batch: Batch, url: Url = _HERE) -> None:
-    """Show how far a batch is until it has ended; exit code 1 unless it completed."""
+    """Show a batch's progress until it ends; exit code 1 unless it completed."""
     _follow(BatchClient(url), batch)
 
 
 @app.command()
 def fetch(
     batch: Batch,
-    out: Annotated[Path, typer.Option(help="Where the good results go.")],
+    out: Annotated[Path, typer.Option(help="The file of the results.")],
     errors: Annotated[
-        Path | None, typer.Option(help="Where the failed rows go (OUT.errors.jsonl).")
+        Path | None, typer.Option(help="The file of the failed rows (OUT.errors.jsonl).")
     ] = None,
     url: Url = _HERE,
 ) -> None:
-    """Save the results of a batch that has ended; exit code 1 if rows failed."""
+    """Save the results of an ended batch; exit code 1 if rows failed."""
     api = BatchClient(url)
     state = api.batch(batch)
     if state["status"] not in _ENDED:
@@ -112,16 +110,16 @@ def fetch(
 
 @app.command()
 def cancel(batch: Batch, url: Url = _HERE) -> None:
-    """Cancel a batch; what is done is kept."""
+    """Cancel a batch; finished rows are kept."""
     typer.echo(BatchClient(url).cancel(batch)["status"])
 
 
 @app.command()
 def run(
     file: JobFile,
-    out: Annotated[Path, typer.Option(help="Where the good results go.")],
+    out: Annotated[Path, typer.Option(help="The file of the results.")],
     errors: Annotated[
-        Path | None, typer.Option(help="Where the failed rows go (OUT.errors.jsonl).")
+        Path | None, typer.Option(help="The file of the failed rows (OUT.errors.jsonl).")
     ] = None,
     engine: Annotated[Engine, typer.Option(help="This process, or a Ray cluster.")] = Engine.LOCAL,
     catalog: Annotated[
@@ -134,7 +132,7 @@ def run(
     cpus: Annotated[float, typer.Option(help="Cores an actor takes (ray).", min=0)] = 1.0,
     gpus: Annotated[float, typer.Option(help="GPUs an actor takes (ray).", min=0)] = 0.0,
 ) -> None:
-    """Run a job file without a gateway; run it again to go on after an interruption."""
+    """Run a job file without a gateway; run it again to resume after an interruption."""
     # The other commands need neither a database nor an engine.
     from services.batch_api.offline import command
     from services.batch_api.offline.ray import Cluster
@@ -151,7 +149,7 @@ def run(
 
 
 class _Progress:
-    """Print how many rows are done, at most every two seconds."""
+    """Prints the number of finished rows, at most every two seconds."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -166,7 +164,7 @@ class _Progress:
                 self._console.print(f"{done} of {total} rows were finished by an earlier run")
             return
         now_s = time.monotonic()
-        if self._began_s is None:  # the time before the first portion was for loading
+        if self._began_s is None:  # the time before the first portion is the models' load
             self._began_s, self._earlier = now_s, done
         if now_s - self._printed_s < _PROGRESS_S and done < total:
             return
@@ -182,7 +180,7 @@ def _beside(output: Path) -> Path:
 
 
 def _exit_on_failures(error_file: Path, failed: int) -> None:
-    """Exit with code 1 when rows failed, and say where they are."""
+    """Print the error file and exit with code 1 when rows failed."""
     if failed:
         typer.echo(f"{failed} rows failed; see {error_file}", err=True)
         raise SystemExit(1)
@@ -218,7 +216,7 @@ def _endpoint(file: Path) -> str:
     """Return the endpoint that the first line of a job file calls.
 
     Raises:
-        DataError: there is no line, it is no JSON object, or it does not say.
+        DataError: the file is empty, or its first line is not a JSON object with a url.
     """
     with file.open("rb") as lines:
         numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
@@ -230,7 +228,7 @@ def _endpoint(file: Path) -> str:
     except ValueError as error:
         raise DataError(f"{file}:{number}: is not JSON: {error}; give {_EXAMPLE}") from None
     if not isinstance(request, dict):
-        raise DataError(f"{file}:{number}: is no JSON object; give {_EXAMPLE}")
+        raise DataError(f"{file}:{number}: is not a JSON object; give {_EXAMPLE}")
     if not isinstance(request.get("url"), str):
         raise DataError(f"{file}:{number}: no url; give it there, or --endpoint for every line")
     return request["url"]

@@ -1,4 +1,4 @@
-"""``turnout cascade``: under which confidence a route escalates."""
+"""``turnout cascade``: choose the confidence under which a route escalates."""
 
 from __future__ import annotations
 
@@ -38,16 +38,18 @@ def choose(
     ] = None,
     delta: Annotated[float, typer.Option(help="Probability that --max-loss does not hold.")] = 0.1,
     held_back: Annotated[
-        Path | None, typer.Option(help="Show the threshold on other answers too.")
+        Path | None, typer.Option(help="Evaluate the threshold on other answers too.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the order in which answers are tested.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="The seed of the order in which answers are tested.")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Choose a threshold for the catalog's ``cascade: {threshold: ...}``.
 
-    A row is one request: the cheap model's confidence in its answer, and how good its answer and
-    the large model's were, from 0 to 1. With --max-loss the bound holds for fresh requests like
-    these with probability 1 - delta; with --max-escalated nothing is promised of the quality.
+    A row is one request: the cheap model's confidence in its answer, and the quality of its answer
+    and of the large model's, from 0 to 1. With --max-loss the bound holds for new requests like
+    these with probability 1 - delta; with --max-escalated the quality has no bound.
     """
     if (max_loss is None) == (max_escalated is None):
         raise DataError("give either --max-loss or --max-escalated")
@@ -57,18 +59,18 @@ def choose(
         if max_loss is None
         else bounded(recorded, max_loss, delta, seed)
     )
-    shown = {str(table): at(recorded, threshold)}
+    outcomes = {str(table): at(recorded, threshold)}
     if held_back is not None:
-        shown[str(held_back)] = at(read_recorded(held_back), threshold)
+        outcomes[str(held_back)] = at(read_recorded(held_back), threshold)
     if as_json:
-        typer.echo(json.dumps({"threshold": threshold, "on": _plain(shown)}))
+        typer.echo(json.dumps({"threshold": threshold, "on": _as_json(outcomes)}))
         return
     console = Console()
     console.print(f"cascade: {{threshold: {threshold:.4f}}}")
     lines = Table("on", "escalated", "cascade", "cheap alone", "large alone")
-    for name, found in shown.items():
-        numbers = (found.quality, found.cheap, found.large)
-        lines.add_row(name, f"{found.escalated:.1%}", *(f"{value:.3f}" for value in numbers))
+    for name, outcome in outcomes.items():
+        numbers = (outcome.quality, outcome.cheap, outcome.large)
+        lines.add_row(name, f"{outcome.escalated:.1%}", *(f"{value:.3f}" for value in numbers))
     console.print(lines)
 
 
@@ -85,7 +87,7 @@ def read_recorded(path: Path) -> Recorded:
     try:
         columns = [np.array([row[name] for row in rows], np.float64) for name in _COLUMNS]
     except (TypeError, ValueError) as error:
-        raise DataError(f"{path}: a value is no number ({error})") from None
+        raise DataError(f"{path}: a value is not a number ({error})") from None
     try:
         return Recorded(*columns)
     except DataError as error:
@@ -118,5 +120,5 @@ def _parquet(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"{path}: cannot be read ({error})") from None
 
 
-def _plain(shown: dict[str, Found]) -> dict[str, Any]:
-    return {name: asdict(found) for name, found in shown.items()}
+def _as_json(outcomes: dict[str, Found]) -> dict[str, Any]:
+    return {name: asdict(outcome) for name, outcome in outcomes.items()}

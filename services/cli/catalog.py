@@ -1,4 +1,4 @@
-"""``turnout catalog``: check a catalog, print its JSON Schema."""
+"""``turnout catalog``: check a catalog, print its JSON Schema, reload a gateway's."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def check(file: Path, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps({"ok": True, "problems": [], **counts}))
     else:
-        shown = ", ".join(f"{count} {name}" for name, count in counts.items())
-        typer.echo(f"{file}: fine ({shown})")
+        listed = ", ".join(f"{count} {name}" for name, count in counts.items())
+        typer.echo(f"{file}: fine ({listed})")
 
 
 @app.command()
@@ -56,9 +56,9 @@ def reload(
         str, typer.Option(help="The running gateway.", envvar="TURNOUT_URL")
     ] = "http://127.0.0.1:3000",
 ) -> None:
-    """Let a running gateway read its catalog's file again.
+    """Make a running gateway read its catalog's file again.
 
-    A catalog with problems is refused with them, and the old one stays.
+    A catalog with problems is refused with a list of them, and the old one stays.
     """
     from services.cli.gateway_client import operate  # the other commands need no HTTP client
 

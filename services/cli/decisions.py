@@ -1,4 +1,4 @@
-"""``turnout decisions``: what a gateway's decision log is good for besides replay."""
+"""``turnout decisions``: export outcome tables from a decision log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True)
 
 @app.callback()
 def decisions() -> None:
-    """Make outcome tables of a decision log."""
+    """Export outcome tables from a decision log."""
 
 
 @app.command()
@@ -29,9 +29,9 @@ def export(
 ) -> None:
     """Write scored answers as an outcome table, ready for ``turnout router train``.
 
-    A row is an answer with feedback. Prompts are in the log only where the gateway ran with
-    TURNOUT_LOG_PROMPTS=1, rows of numbers and what pictures' headers say with
-    TURNOUT_LOG_FEATURES=1; answers without either cannot be trained on and are left out.
+    A row is an answer with feedback. The log has prompts only if the gateway ran with
+    TURNOUT_LOG_PROMPTS=1, and rows of numbers and features of pictures' headers only with
+    TURNOUT_LOG_FEATURES=1; answers without either are left out.
     """
     if out.suffix not in (".parquet", ".jsonl"):
         raise DataError(f"--out {out}: give a .parquet or a .jsonl file")
@@ -40,12 +40,12 @@ def export(
     scored = [row for row in answered if row.score is not None]
     usable = [row for row in scored if row.prompt is not None or row.features is not None]
     if not usable:
-        raise DataError(_why_none(log, answered, scored))
+        raise DataError(_why_nothing_usable(log, answered, scored))
     if len({row.features is None or row.route for row in usable}) > 1:
         routes = ", ".join(sorted({row.route for row in usable}))
         raise DataError(
             f"{log}: holds prompts and features, or features of several routes ({routes}), which "
-            "are not learned from together; choose one with --route"
+            "cannot train one router; choose one with --route"
         )
     _write([_outcome(row) for row in usable], out)
     counts = {
@@ -74,7 +74,7 @@ def _outcome(row: Row) -> dict[str, Any]:
     }
 
 
-def _why_none(log: Path, answered: list[Row], scored: list[Row]) -> str:
+def _why_nothing_usable(log: Path, answered: list[Row], scored: list[Row]) -> str:
     if not answered:
         return f"{log}: no request was answered"
     if not scored:

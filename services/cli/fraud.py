@@ -30,7 +30,7 @@ Parquet = Annotated[Path, typer.Option("--from", help="Transactions with feature
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Option(help="Parquet file to write.")],
-    days: Annotated[int, typer.Option(min=1, help="Days to live through.")] = _WORLD.days,
+    days: Annotated[int, typer.Option(min=1, help="The number of simulated days.")] = _WORLD.days,
     customers: Annotated[int, typer.Option(min=10)] = _WORLD.customers,
     terminals: Annotated[int, typer.Option(min=10)] = _WORLD.terminals,
     seed: Annotated[int, typer.Option(help="The same seed gives the same world.")] = _WORLD.seed,
@@ -47,17 +47,17 @@ def train(
     store: Annotated[bool, typer.Option("--store", help="Put them into the model store.")] = False,
     size: Annotated[str, typer.Option(help="small, large or both.")] = "both",
 ) -> None:
-    """Retrain on a parquet's earlier days and judge on its later ones.
+    """Train on the earlier days of a parquet file and evaluate on its later ones.
 
-    With ``--store`` the new models are what the catalog's ``recipe: fraud`` resolves to, until
-    they are deleted (``bentoml models delete``).
+    With ``--store`` the catalog's ``recipe: fraud`` resolves to the new models until they are
+    deleted (``bentoml models delete``).
     """
     from runners.recipes.fraud.recipe import train_into  # LightGBM, which --help does not need
 
     if (out is None) == (not store):
-        raise DataError("say where the models go: --out DIR or --store")
+        raise DataError("give --out DIR or --store for the trained models")
     if size not in (*SIZES, "both"):
-        raise DataError(f"--size {size!r} is none of small, large, both")
+        raise DataError(f"--size {size!r} is unknown; give small, large or both")
     table = read(source)
     read_from = Source(f"file:{source.name}", sha256_of(source), "as the file's owner says")
     measured: dict[str, Mapping[str, Any]] = {}
@@ -68,8 +68,8 @@ def train(
             origin = train_into(table, name, folder, _progress)
             measured[f"fraud-{name}"] = origin.measured
             if store:
-                kept = Origin((read_from,), origin.measured, origin.built_with)
-                build.add(f"fraud-{name}", "fraud", {"size": name}, folder, kept)
+                stored_origin = Origin((read_from,), origin.measured, origin.built_with)
+                build.add(f"fraud-{name}", "fraud", {"size": name}, folder, stored_origin)
     typer.echo(json.dumps(measured, indent=1))
 
 
@@ -78,7 +78,7 @@ def evaluate(
     source: Parquet,
     model: Annotated[Path, typer.Option(help="Folder that holds model.onnx.")],
 ) -> None:
-    """Judge a built model on every transaction of a parquet whose windows are full."""
+    """Evaluate a built model on the transactions of a parquet file, after the warm-up days."""
     table = read(source)
     table = table.rows(table.day >= WARM_UP_DAYS)
     scores = run_onnx(model / "model.onnx", {"features": table.features})

@@ -1,4 +1,4 @@
-"""Ask a running gateway about its models, and operate them."""
+"""Query and operate the models of a running gateway."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def models(url: str) -> list[dict[str, Any]]:
     """Return every model behind a gateway: name, state, requested and actual provider, reason.
 
     Raises:
-        DataError: nothing answers there, or something else does.
+        DataError: the URL does not answer, or not as a gateway.
     """
     try:
         with httpx.Client(base_url=url, timeout=_TIMEOUT_S) as client:
@@ -32,17 +32,17 @@ def models(url: str) -> list[dict[str, Any]]:
         raise DataError(
             f"{url} does not answer as a Turnout gateway: {type(error).__name__}: {error}"
         ) from error
-    # Routes have no state, and the name of a model with versions has that of its production.
+    # Routes have no state; a model with versions is listed by its versions only.
     return [
         row for row in models if "state" in row and ("version" not in row or "@" in row["model"])
     ]
 
 
 def operate(url: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Post an operator's request, with the token of ``TURNOUT_ADMIN_TOKEN`` where it is set.
+    """Post an operator's request, with the token of ``TURNOUT_ADMIN_TOKEN`` if it is set.
 
     Raises:
-        DataError: nothing answers there, or the gateway refuses; with its words.
+        DataError: the URL does not answer, or the gateway refuses; with its message.
     """
     token = os.environ.get(TOKEN)
     headers = {"authorization": f"Bearer {token}"} if token else {}
@@ -68,7 +68,7 @@ def is_ready(url: str) -> bool:
 
 
 def states(url: str) -> dict[str, tuple[str, str]]:
-    """Return the state and reason of every model, by name; empty when the gateway is silent."""
+    """Return every model's state and reason, by name; empty when the gateway does not answer."""
     try:
         rows = httpx.post(f"{url}/v2/repository/index", timeout=5.0).json()
     except (httpx.HTTPError, ValueError):

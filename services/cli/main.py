@@ -1,6 +1,6 @@
-"""``turnout``: one command line over all packages.
+"""``turnout``: the command line over all packages.
 
-A command's module is imported only when it is named, so that ``turnout catalog check`` pays for
+A command's module is imported only when it runs, so that ``turnout catalog check`` pays for
 neither BentoML nor training code, and works where only the client is installed.
 """
 
@@ -17,20 +17,20 @@ from turnout.errors import TurnoutError
 COMMANDS: dict[str, tuple[str, str]] = {
     "catalog": ("services.cli.catalog", "Check catalogs and export their schema."),
     "models": ("services.cli.models", "Build, list and verify model artefacts."),
-    "optimize": ("services.cli.optimize", "Make a model faster; prove it answers the same."),
+    "optimize": ("services.cli.optimize", "Optimise a model and compare it with the original."),
     "router": ("services.cli.router", "Train, evaluate, calibrate and explain the router."),
     "cascade": ("services.cli.cascade", "Choose when a cascade escalates."),
     "replay": ("services.cli.replay", "Decide logged requests again, under another policy."),
     "decisions": ("services.cli.decisions", "Make outcome tables of a decision log."),
-    "shop": ("services.cli.shop", "How good search and recommendations are."),
+    "shop": ("services.cli.shop", "Evaluate search and recommendations."),
     "fraud": ("services.cli.fraud", "Simulate transactions, retrain the models."),
     "bulk": ("services.cli.bulk", "Submit, watch and fetch batches; run one here."),
-    "serve": ("services.cli.serve", "Build what is missing, start the gateway, show it work."),
+    "serve": ("services.cli.serve", "Build missing models, start the gateway, send it a request."),
 }
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; errors of ours end it with one line on stderr and exit code 2."""
+    """Run the command line; a TurnoutError ends it with one line on stderr and exit code 2."""
     words = sys.argv[1:] if arguments is None else arguments
     if not words or words[0] in ("-h", "--help"):
         _help()
@@ -52,7 +52,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _load(name: str) -> typer.Typer:
     if name not in COMMANDS:
-        typer.echo(f"turnout: no command {name!r}; there are {', '.join(COMMANDS)}", err=True)
+        typer.echo(
+            f"turnout: no command {name!r}; the commands are {', '.join(COMMANDS)}", err=True
+        )
         raise SystemExit(2)
     try:
         app: typer.Typer = import_module(COMMANDS[name][0]).app
@@ -70,4 +72,6 @@ def _help() -> None:
     typer.echo("usage: turnout COMMAND [ARGS]...\n\ncommands:")
     for name, (_, summary) in COMMANDS.items():
         typer.echo(f"  {name:<10} {summary}")
-    typer.echo("\n`turnout COMMAND --help` says more; `turnout --version` prints the version.")
+    typer.echo(
+        "\n`turnout COMMAND --help` shows its options; `turnout --version` prints the version."
+    )

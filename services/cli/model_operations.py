@@ -25,7 +25,7 @@ def load_model(model: str, url: Url = _HERE) -> None:
 
 @app.command()
 def unload(model: str, url: Url = _HERE) -> None:
-    """Unload a model once what it has accepted is finished; it stays so until it is loaded."""
+    """Unload a model once its accepted requests are finished; it stays unloaded until loaded."""
     operate(url, f"/v2/repository/models/{model}/unload")
     typer.echo(f"{model}: unloaded")
 
@@ -34,7 +34,7 @@ def unload(model: str, url: Url = _HERE) -> None:
 def pin(
     model: str,
     url: Url = _HERE,
-    off: Annotated[bool, typer.Option("--off", help="Let it be evicted again.")] = False,
+    off: Annotated[bool, typer.Option("--off", help="Allow its eviction again.")] = False,
 ) -> None:
     """Load a model of a running gateway and never evict it."""
     operate(url, f"/v2/repository/models/{model}/pin", {"pinned": not off})
@@ -46,14 +46,14 @@ def canary(
     model: str,
     version: Annotated[str, typer.Option(help="The version to try.")],
     share: Annotated[
-        float | None, typer.Option(help="Of production's requests; the catalog's, else 0.05.")
+        float | None, typer.Option(help="Its share of requests; default: the catalog's, else 0.05.")
     ] = None,
     url: Url = _HERE,
     as_json: Json = False,
 ) -> None:
-    """Put a version on trial: it answers a share, and is taken back once it is shown to be worse.
+    """Make a version the canary: it serves a share of requests and is rolled back if it is worse.
 
-    A version that is the canary already gets another share.
+    For the present canary, change the share.
     """
     body: dict[str, Any] = {"version": version}
     _move_alias(model, "canary", body if share is None else body | {"share": share}, url, as_json)
@@ -68,7 +68,7 @@ def promote(
     url: Url = _HERE,
     as_json: Json = False,
 ) -> None:
-    """Make a version the one that answers to the model's name; requests under way finish."""
+    """Make a version the production version of a model; requests in flight finish."""
     _move_alias(model, "promote", {} if version is None else {"version": version}, url, as_json)
 
 
@@ -77,12 +77,14 @@ def rollback(
     model: str,
     production: Annotated[
         bool,
-        typer.Option("--production", help="The promotion, although a canary was taken back since."),
+        typer.Option(
+            "--production", help="Undo the promotion even if a canary was rolled back since."
+        ),
     ] = False,
     url: Url = _HERE,
     as_json: Json = False,
 ) -> None:
-    """Take the canary back; without one, undo the last promotion."""
+    """Roll the canary back; without a canary, undo the last promotion."""
     _move_alias(model, "rollback", {"production": True} if production else {}, url, as_json)
 
 

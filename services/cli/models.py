@@ -37,7 +37,7 @@ def build(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Build every model the store lacks; under a memory budget, map their weights here too."""
+    """Build every model the store lacks; with a memory budget, also save graphs to map."""
     progress = Console(stderr=True, highlight=False)
 
     def report(line: str) -> None:
@@ -56,11 +56,11 @@ def build(
 def list_models(
     url: Annotated[
         str | None,
-        typer.Option(help="A running gateway: list its models instead, and what really runs."),
+        typer.Option(help="A running gateway: list its models and what they run on instead."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List what the store holds, or what a gateway runs."""
+    """List the models of the store, or of a running gateway."""
     if url is not None:
         _list_running(gateway_client.models(url), as_json)
         return
@@ -74,7 +74,7 @@ def list_models(
         table.add_row(
             row["tag"],
             f"{row['size_bytes'] / 1e6:.1f}",
-            "\n".join(row["origin"]) or "made here",
+            "\n".join(row["origin"]) or "built here",
             ", ".join(row["license"]) or "Apache-2.0",
             row["sha256"][:16],
             {None: "", True: "passed", False: "refused"}[row["gate"]],
@@ -151,13 +151,13 @@ def _list_running(rows: list[dict[str, Any]], as_json: bool) -> None:
     for row in rows:
         names = ("engine", "requested", "provider", "precision")
         why = row.get("reason") or (row["state"] if row["state"] != "ready" else "")
-        shown = [str(row.get(name, "")) for name in names] + ([_alias(row)] if versions else [])
-        table.add_row(row["model"], *shown, "; ".join(filter(None, (why, _verdict(row)))))
+        cells = [str(row.get(name, "")) for name in names] + ([_alias(row)] if versions else [])
+        table.add_row(row["model"], *cells, "; ".join(filter(None, (why, _verdict(row)))))
     _print(table)
 
 
 def _print(table: Table) -> None:
-    """Print a table; where no terminal sets the width, it is as wide as its content."""
+    """Print a table; without a terminal it is as wide as its content."""
     console = Console()
     if not console.is_terminal:
         console = Console(width=_UNBOUNDED)

@@ -1,4 +1,4 @@
-"""``turnout optimize``: passes over one model, a gate, a report, and what passed in the store."""
+"""``turnout optimize``: optimise a model by passes, check it by a gate, report and store it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run(
     list_passes: Annotated[bool, typer.Option("--list-passes", help="List the passes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write the report as JSON.")] = False,
 ) -> None:
-    """Optimise a model and judge it; exit with 1 when nothing may serve."""
+    """Optimise a model and check it by its gate; exit with 1 when no candidate may serve."""
     if list_passes:
         _list(as_json)
         return
@@ -165,7 +165,7 @@ def _show(result: Result, console: Console) -> None:
 def _how_to_serve(result: Result, console: Console) -> None:
     stored = result.stored
     if stored is None:
-        console.print("nothing may serve, so nothing was stored")
+        console.print("no candidate may serve, so nothing was stored")
     elif not result.may_serve:
         console.print("stored with its verdict: the gateway refuses to load it")
     elif result.study.entry.artifact != stored:

@@ -1,4 +1,4 @@
-"""``turnout replay``: what another policy would have done with logged requests."""
+"""``turnout replay``: decide logged requests again under another policy."""
 
 from __future__ import annotations
 
@@ -32,31 +32,34 @@ def run(
     budget_usd_per_hour: Annotated[float | None, typer.Option(min=1e-12)] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0.0, max=1.0, help="Confidence under which a cascade goes on."),
+        typer.Option(min=0.0, max=1.0, help="The confidence under which a cascade escalates."),
     ] = None,
     gain: Annotated[
-        float | None, typer.Option(min=-1.0, max=1.0, help="What a second answer must add.")
+        float | None,
+        typer.Option(min=-1.0, max=1.0, help="The least expected gain of a second answer."),
     ] = None,
     catalog: Annotated[
         Path | None, typer.Option(help="Routes, classes and costs from this catalog.")
     ] = None,
     route: Annotated[str | None, typer.Option(help="Only decisions of this route.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Bootstrap resamples.")] = 500,
-    seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed of the resampling.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Decide logged requests again and estimate quality, cost and latency.
 
-    Without an option the log's own policy is replayed: how many decisions come out the same says
-    how complete the log is.
+    Without an option the log's own policy is replayed; the share of equal decisions then tells how
+    complete the log is.
     """
     if policy is not None and policy not in POLICIES:
-        raise DataError(f"--policy {policy!r}: there are {', '.join(POLICIES)}")
+        raise DataError(f"--policy {policy!r} is unknown; the policies are {', '.join(POLICIES)}")
     rows = read_log(log)
     if route is not None:
         rows = [row for row in rows if row.route == route]
         if not rows:
-            raise DataError(f"{log}: no decision of route {route!r}")
+            raise DataError(
+                f"{log}: no decision of route {route!r}; give a route of the log with --route"
+            )
     change = Change(
         policy,
         target_quality,
@@ -66,18 +69,18 @@ def run(
         threshold,
         gain,
     )
-    found = report(replay(rows, change), rounds=rounds, seed=seed)
+    comparison = report(replay(rows, change), rounds=rounds, seed=seed)
     if as_json:
-        typer.echo(json.dumps(_plain(found.as_json())))
+        typer.echo(json.dumps(_nan_as_null(comparison.as_json())))
     else:
-        _show(log, found)
+        _show(log, comparison)
 
 
 def read_log(log: Path) -> list[Row]:
     """Read a decision log.
 
     Raises:
-        DataError: it cannot be read, or a line of it is no decision.
+        DataError: it cannot be read, or a line is not a decision.
     """
 
     def lines() -> Iterator[str]:
@@ -90,48 +93,50 @@ def read_log(log: Path) -> list[Row]:
         raise DataError(f"{log}: cannot be read ({error})") from None
 
 
-def _show(log: Path, found: Report) -> None:
+def _show(log: Path, comparison: Report) -> None:
     console = Console()
     console.print(
-        f"{log}: {found.requests} decisions; {found.same} would go to the same model"
-        + (f", {found.refused} would be refused" if found.refused else "")
+        f"{log}: {comparison.requests} decisions; {comparison.same} would go to the same model"
+        + (f", {comparison.refused} would be refused" if comparison.refused else "")
     )
     who = Table("model", "logged", "again")
-    for name in dict.fromkeys([*found.logged, *found.replayed]):
-        who.add_row(name, str(found.logged.get(name, 0)), str(found.replayed.get(name, 0)))
+    for name in dict.fromkeys([*comparison.logged, *comparison.replayed]):
+        who.add_row(
+            name, str(comparison.logged.get(name, 0)), str(comparison.replayed.get(name, 0))
+        )
     console.print(who)
-    if found.escalated:
-        logged, replayed = found.escalated["logged"], found.escalated["replayed"]
+    if comparison.escalated:
+        logged, replayed = comparison.escalated["logged"], comparison.escalated["replayed"]
         console.print(f"cascade: {logged:.1%} of rows were answered twice, {replayed:.1%} would be")
-        if found.escalated["unknown"]:
+        if comparison.escalated["unknown"]:
             console.print(
-                f"[bold]warning[/bold]: of {found.escalated['unknown']:.0f} requests the log does "
-                "not say how sure the first answer is; they are left out of the estimates"
+                f"[bold]warning[/bold]: of {comparison.escalated['unknown']:.0f} requests the log "
+                "lacks the first answer's confidence; they are left out of the estimates"
             )
-    lines = Table("", *found.rewards)
-    rewards = list(found.rewards.values())
+    lines = Table("", *comparison.rewards)
+    rewards = list(comparison.rewards.values())
     if rewards:
-        lines.add_row("logged", *(_shown(one.logged) for one in rewards))
+        lines.add_row("logged", *(_with_interval(reward.logged) for reward in rewards))
         for kind in rewards[0].by:
-            lines.add_row(kind, *(_shown(one.by[kind]) for one in rewards))
-        lines.add_row("requests", *(str(one.requests) for one in rewards))
-        lines.add_row("count like", *(f"{one.effective:.0f}" for one in rewards))
+            lines.add_row(kind, *(_with_interval(reward.by[kind]) for reward in rewards))
+        lines.add_row("requests", *(str(reward.requests) for reward in rewards))
+        lines.add_row("count like", *(f"{reward.effective:.0f}" for reward in rewards))
         console.print(lines)
-    if "quality" not in found.rewards:
+    if "quality" not in comparison.rewards:
         console.print("no feedback in the log: quality is not estimated (POST /v1/feedback)")
-    for warning in dict.fromkeys(one.warning for one in rewards if one.warning):
-        about = [name for name, one in found.rewards.items() if one.warning == warning]
+    for warning in dict.fromkeys(reward.warning for reward in rewards if reward.warning):
+        about = [name for name, reward in comparison.rewards.items() if reward.warning == warning]
         console.print(f"[bold]warning[/bold] ({', '.join(about)}): {warning}")
 
 
-def _shown(one: Estimate) -> str:
-    return f"{one.value:.3g} [{one.low:.3g}, {one.high:.3g}]"
+def _with_interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.3g} [{estimate.low:.3g}, {estimate.high:.3g}]"
 
 
-def _plain(value: object) -> object:
-    """NaN as null: JSON knows no NaN."""
+def _nan_as_null(value: object) -> object:
+    """Replace NaN by null, because JSON has no NaN."""
     if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): _nan_as_null(each) for key, each in value.items()}
     if isinstance(value, float) and value != value:
         return None
     return value

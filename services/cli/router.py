@@ -1,4 +1,4 @@
-"""``turnout router``: train, predict, evaluate, calibrate, explain."""
+"""``turnout router``: train, predict, evaluate, calibrate and explain."""
 
 # pyright: basic
 
@@ -86,6 +86,23 @@ def train(
         Console().print(note)
 
 
+@app.command("train-default")
+def train_default(
+    data: Annotated[Path, typer.Argument(help="Folder of the recorded outcome tables.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Train the router that ships and write it to its folder in the repository."""
+    from routing.quality import DEFAULT_ROUTER
+    from routing.training.default_router import train_default_router
+
+    with progress() as step:
+        questions = train_default_router(data, step)
+    if as_json:
+        print_json({"router": str(DEFAULT_ROUTER), "questions": questions})
+    else:
+        Console().print(f"{DEFAULT_ROUTER}: trained on {questions} questions")
+
+
 @app.command()
 def predict(
     router: RouterOption,
@@ -131,7 +148,7 @@ def evaluate(
     seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """PGR, APGR and CPT as RouteLLM defines them, calibration, AIQ, beside simple baselines."""
+    """Report PGR, APGR and CPT (as RouteLLM defines them), calibration and AIQ, with baselines."""
     quality = load_trained(router)
     with progress() as step:
         evaluation = evaluate_pair(
@@ -207,7 +224,7 @@ def calibrate(
     only_new: OnlyNewOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """The threshold on the predicted gain that holds a quality or a share of strong calls."""
+    """Choose the threshold on the predicted gain for a quality or a share of strong calls."""
     if (target_quality is None) == (strong_share is None):
         raise DataError("give either --target-quality or --strong-share")
     quality = load_trained(router)
@@ -237,11 +254,11 @@ def calibrate(
         "questions": len(table),
     }
     if as_json:
-        print_json(result if known is None else result | {"known": known.to_json()})
+        print_json(result if overlap is None else result | {"known": overlap.to_json()})
         return
-    if known is not None and known.count:
-        more = "; what the threshold promises does not hold for others: try --only-new"
-        Console().print(f"{known}{more}", markup=False)
+    if overlap is not None and overlap.count:
+        caution = "; what the threshold promises does not hold for others: try --only-new"
+        Console().print(f"{overlap}{caution}", markup=False)
     if cascade:
         Console().print(f"cascade: {{gain: {threshold.gain:.6f}}}")
     Console().print(

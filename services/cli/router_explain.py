@@ -1,4 +1,4 @@
-"""``turnout router explain``: why a prompt is hard, and who is likely to answer it well."""
+"""``turnout router explain``: a prompt's difficulty, and each model's chance of a good answer."""
 
 # pyright: basic
 
@@ -26,7 +26,7 @@ from turnout.types import Task
 
 def explain_prompt(
     prompt: Annotated[
-        str, typer.Argument(help="What would be asked; a JSON list of features for such a router.")
+        str, typer.Argument(help="The prompt; for a router of features, a JSON list of numbers.")
     ],
     router: RouterOption = DEFAULT_ROUTER,
     models: Annotated[
@@ -38,11 +38,11 @@ def explain_prompt(
         ),
     ] = "",
     catalog: Annotated[
-        Path | None, typer.Option("--catalog", help="Whose chat candidates.")
+        Path | None, typer.Option("--catalog", help="The catalog of the chat candidates.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Why a prompt is hard, and how likely each model is to answer it well."""
+    """Explain a prompt's difficulty, and each model's probability of a good answer."""
     if is_feature_router(router):
         _explain_row(router, prompt, as_json=as_json)
         return
@@ -50,32 +50,32 @@ def explain_prompt(
     if router != DEFAULT_ROUTER and catalog is None:
         models = models or "all"
     file = None if models else catalog or from_environment().catalog
-    found = explain(quality, prompt, _priors(models, quality, file))
+    explanation = explain(quality, prompt, _priors(models, quality, file))
     of = "models" if file is None else f"chat candidates of {file}"
     if as_json:
         print_json(
             {
                 "models_of": of,
-                "difficulty": found.difficulty,
-                "trust": found.trust,
-                "p_good": found.p_good,
-                "from_trained_heads": list(found.known),
-                "contributions": {c.feature: c.difficulty for c in found.contributions},
+                "difficulty": explanation.difficulty,
+                "trust": explanation.trust,
+                "p_good": explanation.p_good,
+                "from_trained_heads": list(explanation.known),
+                "contributions": {c.feature: c.difficulty for c in explanation.contributions},
             }
         )
         return
     console = Console()
     console.print(
-        f"difficulty {found.difficulty:+.2f} (0 is typical, in log-odds); "
-        f"trust in the trained heads {found.trust:.0%}"
+        f"difficulty {explanation.difficulty:+.2f} (0 is typical, in log-odds); "
+        f"trust in the trained heads {explanation.trust:.0%}"
     )
     why = Table("because of", "difficulty")
-    for part in found.contributions[:10]:
+    for part in explanation.contributions[:10]:
         why.add_row(part.feature.replace("_", " "), f"{part.difficulty:+.2f}")
     console.print(why)
     lines = Table("model", "P(good)", "from", title=of, title_justify="left")
-    for name, p in sorted(found.p_good.items(), key=lambda item: -item[1]):
-        lines.add_row(name, f"{p:.3f}", "outcomes" if name in found.known else "its prior")
+    for name, p in sorted(explanation.p_good.items(), key=lambda item: -item[1]):
+        lines.add_row(name, f"{p:.3f}", "outcomes" if name in explanation.known else "its prior")
     console.print(lines)
 
 
@@ -88,22 +88,22 @@ def _explain_row(folder: Path, text: str, *, as_json: bool) -> None:
     if row.shape != (len(quality.names),):
         names = ", ".join(quality.names)
         raise DataError(f"give a JSON list of {len(quality.names)} numbers: {names}")
-    found = explain_row(quality, row)
+    explanation = explain_row(quality, row)
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(explanation))
         return
     console = Console()
-    better, worse = found.gain_of
+    better, worse = explanation.gain_of
     console.print(
-        f"{better} is expected to answer well {found.gain:+.2%} more often than {worse}; trust in "
-        f"this row's own prediction {found.trust:.0%}"
+        f"{better} is expected to answer well {explanation.gain:+.2%} more often than {worse}; "
+        f"trust in this row's own prediction {explanation.trust:.0%}"
     )
     why = Table("because of", "gain")
-    for name, part in list(found.contributions.items())[:10]:
+    for name, part in list(explanation.contributions.items())[:10]:
         why.add_row(name, f"{part:+.3%}")
     console.print(why)
     lines = Table("model", "P(good)")
-    for name, p in sorted(found.p_good.items(), key=lambda item: -item[1]):
+    for name, p in sorted(explanation.p_good.items(), key=lambda item: -item[1]):
         lines.add_row(name, f"{p:.4f}")
     console.print(lines)
 
@@ -113,8 +113,8 @@ def _priors(text: str, quality: LearnedQuality, catalog: Path | None) -> list[Mo
         return _chat_candidates(catalog)
     if text == "all":
         rates = quality.heads.base_rate.tolist()
-        known = zip(quality.models, rates, strict=True)
-        return [ModelPrior(name, rate) for name, rate in known]
+        base_rates = zip(quality.models, rates, strict=True)
+        return [ModelPrior(name, rate) for name, rate in base_rates]
     priors: list[ModelPrior] = []
     for item in text.split(","):
         name, _, number = item.partition("=")
@@ -130,15 +130,15 @@ def _priors(text: str, quality: LearnedQuality, catalog: Path | None) -> list[Mo
 
 
 def _chat_candidates(file: Path) -> list[ModelPrior]:
-    """The models that a catalog's chat routes choose among.
+    """Return the candidates of a catalog's chat routes.
 
     Raises:
-        DataError: it has none.
+        DataError: the catalog has no chat route.
     """
     fleet = load(file)
     routes = [route for route in fleet.routes.values() if route.task is Task.CHAT]
     names = dict.fromkeys(name for route in routes for name in route.candidates)
     if not names:
         raise DataError(f"{file} has no chat route; name models with --models NAME=PRIOR,...")
-    told = {name: fleet.models[name].quality for name in names}
-    return [ModelPrior(name, known.prior, known.proxy) for name, known in told.items()]
+    qualities = {name: fleet.models[name].quality for name in names}
+    return [ModelPrior(name, quality.prior, quality.proxy) for name, quality in qualities.items()]

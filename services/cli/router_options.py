@@ -1,4 +1,4 @@
-"""What the commands of ``turnout router`` share: options, lists of names, progress, JSON."""
+"""Options, name lists, progress and JSON output that the ``turnout router`` commands share."""
 
 from __future__ import annotations
 
@@ -28,34 +28,34 @@ CascadeOption = Annotated[
 OnlyNewOption = Annotated[
     bool,
     typer.Option(
-        "--only-new", help="Only questions it was not trained on, nor its pool was asked."
+        "--only-new", help="Only questions that neither the router nor its pool has seen."
     ),
 ]
 StrongOption = Annotated[str, typer.Option("--strong", help="The better model.")]
 
 
 def names_of(models: str) -> list[str]:
-    """The names of a list separated by commas, each once.
+    """Return the names of a comma-separated list.
 
     Raises:
-        DataError: one stands there twice.
+        DataError: a name is listed twice.
     """
     names = [name.strip() for name in models.split(",") if name.strip()]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise DataError(f"--models: {twice[0]!r} stands there twice")
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise DataError(f"--models: {repeated[0]!r} is listed twice")
     return names
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """One JSON object on one line of stdout."""
+    """Print one JSON object on one line of stdout."""
     typer.echo(json.dumps(value))
 
 
 @contextmanager
 def progress() -> Generator[Callable[[str], None]]:
-    """A spinner on stderr that says what is being done; plain when stderr is no terminal."""
+    """Show a spinner with the current step on stderr; yield the function that sets the step."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("starting", total=None)
-        yield lambda text: shown.update(task, description=text)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as display:
+        task = display.add_task("starting", total=None)
+        yield lambda text: display.update(task, description=text)

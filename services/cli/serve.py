@@ -1,4 +1,4 @@
-"""``turnout serve``: build what is missing, start ``bentoml serve``, show that it answers."""
+"""``turnout serve``: build missing models, start ``bentoml serve``, send it a request."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _FRAUD_ROW = [125.5, 0, 0, 3, 81.2, 15, 76.9, 61, 79.4, 4, 0.0, 21, 0.05, 88, 0.
 @app.command()
 def serve(
     port: Annotated[
-        int, typer.Option(help="Where to listen.", envvar="PORT", min=1, max=65535)
+        int, typer.Option(help="The port to listen on.", envvar="PORT", min=1, max=65535)
     ] = 3000,
-    host: Annotated[str, typer.Option(help="On which address.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     catalog: Annotated[
         Path | None, typer.Option(help="The catalog.", envvar="TURNOUT_CATALOG")
     ] = None,
@@ -44,11 +44,13 @@ def serve(
 ) -> None:
     """Serve a catalog until interrupted."""
     console = Console(stderr=True, highlight=False, markup=False)
-    _check_free(host, port)
+    _check_address_free(host, port)
     settings = from_environment()
     file = catalog or settings.catalog
     fleet = load(file)
-    check_routers(fleet, settings)  # before anything is built: without them it would not start
+    check_routers(
+        fleet, settings
+    )  # before anything is built: without its routers the gateway does not start
     if build:
         _build(console, fleet)
     environment = os.environ | {
@@ -65,7 +67,7 @@ def serve(
     )
     previous = signal.signal(signal.SIGTERM, lambda *_: server.terminate())
     try:
-        _show_start(console, server, fleet, address, started_s)
+        _report_start(console, server, fleet, address, started_s)
         raise SystemExit(server.wait())
     except KeyboardInterrupt:
         server.send_signal(signal.SIGINT)
@@ -78,19 +80,19 @@ def serve(
 
 
 def _build(console: Console, catalog: Catalog) -> None:
-    """Build what is missing; the models that cannot be built are reported and left out."""
+    """Build missing models; those that cannot be built are reported and left out."""
 
     def report(line: str) -> None:
         console.print(f"    {line}")
 
     try:
         build_missing(catalog, report)
-    except ArtifactInvalid:  # each was reported; the others serve
+    except ArtifactInvalid:  # each was reported; the other models serve
         console.print("==> serving without the models above that failed")
     map_graphs(catalog, report)
 
 
-def _show_start(
+def _report_start(
     console: Console,
     server: subprocess.Popen[bytes],
     catalog: Catalog,
@@ -109,11 +111,11 @@ def _show_start(
         _report_loaded(console, server, address, loading, started_s)
 
 
-def _check_free(host: str, port: int) -> None:
+def _check_address_free(host: str, port: int) -> None:
     """Refuse an address that another server has, before anything is built.
 
     Raises:
-        ConfigError: with the way out.
+        ConfigError: the address cannot be used; with the remedy.
     """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -121,8 +123,8 @@ def _check_free(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise ConfigError(
-                f"{host}:{port} cannot be listened on ({error.strerror}); end what listens there, "
-                "or take another port: make serve PORT=3100"
+                f"{host}:{port} cannot be listened on ({error.strerror}); stop the server there, "
+                "or choose another port: make serve PORT=3100"
             ) from error
 
 
@@ -170,7 +172,7 @@ def _first_answer(console: Console, catalog: Catalog, address: str) -> None:
     reply = httpx.post(url, json={"inputs": [tensor]}, timeout=10.0)
     console.print("==> a first request, ready to paste, and its answer:")
     data = ", ".join(f"{value:g}" for value in row)
-    # Not by the console, which would wrap what is meant to be pasted.
+    # Not through the console, which would wrap the command to paste.
     typer.echo(
         f"""
 curl -si {url} -H 'content-type: application/json' \\

@@ -1,4 +1,4 @@
-"""``turnout shop``: evaluate search and recommendations, beside free baselines."""
+"""``turnout shop``: evaluate search and recommendations against simple baselines."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def shop() -> None:
 
 @app.command()
 def evaluate(
-    catalog: Annotated[Path, typer.Option(help="Whose models.")] = _CATALOG,
+    catalog: Annotated[Path, typer.Option(help="The catalog of the models.")] = _CATALOG,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Judge the built models on queries and purchases that none of them has learnt from.
+    """Evaluate the built models on held-out queries and purchases.
 
-    Search: nDCG@10 of embed, retrieve and rank, beside the order of the index alone, of what is
-    popular, and of chance. Recommendations: recall@20 of each market's retrieval, and nDCG@10 of
-    what the customer has not bought before, ranked again.
+    Search: nDCG@10 of embed, retrieve and rank, beside that of the index alone, of popularity and
+    of chance. Recommendations: recall@20 of each market's retrieval, and nDCG@10 of the reranked
+    items that are new to the customer.
     """
     from runners.recipes.shop.evaluation import judge  # imports torch, which --help does not need
 
@@ -54,7 +54,9 @@ def _folders(fleet: Catalog) -> dict[str, Path]:
         if model.artifact is not None and (model.artifact.recipe or "").startswith("shop-")
     }
     if not folders:
-        raise DataError("this catalog has no model of the shop")
+        raise DataError(
+            "this catalog has no models of the shop; give --catalog catalog/ecommerce.yaml"
+        )
     return folders
 
 

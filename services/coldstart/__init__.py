@@ -1,1 +1,1 @@
-"""Answering the first image fast: the project's engine and task without BentoML's imports."""
+"""Cold start: answer the first image fast, with the gateway's engine and task, without BentoML."""

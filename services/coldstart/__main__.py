@@ -1,4 +1,4 @@
-"""Answer an image as soon after the start of a process as this machine can.
+"""Answer an image as soon as possible after the start of a process.
 
     python -m services.cold_start --image cat.jpg
     python -m services.cold_start --serve 8080
@@ -6,8 +6,8 @@
 
 The first prints one line of JSON and exits; the second serves the Open Inference Protocol in
 any container; the third saves the model's graph as optimised for this machine, which the first
-does by itself after its first answer. None imports BentoML, pydantic, torch or transformers.
-What was measured, kept and left out is in ``docs/cold-start.md``.
+also does after its answer. None imports BentoML, pydantic, torch or transformers.
+The measurements and choices are in ``docs/cold-start.md``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     started_s = time.monotonic()
     begin()
-    options = _parsed(arguments)
+    options = _parse_arguments(arguments)
 
     from services.coldstart.artifact import artifact_folder
     from services.coldstart.classifier import Classifier
@@ -60,10 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def begin() -> None:
-    """What has to happen before numpy is imported."""
+    """Prepare the process before numpy is imported."""
     from services.process.preload import leave_out_docstrings, preload
 
-    gc.disable()  # nothing made while starting is garbage
+    gc.disable()  # objects made while starting are not garbage
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy does no linear algebra here
     leave_out_docstrings()
     preload()
@@ -87,7 +87,7 @@ def _print_answer(classifier: Classifier, options: Namespace, phases: Phases) ->
 
 
 def _save_quietly(classifier: Classifier) -> None:
-    """Make the next start faster; that it can't be made so is no reason to fail this one."""
+    """Save the graph for faster starts; a failure is reported and does not fail this one."""
     from turnout.errors import TurnoutError
 
     try:
@@ -96,17 +96,17 @@ def _save_quietly(classifier: Classifier) -> None:
         sys.stderr.write(f"note: the optimised graph was not saved: {error}\n")
 
 
-def _parsed(arguments: Sequence[str] | None) -> Namespace:
+def _parse_arguments(arguments: Sequence[str] | None) -> Namespace:
     import argparse
 
     parser = argparse.ArgumentParser(prog="python -m services.cold_start")
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--image", metavar="FILE", help="print this picture's class and exit")
-    what.add_argument("--serve", metavar="PORT", type=int, help="serve until SIGTERM")
-    what.add_argument("--where", action="store_true", help="print the model's folder")
-    what.add_argument("--prepare", action="store_true", help="save the graph for this machine")
+    mode = parser.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--image", metavar="FILE", help="print this picture's class and exit")
+    mode.add_argument("--serve", metavar="PORT", type=int, help="serve until SIGTERM")
+    mode.add_argument("--where", action="store_true", help="print the model's folder")
+    mode.add_argument("--prepare", action="store_true", help="save the graph for this machine")
     parser.add_argument("--model", default=MODEL, help="its name in the model store")
-    parser.add_argument("--phases", action="store_true", help="say when each part was over")
+    parser.add_argument("--phases", action="store_true", help="print when each part ended")
     parser.add_argument("--json", action="store_true", help="print JSON (the only format)")
     parser.add_argument("--host", default="0.0.0.0", help="address to serve on")
     parser.add_argument(

@@ -1,7 +1,7 @@
-"""Find a model's folder with nothing but the file system.
+"""Find a model's folder by the file system alone.
 
-A cold start serves one model whose files were built before; matching them to a catalog, as
-``services.artifacts.store`` does, is left to the gateway.
+A cold start serves one built model; only the gateway matches files to a catalog (see
+``services.artifacts.store``).
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ FILES = ("model.onnx", "labels.json", "preprocess.json")
 
 
 def artifact_folder(model: str) -> Path:
-    """The folder of an image model's files.
+    """Return the folder of an image model's files.
 
     ``$TURNOUT_ARTIFACT`` when set; else the latest version beside this source in a built Bento,
     or in the BentoML model store (``$BENTOML_HOME/models/MODEL``; its file ``latest`` holds the
     version).
 
     Raises:
-        ArtifactInvalid: there is none, or a file is missing.
+        ArtifactInvalid: no folder exists, or a file is missing.
     """
-    given = os.environ.get(FOLDER)
-    folder = Path(given) if given else _latest(model)
+    configured = os.environ.get(FOLDER)
+    folder = Path(configured) if configured else _latest(model)
     for name in FILES:
         if not (folder / name).is_file():
             raise ArtifactInvalid(
@@ -37,8 +37,8 @@ def artifact_folder(model: str) -> Path:
 
 
 def _latest(model: str) -> Path:
-    given = os.environ.get("BENTOML_HOME")
-    home = Path(given).expanduser() if given else Path.home() / "bentoml"
+    bentoml_home = os.environ.get("BENTOML_HOME")
+    home = Path(bentoml_home).expanduser() if bentoml_home else Path.home() / "bentoml"
     for root in (Path(__file__).parents[3], home):
         versions = root / "models" / model
         try:

@@ -1,8 +1,8 @@
-"""One image model, opened in a thread while the rest of the process gets ready.
+"""One image model, loaded in a thread while the rest of the process starts.
 
 The engine and the task are the gateway's own: ``runners.engines.onnx.session`` and
-``runners.tasks.image``. Only the order differs: the session opens (without the interpreter's
-lock) while this thread imports Pillow and decodes the first picture.
+``runners.tasks.image``. Only the order differs: the session opens, without the interpreter's lock,
+while this thread imports Pillow and decodes the first picture.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 
 class Classifier:
-    """Answers images; safe from any thread.
+    """Classifies images; safe from any thread.
 
     Args:
         name: the model's name.
         folder: its files.
         threads: of one run.
-        phases: told when each part is over.
+        phases: records the end of each part.
 
     Attributes:
-        active: what runs; None until the session is open.
-        graph_saved: it runs the graph that was saved on this machine.
+        active: the running engine; None until the session is open.
+        graph_saved: whether it runs the graph that was saved on this machine.
     """
 
     def __init__(self, name: str, folder: Path, threads: int, phases: Phases) -> None:
@@ -48,8 +48,8 @@ class Classifier:
         self._opening = threading.Thread(target=self._open, name="open-session", daemon=True)
 
     def start(self) -> None:
-        """Import what is needed and begin to open the session; returns before it is open."""
-        import numpy  # noqa: F401  (once, here: two threads importing it would only take turns)
+        """Import the packages and begin to open the session; return before it is open."""
+        import numpy  # noqa: F401  (once, here: two importing threads would only wait)
 
         self._phases.over("import_numpy")
         import onnxruntime  # noqa: F401
@@ -62,10 +62,10 @@ class Classifier:
         self._phases.over("import_task")
 
     def classify(self, tensors: Tensors) -> Tensors:
-        """Public inputs to public outputs of an image model; waits for the session.
+        """Return the public outputs for public inputs; wait for the session.
 
         Raises:
-            InvalidRequest: a row is no picture.
+            InvalidRequest: a row is not a picture.
             RunnerError: the model could not be loaded, or the run failed.
         """
         if self._task is None:
@@ -95,43 +95,43 @@ class Classifier:
         """Wait until the session is open.
 
         Raises:
-            LoadFailed: it could not be.
+            LoadFailed: it could not be opened.
         """
         self._opening.join()
         if self._failed is not None:
             raise self._failed
 
     def save_graph(self) -> None:
-        """Save the model's graph as optimised for this machine; the next start opens that.
+        """Save the model's graph as optimised for this machine, for the next start.
 
         Raises:
             LoadFailed: the model cannot be optimised.
-            OSError: there is no place to write.
+            OSError: the folder cannot be written.
         """
-        from runners.engines.onnx.graph_cache import cache_folder
+        from runners.engines.onnx.graph_cache import graph_folder
         from runners.engines.onnx.optimized_graph import save_graph
         from runners.engines.onnx.session import FILE
 
-        save_graph(self.name, self._folder / FILE, cache_folder(self.name))
+        save_graph(self.name, self._folder / FILE, graph_folder(self.name))
 
     @property
     def ready(self) -> bool:
-        """Whether an answer would come at once."""
+        """Return whether the session is open."""
         return self.active is not None
 
     def _open(self) -> None:
-        from runners.engines.onnx.graph_cache import cache_folder, saved_graph
+        from runners.engines.onnx.graph_cache import graph_folder, saved_graph
         from runners.engines.onnx.session import FILE, OnnxRunner
         from turnout.errors import TurnoutError
 
         model = self._folder / FILE
-        saved = saved_graph(model, cache_folder(self.name))
+        saved = saved_graph(model, graph_folder(self.name))
         choices = [(saved, True), (model, False)] if saved else [(model, False)]
         for path, optimised in choices:
             runner = OnnxRunner(self.name, path, threads=self._threads, optimised=optimised)
             try:
                 active = runner.load()
-            except TurnoutError as error:  # a damaged saved graph costs time, not the answer
+            except TurnoutError as error:  # a damaged saved graph costs only time
                 self._failed = error
                 continue
             self._runner, self.active, self._failed = runner, active, None

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over one classifier, free of any server.
+"""The Open Inference Protocol over one classifier, independent of any server.
 
 ``services.coldstart.server`` and the Lambda handler both call this.
 """
@@ -18,7 +18,7 @@ _JSON = {"content-type": "application/json"}
 
 
 class Reply(NamedTuple):
-    """What goes back over HTTP."""
+    """An HTTP reply."""
 
     status: int
     headers: dict[str, str]
@@ -26,10 +26,10 @@ class Reply(NamedTuple):
 
 
 def first_row(classifier: Classifier, image: bytes) -> dict[str, Any]:
-    """Classify one picture; plain values.
+    """Classify one picture and return plain values.
 
     Raises:
-        InvalidRequest: it is no JPEG or PNG.
+        InvalidRequest: the file is not a JPEG or PNG.
         RunnerError: the model could not be loaded, or the run failed.
     """
     import numpy as np
@@ -45,13 +45,13 @@ def first_row(classifier: Classifier, image: bytes) -> dict[str, Any]:
 
 
 class Endpoints:
-    """From method, path, headers and body to a reply.
+    """Maps requests (method, path, headers, body) to replies.
 
     Args:
-        classifier: answers the pictures; ``start`` has been called.
+        classifier: a started one.
 
     Attributes:
-        draining: say that this process is not ready for more.
+        draining: whether this process reports that it is not ready.
     """
 
     def __init__(self, classifier: Classifier) -> None:
@@ -60,7 +60,7 @@ class Endpoints:
         self.draining = False
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
-        """Answer one request.
+        """Return the reply to one request.
 
         Args:
             method: in capitals.
@@ -73,7 +73,7 @@ class Endpoints:
                 return self._post(path, headers, body)
             return self._get(path)
         except Exception as error:  # noqa: BLE001  (every error has a reply)
-            return failed(error)
+            return error_reply(error)
 
     def _post(self, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
         from turnout.errors import UnknownModel
@@ -84,15 +84,15 @@ class Endpoints:
         from runners.open_inference import decode_request, encode_response, header_length_of
 
         request = decode_request(body, header_length_of(headers.get(_HEADER_LENGTH)))
-        produced = self._classifier.classify(request.tensors)
-        written, answer = encode_response(
+        outputs = self._classifier.classify(request.tensors)
+        response_headers, answer = encode_response(
             self._classifier.name,
             "1",
             request.id,
-            request.chosen(produced),
-            binary=request.binary(produced),
+            request.chosen(outputs),
+            binary=request.binary(outputs),
         )
-        return Reply(200, {name.lower(): value for name, value in written.items()}, answer)
+        return Reply(200, {name.lower(): value for name, value in response_headers.items()}, answer)
 
     def _get(self, path: str) -> Reply:
         from turnout.errors import UnknownModel
@@ -100,13 +100,15 @@ class Endpoints:
         model = f"/v2/models/{self._classifier.name}"
         ready = self._classifier.ready and not self.draining
         if path == "/v2/health/live":
-            return _said({"live": True})
+            return _json_reply({"live": True})
         if path in ("/readyz", "/v2/health/ready"):
-            return _said({"ready": ready}, 200 if ready else 503)
+            return _json_reply({"ready": ready}, 200 if ready else 503)
         if path == f"{model}/ready":
-            return _said({"name": self._classifier.name, "ready": ready}, 200 if ready else 503)
+            return _json_reply(
+                {"name": self._classifier.name, "ready": ready}, 200 if ready else 503
+            )
         if path == model:
-            return _said(self._metadata())
+            return _json_reply(self._metadata())
         raise UnknownModel(path, (model, f"{model}/ready", "/readyz", "/v2/health/live"))
 
     def _metadata(self) -> dict[str, Any]:
@@ -127,8 +129,8 @@ class Endpoints:
         }
 
 
-def failed(error: Exception) -> Reply:
-    """The gateway's own reply to an error; its table is imported on the first one."""
+def error_reply(error: Exception) -> Reply:
+    """Return the gateway's reply to an error; its table is imported at the first error."""
     from services.protocols.errors import open_inference
 
     reply = open_inference(error)
@@ -136,7 +138,7 @@ def failed(error: Exception) -> Reply:
     return Reply(reply.status, headers, bytes(reply.body))  # type: ignore[arg-type]
 
 
-def _said(value: dict[str, Any], status: int = 200) -> Reply:
+def _json_reply(value: dict[str, Any], status: int = 200) -> Reply:
     import orjson
 
     return Reply(status, dict(_JSON), orjson.dumps(value))

@@ -1,4 +1,4 @@
-"""AWS Lambda events to answers: direct invocations, API Gateway, function URLs, load balancers.
+"""Answer AWS Lambda events: direct invocations, API Gateway, function URLs, load balancers.
 
 Source: AWS's pages on the payload formats 1.0 and 2.0 of Lambda proxy integrations.
 """
@@ -9,7 +9,7 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Any
 
-from services.coldstart.endpoints import Endpoints, Reply, failed, first_row
+from services.coldstart.endpoints import Endpoints, Reply, error_reply, first_row
 from turnout.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def answer_event(event: Mapping[str, Any], classifier: Classifier) -> dict[str, Any]:
-    """Answer one event.
+    """Return the answer to one event.
 
     Args:
         event: ``{"image": "<base64>"}`` from a direct invocation, or an HTTP request as API
-            Gateway and function URLs hand it on.
-        classifier: started.
+            Gateway and function URLs pass it on.
+        classifier: a started one.
 
     Returns:
         the class of the picture, or the HTTP response in Lambda's form.
@@ -41,12 +41,12 @@ def answer_event(event: Mapping[str, Any], classifier: Classifier) -> dict[str, 
     except InvalidRequest as error:
         if "requestContext" not in event:
             raise
-        reply = failed(error)
+        reply = error_reply(error)
     return _proxied(reply)
 
 
 def _route(event: Mapping[str, Any]) -> tuple[str, str]:
-    """Method and path; format 2.0 puts the stage's name before the path, 1.0 does not."""
+    """Return the method and the path, without the stage that format 2.0 puts before it."""
     context = event.get("requestContext") or {}
     if "http" in context:
         stage = context.get("stage", "$default")
@@ -79,7 +79,7 @@ def _decoded(text: object, name: str) -> bytes:
 
 
 def _proxied(reply: Reply) -> dict[str, Any]:
-    """A reply in Lambda's form; raw tensors go as base64, which its callers undo."""
+    """Return a reply in Lambda's form; raw tensors are base64, which Lambda's caller decodes."""
     binary = reply.headers.get("content-type") == "application/octet-stream"
     body = base64.b64encode(reply.body) if binary else reply.body
     return {

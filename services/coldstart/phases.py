@@ -1,4 +1,4 @@
-"""When each part of a start was over."""
+"""Record when each part of a start ended."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import time
 
 
 class Phases:
-    """Instants of one start, on the system's monotonic clock.
+    """The instants of one start, on the system's monotonic clock.
 
     Args:
-        started_s: when the first line of the program ran. A parent that noted the same clock
-            before it started the process knows what the interpreter took.
+        started_s: the time of the program's first line. A parent that reads the same clock before
+            it starts the process can tell the interpreter's share.
     """
 
     def __init__(self, started_s: float) -> None:
@@ -18,11 +18,11 @@ class Phases:
         self._ended_s: dict[str, float] = {}
 
     def over(self, name: str) -> None:
-        """Note that a part is over now; parts run side by side, so they may overlap."""
+        """Record that a part ends now; parts run concurrently, so they may overlap."""
         self._ended_s[name] = time.monotonic()
 
     def as_json(self) -> dict[str, float]:
-        """``started_s``, and milliseconds from it to the end of each part."""
+        """Return ``started_s`` and the milliseconds from it to the end of each part."""
         ended_ms = {
             f"{name}_ms": round((at_s - self.started_s) * 1e3, 1)
             for name, at_s in self._ended_s.items()

@@ -1,8 +1,8 @@
 """Serve one classifier over HTTP from the standard library, until SIGTERM.
 
-The port is bound before anything heavy is imported, so a request that arrives early waits for
-its answer instead of being refused. A server framework would cost more to import than the model
-takes to load, and none speeds up a model that runs one picture at a time.
+The port is bound before anything heavy is imported, so a request that arrives early waits for its
+answer instead of being refused. A server framework would take longer to import than the model to
+load, and none speeds up a model that runs one picture at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from services.coldstart.endpoints import Endpoints, Reply, failed
+from services.coldstart.endpoints import Endpoints, Reply, error_reply
 from turnout.errors import Draining, InvalidRequest, PayloadTooLarge, QueueFull, TurnoutError
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ _IDLE_S = 30.0
 
 
 def serve(classifier: Classifier, host: str, port: int) -> int:
-    """Serve until SIGTERM or SIGINT; what is in flight by then is answered.
+    """Serve until SIGTERM or SIGINT; requests in flight by then are answered.
 
     Returns:
-        0, or 1 when something was still in flight after ``GRACE_S``.
+        0, or 1 when a request was still in flight after ``GRACE_S``.
 
     Raises:
         ArtifactInvalid: a file of the model is damaged.
@@ -47,17 +47,17 @@ def serve(classifier: Classifier, host: str, port: int) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     classifier.start()
-    gc.freeze()  # what is imported stays; collecting goes on for what requests make
+    gc.freeze()  # imported objects stay; only objects of requests are collected
     gc.enable()
-    threading.Thread(target=_give_up, args=(classifier, server), daemon=True).start()
+    threading.Thread(target=_stop_if_unloadable, args=(classifier, server), daemon=True).start()
     server.serve_forever(poll_interval=0.05)
     server.server_close()
     classifier.wait()
     return 0 if server.finished else 1
 
 
-def _give_up(classifier: Classifier, server: ColdServer) -> None:
-    """End the server when its model cannot be loaded: only a new start can help."""
+def _stop_if_unloadable(classifier: Classifier, server: ColdServer) -> None:
+    """Stop the server when its model cannot be loaded; only a restart can help."""
     try:
         classifier.wait()
     except TurnoutError:
@@ -65,11 +65,11 @@ def _give_up(classifier: Classifier, server: ColdServer) -> None:
 
 
 class ColdServer(ThreadingHTTPServer):
-    """One listening socket over one classifier.
+    """An HTTP server on one socket over one classifier.
 
     Attributes:
-        endpoints: answers requests.
-        finished: nothing was in flight when the drain ended.
+        endpoints: the handler of requests.
+        finished: whether no request was in flight when the drain ended.
     """
 
     daemon_threads = True
@@ -84,19 +84,19 @@ class ColdServer(ThreadingHTTPServer):
         self._changed = threading.Condition()
 
     def server_bind(self) -> None:
-        """Bind without asking a name server who we are, as the base class does."""
+        """Bind without the base class's reverse name lookup."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
 
-    def answered(self, work: Callable[[], Reply]) -> Reply:
-        """Do one request's work, counted, unless too much is in flight or the server drains."""
+    def run_counted(self, work: Callable[[], Reply]) -> Reply:
+        """Run one request's work and count it; refuse it when the server is full or drains."""
         with self._changed:
             if self.endpoints.draining:
-                return failed(Draining("the server is shutting down", retry_after_s=1.0))
+                return error_reply(Draining("the server is shutting down", retry_after_s=1.0))
             if self._in_flight >= MAX_IN_FLIGHT:
-                return failed(QueueFull(self._model, self._in_flight, retry_after_s=1.0))
+                return error_reply(QueueFull(self._model, self._in_flight, retry_after_s=1.0))
             self._in_flight += 1
         try:
             return work()
@@ -106,7 +106,7 @@ class ColdServer(ThreadingHTTPServer):
                 self._changed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no error of ours; anything else is printed."""
+        """Ignore a client that disconnected; print any other error."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -119,7 +119,7 @@ class ColdServer(ThreadingHTTPServer):
 
 
 class _Connection(BaseHTTPRequestHandler):
-    """One keep-alive connection."""
+    """The handler of one keep-alive connection."""
 
     protocol_version = "HTTP/1.1"
     server_version = "turnout"
@@ -129,46 +129,46 @@ class _Connection(BaseHTTPRequestHandler):
     server: ColdServer
 
     def do_GET(self) -> None:
-        """Health, readiness and metadata."""
+        """Answer health, readiness and metadata."""
         self._send(self.server.endpoints.answer("GET", self._route(), self._names(), b""))
 
     def do_POST(self) -> None:
-        """Inference. Written to the socket before it counts as answered."""
-        sent: list[bool] = []
+        """Answer an inference; it counts as in flight until its reply is written."""
+        replied: list[bool] = []
 
         def work() -> Reply:
             reply = self._infer()
             self._send(reply)
-            sent.append(True)
+            replied.append(True)
             return reply
 
-        reply = self.server.answered(work)
-        if not sent:
+        reply = self.server.run_counted(work)
+        if not replied:
             self.close_connection = True  # its body was not read
             self._send(reply)
 
     def handle_expect_100(self) -> bool:
-        """Ask for the body only once it is known to be wanted; see ``_infer``."""
+        """Defer the 100 Continue until the body is accepted; see ``_infer``."""
         return True
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: requests are logged by what stands in front."""
+        """Log nothing; the proxy in front logs requests."""
 
     def _infer(self) -> Reply:
         length = self.headers.get("content-length", "")
         if not length.isdigit():
             self.close_connection = True
-            return failed(InvalidRequest("send a body with a content-length header"))
+            return error_reply(InvalidRequest("send a body with a content-length header"))
         if int(length) > MAX_BODY_BYTES:
             self.close_connection = True
-            return failed(PayloadTooLarge(MAX_BODY_BYTES))
+            return error_reply(PayloadTooLarge(MAX_BODY_BYTES))
         if self.headers.get("expect", "").lower() == "100-continue":
             self.send_response_only(100)
             self.end_headers()
         body = self.rfile.read(int(length))
         if len(body) < int(length):
             self.close_connection = True
-            return failed(InvalidRequest("the body ended before its content-length"))
+            return error_reply(InvalidRequest("the body ended before its content-length"))
         return self.server.endpoints.answer("POST", self._route(), self._names(), body)
 
     def _route(self) -> str:

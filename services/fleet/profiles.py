@@ -22,6 +22,7 @@ from filelock import FileLock
 from routing.latency import ModelLatency
 from runners.engines import host
 from services.artifacts.store import resolve
+from turnout.cache_folder import cache_folder
 from turnout.catalog import Model
 from turnout.errors import ArtifactInvalid
 
@@ -116,11 +117,8 @@ class Profiles:
 
 
 def default_path() -> Path:
-    """``profiles.json`` below the cache folder."""
-    if cache := os.environ.get("TURNOUT_CACHE"):
-        return Path(cache) / _FILE
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "turnout" / _FILE
+    """Return the path of ``profiles.json`` below the cache folder."""
+    return cache_folder() / _FILE
 
 
 def key_of(model: Model, describe: Describe = host.described) -> str | None:

@@ -344,5 +344,5 @@ def test_a_rank_that_cannot_load_says_why(llama_folder, tmp_path):
     for file in llama_folder.iterdir():
         broken = file.suffix == ".safetensors"
         (tmp_path / file.name).write_bytes(b"no" if broken else file.read_bytes())
-    with pytest.raises(LoadFailed, match=r"in a process of its own: .*cannot load"):
+    with pytest.raises(LoadFailed, match=r"in a separate process: .*cannot load"):
         runner_of("deepspeed", tmp_path, tensor_parallel=2).load()

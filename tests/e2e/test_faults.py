@@ -64,7 +64,7 @@ BUILD_SAYS = {
     "pickled": "is a pickle, whatever its name says",
 }
 SERVER_SAYS = {
-    "damaged": "model.onnx is not what was built; remove this folder and run `turnout",
+    "damaged": "model.onnx has changed since the build; remove this folder and run `turnout",
     "other-hash": "not in the store",
     "pickled": "not in the store",
     "narrow": "input 'features' has shape [1, 15], the model takes [any, 10]",

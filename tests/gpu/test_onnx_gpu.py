@@ -16,7 +16,7 @@ import pytest
 
 from runners.engines.onnx.session import CUDA, OnnxRunner, unavailable
 from runners.engines.tensorrt import TENSORRT, TensorRTRunner
-from runners.optimize.chain import Calibrating, run_chain
+from runners.optimize.chain import CalibrationSet, run_chain
 from services.artifacts import store
 from tests.runners.optimize.conftest import SIDE
 from turnout.catalog import Artifact
@@ -93,7 +93,7 @@ def test_int8_from_the_pass_runs_in_tensorrt(classifier: Path, tmp_path: Path) -
     stages = run_chain(
         classifier / "model.onnx",
         [("graph", {}), ("int8", {"activations": "s8", "operators": ("Conv", "Gemm")})],
-        Calibrating(samples, "images"),
+        CalibrationSet(samples, "images"),
         {},
         lambda line: None,
     )
@@ -112,9 +112,9 @@ def test_the_tensorrt_pass_leaves_its_engine_where_the_runner_finds_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("TURNOUT_CACHE", str(tmp_path / "cache"))
     (stage,) = run_chain(
-        classifier / "model.onnx", [("tensorrt", {})], Calibrating([], ""), {}, lambda line: None
+        classifier / "model.onnx", [("tensorrt", {})], CalibrationSet([], ""), {}, lambda line: None
     )
     built_s = stage.measured["build_s"]
     runner = TensorRTRunner("trt", stage.path, options())

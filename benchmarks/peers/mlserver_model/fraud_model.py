@@ -1,4 +1,4 @@
-"""MLServer: a custom runtime, in the server's own process (``parallel_workers`` 0)."""
+"""The MLServer peer: a custom runtime in the server's process (``parallel_workers`` 0)."""
 # pyright: reportMissingImports=false, reportAttributeAccessIssue=false
 
 import os
@@ -17,7 +17,7 @@ class FraudModel(MLModel):
     """The fraud model."""
 
     async def load(self) -> bool:
-        """Load it."""
+        """Load the model."""
         self.session = open_session()
         return True
 

@@ -1,1 +1,1 @@
-"""DeepSpeed: one runner, and its ways over one GPU, several, or the host's memory."""
+"""The DeepSpeed engine: one runner, with modes for one GPU, several GPUs, or the host's memory."""

@@ -1,7 +1,7 @@
-"""DeepSpeed FastGen: its own batches of prompts and answers over a paged cache, on a GPU.
+"""DeepSpeed FastGen: batches of prompts and answers over its paged cache, on a GPU.
 
-Unverified where this was written (no GPU): the decoder is tested over a stand-in of the engine's
-``put`` and ``flush``, and what can be checked without a GPU is.
+Unverified on a GPU (none was available). The decoder is tested with a substitute of the engine's
+``put`` and ``flush``, as is all that runs without a GPU.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ class Ragged(Protocol):
         ...
 
     def flush(self, uid: int) -> None:
-        """Forget a sequence."""
+        """Remove a sequence."""
         ...
 
 
 class FastGenDecoder:
-    """A ``Decoder`` over FastGen's sequences: a slot is a name for one of them.
+    """A ``Decoder`` over FastGen's sequences; a slot names one of them.
 
     Args:
-        engine: reads tokens.
+        engine: the FastGen engine.
         tokenizer: the model's.
-        slots: how many sequences there may be.
+        slots: the largest number of sequences.
         context_tokens: positions of a slot.
         active: the engine's description.
     """
@@ -68,7 +68,7 @@ class FastGenDecoder:
     def prefill(
         self, slot: int, tokens: Sequence[int], start: int, last: int = 1
     ) -> np.ndarray[Any, Any]:
-        """See ``Decoder.prefill``; ``last`` is 1, for FastGen gives no other logits."""
+        """See ``Decoder.prefill``; ``last`` is 1, because FastGen returns no other logits."""
         del last
         if start == 0:
             self._begin(slot)
@@ -140,7 +140,7 @@ def check_config(name: str, folder: Path, config: dict[str, Any]) -> None:
     """Refuse a model whose head FastGen cannot read.
 
     Raises:
-        LoadFailed: the head is the embedding, which FastGen knows of qwen2 only.
+        LoadFailed: the head is the embedding, which FastGen supports for qwen2 only.
     """
     if config.get("tie_word_embeddings") and config.get("model_type") != "qwen2":
         raise LoadFailed(

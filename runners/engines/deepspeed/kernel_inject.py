@@ -1,7 +1,7 @@
 """DeepSpeed's fused layers (kernel injection): one answer at a time, on a GPU.
 
-They keep keys and values of their own, from a whole prompt to the end of its answer, so no other
-sequence joins. Unverified where this was written (no GPU).
+The layers hold keys and values from a whole prompt to the end of its answer, so no other sequence
+can join. Unverified: no GPU was available.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class InjectedDecoder:
-    """A ``Decoder`` over a model that remembers the one sequence it reads.
+    """A ``Decoder`` over a model that holds the state of one sequence.
 
     Args:
         name: the model's name, for errors.
@@ -32,7 +32,7 @@ class InjectedDecoder:
         tokenizer: the model's.
         context_tokens: positions.
         active: the engine's description.
-        device: torch's word for where the ids go.
+        device: torch's name of the device of the ids.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class InjectedDecoder:
         self.tokenizer = tokenizer
         self.context_tokens = context_tokens
         self.active = active
-        self.rows = NamedRows(lambda one, other: None)
+        self.rows = NamedRows(lambda first, second: None)
 
     def prefill(
         self, slot: int, tokens: Sequence[int], start: int, last: int = 1
@@ -77,7 +77,7 @@ class InjectedDecoder:
         positions = torch.arange(start, start + len(ids), device=self._device)[None, :]
         input_ids = torch.tensor([ids], device=self._device)
         with torch.inference_mode():
-            # The cache is the layers' own: transformers is to keep none.
+            # The layers hold the cache, so transformers must not keep one.
             logits = self._model(
                 input_ids=input_ids, position_ids=positions, use_cache=False
             ).logits
@@ -117,7 +117,7 @@ def check_heads(name: str, folder: Path, config: Any) -> None:
     """Refuse a model whose key-value heads are shared.
 
     Raises:
-        LoadFailed: with both numbers.
+        LoadFailed: with the numbers of both kinds of heads.
     """
     heads = config.num_attention_heads
     shared = getattr(config, "num_key_value_heads", None) or heads

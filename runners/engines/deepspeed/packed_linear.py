@@ -1,10 +1,10 @@
 """Linear layers with weights in oneDNN's own layout, for float32 on a CPU.
 
-``torch.nn.functional.linear`` calls MKL there, which reads weights slowly for a few rows: what
-batched decoding is. oneDNN over weights that it has laid out for itself takes half the time at 2 to
-32 rows (all layers of SmolLM2-135M, 8 rows: 47 against 94 ms). PyTorch's compiler does the same to
-frozen weights, through the same two operators; they are not documented, so where they are missing
-the layers stay as they are.
+``torch.nn.functional.linear`` calls MKL there, which reads weights slowly for a few rows, as in
+batched decoding. oneDNN with weights in its own layout takes half the time at 2 to 32 rows (all
+layers of SmolLM2-135M, 8 rows: 47 against 94 ms). PyTorch's compiler does the same to frozen
+weights, through the same two operators; they are not documented, so where they are missing the
+layers stay as they are.
 
 Imported by the deepspeed engine after torch is there.
 """
@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 _ROWS = 8
-"""Rows to lay weights out for; any number may follow."""
+"""The number of rows that the layout is optimised for; any number works."""
 
 
 class PackedLinear(torch.nn.Module):
-    """``torch.nn.Linear`` for inference; the weights it was made from may go.
+    """``torch.nn.Linear`` for inference, without the original weights.
 
     Args:
         linear: float32, on the CPU.
@@ -33,7 +33,7 @@ class PackedLinear(torch.nn.Module):
         self._bias = None if linear.bias is None else linear.bias.detach()
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """``rows @ weight.T + bias``, shape (..., outputs)."""
+        """Return ``rows @ weight.T + bias``, shape (..., outputs)."""
         return torch.ops.mkldnn._linear_pointwise(rows, self._weight, self._bias, "none", [], "")
 
 

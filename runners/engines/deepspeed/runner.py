@@ -76,7 +76,7 @@ def open_decoder(
 
 
 class DeepSpeedDecoder:
-    """A model under ``deepspeed.init_inference`` with a cache of one row a slot.
+    """A ``Decoder`` over ``deepspeed.init_inference`` with a cache of one row per slot.
 
     Its arguments are those of ``open_decoder``.
     """
@@ -100,7 +100,7 @@ class DeepSpeedDecoder:
         self._model = _open(name, folder, options, self._device, self._dtype)
         limit = self._model.config.max_position_embeddings
         self.context_tokens = min(context_tokens, limit)
-        # These import torch, which ``sleep_when_idle`` must come before.
+        # Not at the top: they import torch, which must follow ``sleep_when_idle``.
         from runners.engines.deepspeed.packed_linear import pack
         from runners.engines.deepspeed.slot_cache import SlotCache
 
@@ -148,7 +148,7 @@ class DeepSpeedDecoder:
 
 
 def _device(name: str, options: DeepSpeed) -> tuple[Any, str, str | None]:
-    """Import torch and choose the device; with the reason when it is not the requested one."""
+    """Return torch, the device, and the reason when it is not the requested one."""
     import torch
 
     if options.device == "cpu" or (reason := no_cuda(torch)) is None:
@@ -159,7 +159,7 @@ def _device(name: str, options: DeepSpeed) -> tuple[Any, str, str | None]:
 
 
 def _open(name: str, folder: Path, options: DeepSpeed, device: Any, dtype: Any) -> Any:
-    """Load the weights and hand the model to DeepSpeed."""
+    """Load the weights and return the model under DeepSpeed."""
     with loading_quietly(name, folder) as (deepspeed, causal):
         model = read_weights(causal, folder, dtype)
         if options.offload is not None:

@@ -1,4 +1,4 @@
-"""Keys and values of a transformers model, one row a slot, written in place.
+"""A cache of keys and values of a transformers model, one row per slot, written in place.
 
 Imported by the deepspeed engine after torch is there.
 """
@@ -34,7 +34,7 @@ class SlotCache:
         self._longest = 0
 
     def aim(self, rows: slice, positions: torch.Tensor, longest: int) -> None:
-        """Set where the next forward pass writes.
+        """Set the rows and positions that the next forward pass writes.
 
         Args:
             rows: the slots, one a row of the batch.
@@ -69,9 +69,9 @@ class SlotCache:
     def mask(self, dtype: torch.dtype) -> torch.Tensor:
         """Return an additive causal mask, shape (batch, 1, tokens, longest)."""
         places = torch.arange(self._longest, device=self._positions.device)
-        seen = places <= self._positions[:, None, :, None]
+        visible = places <= self._positions[:, None, :, None]
         blank = torch.zeros((), dtype=dtype, device=self._positions.device)
-        return torch.where(seen, blank, torch.finfo(dtype).min)
+        return torch.where(visible, blank, torch.finfo(dtype).min)
 
     @torch.inference_mode()
     def copy(self, source: int, target: int, length: int) -> None:
@@ -81,7 +81,7 @@ class SlotCache:
                 buffer[target, :, :length] = buffer[source, :, :length]
 
     def _buffer(self, like: torch.Tensor) -> torch.Tensor:
-        """Allocate zeros: what a mask hides must be finite, because 0 x NaN is NaN."""
+        """Allocate a zero buffer: masked values must be finite, because 0 x NaN is NaN."""
         slots, positions = self._shape
         shape = (slots, like.shape[1], positions, like.shape[3])
         if like.device.type != "cpu":

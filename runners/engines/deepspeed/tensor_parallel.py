@@ -1,8 +1,8 @@
-"""Tensor parallelism: one process a rank, all making the same passes at the same time.
+"""Tensor parallelism: one process per rank; all ranks run the same passes at the same time.
 
-The serving process keeps the slots and the sampling; it sends each pass to every rank and takes
-the logits of rank 0. So its own environment and device stay untouched, and a rank that dies is an
-error of this model, not the end of the process.
+The serving process keeps the slots and the sampling; it sends each pass to every rank and takes the
+logits of rank 0. Its own environment and device stay unchanged, and a rank that dies is an error of
+this model, not the end of the process.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class TensorParallelDecoder:
         context_tokens: positions of a slot.
 
     Raises:
-        LoadFailed: a rank could not load, in its own words.
+        LoadFailed: a rank could not load, with the rank's message.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class TensorParallelDecoder:
             inner, self.context_tokens = self._answers(_START_S)
         except (RunFailed, OSError) as error:
             self.close()
-            raise LoadFailed(name, f"in a process of its own: {error}") from error
+            raise LoadFailed(name, f"in a separate process: {error}") from error
         times = f" x {options.tensor_parallel}" if options.tensor_parallel > 1 else ""
         self.active = meter.finish(
             f"{options.device}{times}",
@@ -104,7 +104,7 @@ class TensorParallelDecoder:
         self._processes.clear()
 
     def _launch(self, size: int, arguments: tuple[object, ...]) -> None:
-        """Start the ranks; each connects back to a socket whose key only it and we have."""
+        """Start the ranks; each connects back to a socket with a secret key."""
         key = secrets.token_bytes(32)
         with tempfile.TemporaryDirectory(prefix="turnout-ranks-") as folder:
             address = str(Path(folder) / "ranks.sock")
@@ -112,7 +112,7 @@ class TensorParallelDecoder:
                 port = _free_port()
                 for rank in range(size):
                     self._processes.append(_start(rank, size, port, address, key))
-                # A child that dies before it calls would leave accept() waiting for ever.
+                # If a child dies before it connects, accept() would wait for ever.
                 listener._listener._socket.settimeout(_START_S)  # type: ignore[attr-defined]
                 for _ in range(size):
                     self._ranks.append(listener.accept())

@@ -1,4 +1,4 @@
-"""Read a transformers model's weights for DeepSpeed, and turn every failure into LoadFailed."""
+"""Read a transformers model's weights for DeepSpeed; every failure is a LoadFailed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def check_files(name: str, folder: Path) -> None:
     """Refuse a folder that holds no transformers model.
 
     Raises:
-        LoadFailed: names the missing file.
+        LoadFailed: with the missing file.
     """
     if not (folder / "config.json").is_file():
         raise LoadFailed(name, f"{folder / 'config.json'} is missing; build the model again")
 
 
 def no_cuda(torch: Any) -> str | None:
-    """Say why a model cannot run on a GPU here; None where it can."""
+    """Return why a model cannot run on a GPU here; None where it can."""
     if torch.cuda.is_available():
         return None
     return "PyTorch sees no CUDA device here (or is a CPU build)"
@@ -32,7 +32,7 @@ def require_gpu(name: str, mode: str, torch: Any) -> None:
     """Refuse a mode that cannot fall back to the CPU.
 
     Raises:
-        LoadFailed: there is no GPU; with what to do.
+        LoadFailed: there is no GPU; with the remedy.
     """
     reason = no_cuda(torch)
     if reason is not None:

@@ -1,7 +1,7 @@
-"""ZeRO-Inference: a model larger than the device, its weights fetched layer by layer.
+"""ZeRO-Inference: serve a model larger than the device, fetching its weights layer by layer.
 
 Each process of the model is a rank to DeepSpeed, which needs torchrun's variables;
-``tensor_parallel`` starts it. On a CPU it works, slowly: there is no farther memory to use.
+``tensor_parallel`` starts it. It works on a CPU, but slowly and without saving memory.
 
 Source: Aminabadi et al., DeepSpeed Inference, SC 2022.
 """
@@ -32,7 +32,7 @@ def zero_config(offload: str, device: str, dtype: str) -> dict[str, Any]:
 
 
 def open_offloaded(model: Any, offload: str, device: Any, dtype: Any) -> Any:
-    """Move a model's weights from the host's memory to where ``offload`` says."""
+    """Move a model's weights from host memory to the target of ``offload``."""
     import deepspeed
 
     config = zero_config(offload, device.type, str(dtype).removeprefix("torch."))

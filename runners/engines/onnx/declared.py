@@ -1,4 +1,4 @@
-"""The inputs that an ONNX Runtime session declares, and what a failed run's tensors lack."""
+"""Read the inputs that an ONNX Runtime session declares and explain failed runs by them."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def declared_inputs(session: Any) -> list[DeclaredInput]:
 
 
 def explain(session: Any, tensors: Tensors, error: Exception) -> str:
-    """Say what is wrong with the inputs of a failed run; the engine's own words when they fit."""
+    """Return the faults of a failed run's inputs; the engine's message when the inputs fit."""
     return "; ".join(misfits(declared_inputs(session), tensors)) or f"onnxruntime: {error}"

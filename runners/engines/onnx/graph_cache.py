@@ -1,4 +1,4 @@
-"""Look up the optimised graph that is kept on the machine that will run it.
+"""Look up the optimised graph of a model that was saved on this machine.
 
 ONNX Runtime spends most of a session's start on rewriting the graph for this processor and on
 copying weights out of the model's file. ``optimized_graph`` does both once: it saves the
@@ -14,30 +14,25 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from turnout.cache_folder import cache_folder
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FOLDER = "TURNOUT_CACHE"
 GRAPH = "graph.onnx"
 KEY = "made-for.json"
 _CPUINFO = Path("/proc/cpuinfo")
 
 
-def cache_folder(name: str) -> Path:
-    """Return the folder of a model's graph.
-
-    It is below ``$TURNOUT_CACHE``, else ``$XDG_CACHE_HOME/turnout``, else ``~/.cache/turnout``.
-    """
-    if cache := os.environ.get(FOLDER):
-        return Path(cache) / "graphs" / name
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "turnout" / "graphs" / name
+def graph_folder(name: str) -> Path:
+    """Return the folder of a model's graph, below the cache folder."""
+    return cache_folder() / "graphs" / name
 
 
 def mapped_folder(model: Path) -> Path:
     """Return the folder of the graph of a file in the model store, by artefact and version."""
     version = model.parent
-    return cache_folder(f"{version.parent.name}-{version.name}")
+    return graph_folder(f"{version.parent.name}-{version.name}")
 
 
 def saved_graph(model: Path, folder: Path) -> Path | None:
@@ -55,7 +50,7 @@ def mapped_graph(model: Path) -> Path | None:
 
 
 def graph_key(model: Path) -> Mapping[str, Any]:
-    """Return what a saved graph depends on; the processor's features decide the weights' layout."""
+    """Return the key of a saved graph; the processor's features decide the weights' layout."""
     import onnxruntime  # by a load, not with this module: see ``session``
 
     stat = model.stat()

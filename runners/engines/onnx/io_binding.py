@@ -29,13 +29,13 @@ _DTYPES = {
 
 
 class BoundRuns:
-    """Runs of one session, each batch size bound once.
+    """Runs one session with bound inputs and outputs, each batch size bound once.
 
     Args:
         name: the model's name, for errors.
         session: an ``onnxruntime.InferenceSession``.
-        device: where inputs and outputs live.
-        index: of the device.
+        device: the device of the inputs and outputs.
+        index: the device's index.
 
     Raises:
         LoadFailed: an input or output has a free axis besides its rows, or holds text.
@@ -69,7 +69,7 @@ class BoundRuns:
         for name, value in bound.inputs.items():
             value.update_inplace(_padded(tensors[name], size))
         self._session.run_with_iobinding(bound.binding, bound.options)
-        # Copied: the place is written again by the next run.
+        # Copied, because the next run overwrites the buffer.
         return {name: value.numpy()[:rows].copy() for name, value in bound.outputs.items()}
 
     def _bind(self, size: int) -> _Bound:
@@ -84,7 +84,7 @@ class BoundRuns:
             binding.bind_ortvalue_output(name, value)
         options = onnxruntime.RunOptions()
         if self._device == "cuda":
-            # Each number is a graph of its own: one for each batch size.
+            # One captured graph for each batch size.
             options.add_run_config_entry("gpu_graph_id", str(size))
         return _Bound(binding, options, inputs, outputs)
 

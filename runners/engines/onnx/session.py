@@ -1,4 +1,4 @@
-"""ONNX Runtime: tensors to tensors from ``model.onnx``.
+"""The ONNX Runtime engine: run ``model.onnx``.
 
 A load imports onnxruntime, in the thread that loads; this module imports neither it nor pydantic
 nor the catalog, so that a cold start pays for onnxruntime and numpy only.
@@ -33,13 +33,13 @@ FILE = "model.onnx"
 
 
 class OnnxRunner:
-    """An ONNX Runtime session.
+    """Runs a model in an ONNX Runtime session.
 
     Args:
         name: the model's name, for errors.
         path: the ``.onnx`` file.
         provider: ``cpu`` or ``cuda``, as requested.
-        threads: of one run. With many sessions in a process keep it at 1.
+        threads: the threads of a run; 1 when a process has many sessions.
         strict: refuse to load when another provider would run.
         device: index of the GPU.
         optimised: the file is a graph that ``optimized_graph`` saved here: run it as it is.
@@ -109,7 +109,7 @@ class OnnxRunner:
         reason = unavailable(requested)
         if reason is not None and self._strict:
             raise LoadFailed(self._name, f"{reason}; strict forbids a fallback")
-        providers = [each for each in providers if unavailable(each[0]) is None]
+        providers = [provider for provider in providers if unavailable(provider[0]) is None]
         session = self._mapped(providers) or open_session(
             self._name,
             self._path,
@@ -149,7 +149,7 @@ class OnnxRunner:
         return dict(zip(self._outputs, produced, strict=True))
 
     def close(self) -> None:
-        """Free the session."""
+        """Release the session."""
         self._session = None
         self._bound = None
 
@@ -199,7 +199,7 @@ def _precision(path: Path) -> str:
 
 
 def unavailable(provider: str) -> str | None:
-    """Say why this build of onnxruntime lacks a provider; None when it has it."""
+    """Return why this build of onnxruntime lacks a provider; None when it has it."""
     import onnxruntime
 
     available = onnxruntime.get_available_providers()
@@ -221,12 +221,11 @@ def open_session(
     optimised: bool = False,
     beside_others: bool = False,
 ) -> Any:
-    """Open a session that serves beside others.
+    """Open a session configured to share its process with others.
 
-    Idle threads do not spin (they would take the cores from other models), operators run one
-    after another. With one thread a session has no threads of its own: it runs on its caller's.
-    ``beside_others`` shares scratch memory with other such sessions, which would otherwise keep
-    the most that each has ever needed.
+    Idle threads do not spin, which would take the cores from other models, and operators run one
+    after another. With one thread a session runs on its caller's thread. ``beside_others`` shares
+    scratch memory between such sessions, which would otherwise each keep their peak.
 
     Raises:
         LoadFailed: ONNX Runtime cannot run the file.

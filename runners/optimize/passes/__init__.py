@@ -1,1 +1,1 @@
-"""One file a pass; ``runners.optimize.registry`` lists them."""
+"""The passes, one module each; ``runners.optimize.registry`` lists them."""

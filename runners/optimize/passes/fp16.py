@@ -10,20 +10,20 @@ import onnx
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from runners.optimize.graphs import check_names
-from runners.optimize.optimization import Options, Pass, Setting
+from runners.optimize.optimization import Options, Pass, PassContext
 
 OPTIONS: Options = {"exclude": ()}
 
 
-def run(given: Path, out: Path, setting: Setting) -> Mapping[str, Any]:
+def run(source: Path, out: Path, setting: PassContext) -> Mapping[str, Any]:
     """Convert weights and arithmetic."""
-    model = onnx.load(str(given))
+    model = onnx.load(str(source))
     check_names(model, setting.options["exclude"], "pass 'fp16': exclude")
     half = convert_float_to_float16(
         model, keep_io_types=True, node_block_list=list(setting.options["exclude"])
     )
     onnx.save(half, str(out))
-    return {"bytes_before": given.stat().st_size, "bytes_after": out.stat().st_size}
+    return {"bytes_before": source.stat().st_size, "bytes_after": out.stat().st_size}
 
 
 PASS = Pass(run, "half precision, for GPUs", OPTIONS)

@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 
 from runners.optimize.graphs import check_names, nodes_of
-from runners.optimize.optimization import Options, Pass, Setting
+from runners.optimize.optimization import Options, Pass, PassContext
 from runners.optimize.quantizing import overflows, quantize, ranges
 from turnout.errors import ArtifactInvalid
 
@@ -29,10 +29,10 @@ weighted node in float32."""
 WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 
-def run(given: Path, out: Path, setting: Setting) -> Mapping[str, Any]:
+def run(source: Path, out: Path, setting: PassContext) -> Mapping[str, Any]:
     """Calibrate and quantise."""
     options = setting.options
-    model = onnx.load(str(given))
+    model = onnx.load(str(source))
     weighted = nodes_of(model, WEIGHTED)
     if not weighted:
         raise ArtifactInvalid(
@@ -44,15 +44,15 @@ def run(given: Path, out: Path, setting: Setting) -> Mapping[str, Any]:
         exclude += [weighted[0], weighted[-1]]
     setting.report(f"calibrating on {len(setting.samples)} inputs ({options['method']})")
     operators = options["operators"]
-    found = ranges(
-        given, setting.samples, operators, options["method"], float(options["percentile"])
+    tensor_ranges = ranges(
+        source, setting.samples, operators, options["method"], float(options["percentile"])
     )
     reduce_range = overflows() if options["reduce_range"] is None else options["reduce_range"]
     setting.report(f"quantising {len(weighted) - len(exclude)} of {len(weighted)} weighted nodes")
     quantize(
-        given,
+        source,
         out,
-        found,
+        tensor_ranges,
         operators,
         exclude=exclude,
         activations=options["activations"],

@@ -1,4 +1,4 @@
-"""Dynamic int8: weights in 8 bits, ranges of activations found anew in every run.
+"""Dynamic int8: weights in 8 bits, ranges of activations measured in every run.
 
 For transformers. Convolutions stay in float32: ONNX Runtime has no fast dynamic one.
 """
@@ -14,7 +14,7 @@ import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from runners.optimize.graphs import check_names, nodes_of
-from runners.optimize.optimization import Options, Pass, Setting
+from runners.optimize.optimization import Options, Pass, PassContext
 from runners.optimize.quantizing import overflows
 from turnout.errors import ArtifactInvalid
 
@@ -22,10 +22,10 @@ OPTIONS: Options = {"per_channel": True, "reduce_range": None, "exclude": ()}
 _KINDS = ("MatMul", "Gemm")
 
 
-def run(given: Path, out: Path, setting: Setting) -> Mapping[str, Any]:
+def run(source: Path, out: Path, setting: PassContext) -> Mapping[str, Any]:
     """Quantise the weights."""
     options = setting.options
-    model = onnx.load(str(given))
+    model = onnx.load(str(source))
     nodes = nodes_of(model, _KINDS)
     if not nodes:
         raise ArtifactInvalid(
@@ -39,7 +39,7 @@ def run(given: Path, out: Path, setting: Setting) -> Mapping[str, Any]:
     logging.disable(logging.WARNING)
     try:
         quantize_dynamic(
-            str(given),
+            str(source),
             str(out),
             op_types_to_quantize=list(_KINDS),
             per_channel=options["per_channel"],

@@ -1,4 +1,4 @@
-"""Static int8 where it harms least: nodes whose quantisation changes the answer most stay float32.
+"""Static int8, except for the nodes whose quantisation changes the output most.
 
 Each weighted node is quantised alone and the change of the output measured; then nodes are left
 in float32 from the most sensitive on until the calibration inputs are answered alike.
@@ -18,7 +18,7 @@ import onnx
 
 from runners.engines.onnx.session import CPU, open_session
 from runners.optimize.graphs import nodes_of
-from runners.optimize.optimization import Options, Pass, Setting
+from runners.optimize.optimization import Options, Pass, PassContext
 from runners.optimize.passes.int8 import OPTIONS as STATIC
 from runners.optimize.passes.int8 import WEIGHTED
 from runners.optimize.quantizing import overflows, quantize, ranges
@@ -35,71 +35,73 @@ OPTIONS: Options = {
 node's sensitivity is measured."""
 
 
-def run(given: Path, out: Path, setting: Setting) -> Mapping[str, Any]:
-    """Rank the nodes, then quantise all but the most sensitive."""
+def run(source: Path, out: Path, setting: PassContext) -> Mapping[str, Any]:
+    """Rank the nodes by sensitivity, then quantise all but the most sensitive."""
     options = setting.options
-    nodes = nodes_of(onnx.load(str(given)), WEIGHTED)
+    nodes = nodes_of(onnx.load(str(source)), WEIGHTED)
     if not nodes:
         raise ArtifactInvalid(
             "pass 'int8-mixed' finds no Conv, Gemm or MatMul to quantise; leave it out"
         )
     setting.report(f"calibrating on {len(setting.samples)} inputs ({options['method']})")
     operators = options["operators"]
-    trial = _Trial(
-        given,
-        ranges(given, setting.samples, operators, options["method"], float(options["percentile"])),
+    quantizer = _VariantQuantizer(
+        source,
+        ranges(source, setting.samples, operators, options["method"], float(options["percentile"])),
         operators,
         overflows() if options["reduce_range"] is None else options["reduce_range"],
         options,
     )
     few = setting.samples[: int(options["probe_inputs"])]
-    expected = outputs(given, few)
+    expected = outputs(source, few)
     errors: dict[str, float] = {}
     for index, node in enumerate(nodes):
         if index % 10 == 0:
             setting.report(f"sensitivity of node {index + 1} of {len(nodes)}")
-        errors[node] = trial.error(few, expected, only=[node])
+        errors[node] = quantizer.error(few, expected, only=[node])
     ranked = sorted(nodes, key=lambda node: -errors[node])
-    kept, error = _search(trial, ranked, setting)
-    trial.write(out, exclude=kept)
+    in_float32, error = _search(quantizer, ranked, setting)
+    quantizer.write(out, exclude=in_float32)
     return {
         "calibration_inputs": len(setting.samples),
         "weighted_nodes": len(nodes),
-        "kept_in_float32": list(kept),
+        "kept_in_float32": list(in_float32),
         "relative_error": round(error, 5),
         "sensitivity": {node: round(errors[node], 6) for node in ranked[:20]},
     }
 
 
-def _search(trial: _Trial, ranked: Sequence[str], setting: Setting) -> tuple[Sequence[str], float]:
-    """The shortest head of the ranking that brings the error down, by doubling."""
-    expected = outputs(trial.given, setting.samples)
+def _search(
+    quantizer: _VariantQuantizer, ranked: Sequence[str], setting: PassContext
+) -> tuple[Sequence[str], float]:
+    """Return the nodes to leave in float32, their number doubled until the error is small."""
+    expected = outputs(quantizer.source, setting.samples)
     limit = int(len(ranked) * float(setting.options["max_kept"]))
     count, best = 0, (tuple[str, ...](), float("inf"))
     while True:
-        kept = tuple(ranked[:count])
-        error = trial.error(setting.samples, expected, exclude=kept)
+        in_float32 = tuple(ranked[:count])
+        error = quantizer.error(setting.samples, expected, exclude=in_float32)
         setting.report(f"{count} nodes in float32: relative error {error:.4f}")
         if error < best[1]:
-            best = (kept, error)
+            best = (in_float32, error)
         if error <= setting.options["max_error"] or count >= limit:
             return best
         count = min(max(2 * count, 1), limit)
 
 
-class _Trial:
+class _VariantQuantizer:
     """Quantises variants of one model and measures what they change."""
 
     def __init__(
         self,
-        given: Path,
-        found: Any,
+        source: Path,
+        tensor_ranges: Any,
         operators: Sequence[str],
         reduce_range: bool,
         options: Options,
     ) -> None:
-        self.given = given
-        self._found = found
+        self.source = source
+        self._ranges = tensor_ranges
         self._operators = operators
         self._reduce_range = reduce_range
         self._options = options
@@ -108,9 +110,9 @@ class _Trial:
         self, out: Path, *, exclude: Collection[str] = (), only: Collection[str] = ()
     ) -> None:
         quantize(
-            self.given,
+            self.source,
             out,
-            self._found,
+            self._ranges,
             self._operators,
             exclude=exclude,
             only=only,
@@ -122,18 +124,18 @@ class _Trial:
     def error(
         self, samples: Sequence[Any], expected: np.ndarray, **chosen: Collection[str]
     ) -> float:
-        """Relative error of the outputs: norm of the difference by norm of the expected."""
+        """Return the relative error of the outputs, by norms."""
         with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / "trial.onnx"
+            path = Path(scratch) / "variant.onnx"
             self.write(path, **chosen)
-            found = outputs(path, samples)
-        return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+            actual = outputs(path, samples)
+        return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
 
 
 def outputs(path: Path, samples: Sequence[Any]) -> np.ndarray:
-    """The first output of every sample, one after another."""
+    """Return the first output of every sample, concatenated."""
     session = open_session(path.name, path, [(CPU, {})], threads=1)
-    return np.concatenate([session.run(None, dict(one))[0] for one in samples])
+    return np.concatenate([session.run(None, dict(sample))[0] for sample in samples])
 
 
 PASS = Pass(run, "int8 but for the most sensitive nodes (QDQ)", OPTIONS, calibrated=True, host=True)

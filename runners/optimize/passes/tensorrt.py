@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from runners.engines.tensorrt import TensorRTRunner
-from runners.optimize.optimization import Options, Pass, Setting
+from runners.optimize.optimization import Options, Pass, PassContext
 from turnout.catalog.engines import TensorRT
 from turnout.errors import ArtifactInvalid, LoadFailed
 
 OPTIONS: Options = {"precision": "fp16"}
 
 
-def run(given: Path, out: Path, setting: Setting) -> Mapping[str, Any]:
+def run(source: Path, out: Path, setting: PassContext) -> Mapping[str, Any]:
     """Load the model once under TensorRT, which builds and keeps the engine."""
-    shutil.copyfile(given, out)
-    own = setting.runner if setting.runner.get("engine") == "tensorrt" else {}
-    chosen = {"engine": "tensorrt", **setting.options, **own, "strict": True}
-    runner = TensorRTRunner("tensorrt pass", out, TensorRT.model_validate(chosen))
+    shutil.copyfile(source, out)
+    runner_options = setting.runner if setting.runner.get("engine") == "tensorrt" else {}
+    options = {"engine": "tensorrt", **setting.options, **runner_options, "strict": True}
+    runner = TensorRTRunner("tensorrt pass", out, TensorRT.model_validate(options))
     setting.report("building the TensorRT engine (minutes)")
     try:
         active = runner.load()
@@ -35,7 +35,7 @@ def run(given: Path, out: Path, setting: Setting) -> Mapping[str, Any]:
         ) from error
     finally:
         runner.close()
-    return {"build_s": round(active.load_s, 1), "precision": chosen["precision"]}
+    return {"build_s": round(active.load_s, 1), "precision": options["precision"]}
 
 
 PASS = Pass(run, "build and keep this GPU's TensorRT engine", OPTIONS, host=True)

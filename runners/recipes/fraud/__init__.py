@@ -1,1 +1,1 @@
-"""The fraud models' own data, training and evaluation."""
+"""The data, training and evaluation of the fraud models."""

@@ -1,4 +1,4 @@
-"""How well scores find frauds."""
+"""Measure how well scores detect frauds."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from runners.recipes.fraud.table import Table
 
 CARDS_A_DAY = 100
-"""Cards an analyst's team can check a day. Source: the handbook, chapter 4."""
+"""The number of cards that a team can check per day. Source: the handbook, chapter 4."""
 
 
 def evaluate(table: Table, scores: np.ndarray) -> Mapping[str, float]:
-    """Compare scores with what happened.
+    """Return the metrics of scores against the recorded frauds.
 
     Args:
         table: the transactions judged.
@@ -32,7 +32,7 @@ def evaluate(table: Table, scores: np.ndarray) -> Mapping[str, float]:
 
 
 def card_precision(table: Table, scores: np.ndarray) -> float:
-    """See ``evaluate``."""
+    """Return ``card_precision_100``; see ``evaluate``."""
     return float(np.mean([_of_day(table, scores, day) for day in np.unique(table.day)]))
 
 

@@ -1,4 +1,4 @@
-"""The fraud models: trained on simulated transactions, judged on later ones."""
+"""Recipe ``fraud``: train on simulated transactions, evaluate on later ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runners.recipes.origin import Options, Origin, Report
 from turnout.errors import ArtifactInvalid
 
 _TOLERANCE = 0.02
-"""Thresholds of trees are rounded to float32 in ONNX, so a value that sits on one may turn."""
+"""ONNX rounds the trees' thresholds to float32, so a value on a threshold may change sides."""
 
 _COMPARED_ROWS = 20_000
 
@@ -26,8 +26,8 @@ def build(options: Options, out: Path, report: Report) -> Origin:
 
     Args:
         options: ``size``, ``small`` or ``large``.
-        out: where to.
-        report: told what happens.
+        out: the artefact's folder.
+        report: called with one line of progress at a time.
     """
     size = options.get("size", "small")
     if size not in SIZES or set(options) - {"size"}:
@@ -38,7 +38,7 @@ def build(options: Options, out: Path, report: Report) -> Origin:
 
 
 def train_into(table: Table, size: str, out: Path, report: Report) -> Origin:
-    """Train on a table's earlier days, judge on its later ones, write the model."""
+    """Train on a table's earlier days, evaluate on its later ones, and write the model."""
     learn, judge = table.split()
     report(f"training fraud-{size} on {len(learn.fraud):,} transactions")
     model = train(learn, size)
@@ -49,7 +49,10 @@ def train_into(table: Table, size: str, out: Path, report: Report) -> Origin:
     differing = np.abs(run_onnx(path, {"features": few}) - scores[:_COMPARED_ROWS])
     share = float((differing > _TOLERANCE).mean())
     if share > _TOLERANCE:
-        raise ArtifactInvalid(f"ONNX and LightGBM differ in {share:.1%} of the scores")
+        raise ArtifactInvalid(
+            f"the ONNX graph and LightGBM differ in {share:.1%} of the scores; check the versions "
+            "of onnxmltools and lightgbm"
+        )
     measured = dict(evaluate(judge, scores))
     quality = {"metric": "average_precision", "value": measured["average_precision"], **measured}
     (out / "quality.json").write_text(json.dumps(quality, indent=1))

@@ -1,7 +1,7 @@
-"""A year of card payments that never happened, with three kinds of fraud in them.
+"""Simulate card payments with three kinds of fraud.
 
 Source: the description in "Reproducible Machine Learning for Credit Card Fraud Detection"
-(Le Borgne, Siblini, Lebichot, Bontempi; chapter 3). The code is our own, and vectorised.
+(Le Borgne, Siblini, Lebichot, Bontempi; chapter 3). The code is original, and vectorised.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CUSTOMERS_A_DAY, _CUSTOMER_DAYS, _AMOUNT_FACTOR = 3, 14, 5.0
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """How large the simulated world is.
+    """The size and the seed of the simulated world.
 
     Attributes:
         customers: card holders, each with a home, habits and an average amount.
@@ -38,7 +38,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Transactions:
-    """Payments in time order, a row each.
+    """Payments in time order, one per row.
 
     Attributes:
         time_s: int64, seconds since the first Sunday's midnight.
@@ -59,7 +59,7 @@ class Transactions:
 
 
 def simulate(world: World) -> Transactions:
-    """Live through the world's days and commit the frauds."""
+    """Simulate the payments of all days, then mark the frauds."""
     rng = np.random.default_rng(world.seed)
     honest = _honest(world, rng)
     fraud = honest.amount > _LARGE_AMOUNT
@@ -70,12 +70,12 @@ def simulate(world: World) -> Transactions:
 
 
 def _honest(world: World, rng: np.random.Generator) -> Transactions:
-    """Every customer's own payments: Poisson many a day, around noon, near home."""
+    """Simulate the customers' own payments: Poisson counts per day, around noon, near home."""
     homes = rng.uniform(0, 100, (world.customers, 2))
     mean_amount = rng.uniform(5, 100, world.customers)
     mean_count = rng.uniform(0, 4, world.customers)
     places = rng.uniform(0, 100, (world.terminals, 2))
-    nearby, first = _nearby(homes, places, world.radius)
+    nearby, starts = _nearby(homes, places, world.radius)
 
     counts = rng.poisson(mean_count[:, None], (world.customers, world.days))
     customer = np.repeat(np.arange(world.customers), counts.sum(axis=1))
@@ -84,42 +84,42 @@ def _honest(world: World, rng: np.random.Generator) -> Transactions:
     mean = mean_amount[customer]
     amount = rng.normal(mean, mean / 2)
     amount = np.round(np.where(amount < 0, rng.uniform(0, 2 * mean), amount), 2)
-    choices = np.diff(first)[customer]
-    choice = first[customer] + (rng.random(len(customer)) * choices).astype(np.int64)
-    kept = (second > 0) & (second < DAY_S) & (choices > 0)
+    choices = np.diff(starts)[customer]
+    choice = starts[customer] + (rng.random(len(customer)) * choices).astype(np.int64)
+    is_valid = (second > 0) & (second < DAY_S) & (choices > 0)
 
-    time_s = (day * DAY_S + second)[kept]
+    time_s = (day * DAY_S + second)[is_valid]
     order = np.argsort(time_s, kind="stable")
     return Transactions(
         time_s[order],
-        customer[kept][order].astype(np.int32),
-        nearby[choice[kept]][order].astype(np.int32),
-        amount[kept][order],
+        customer[is_valid][order].astype(np.int32),
+        nearby[choice[is_valid]][order].astype(np.int32),
+        amount[is_valid][order],
         np.zeros(len(order), bool),
     )
 
 
 def _nearby(homes: np.ndarray, places: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Terminals near each customer, in one row.
+    """Return the terminals near each customer, in one array.
 
     Returns:
         Terminal numbers of all customers one after another, and where each customer's begin
         (one longer than the customers).
     """
-    found = [np.flatnonzero(((places - home) ** 2).sum(axis=1) < radius**2) for home in homes]
-    first = np.concatenate([[0], np.cumsum([len(terminals) for terminals in found])])
-    return np.concatenate([*found, [0]]), first
+    near = [np.flatnonzero(((places - home) ** 2).sum(axis=1) < radius**2) for home in homes]
+    starts = np.concatenate([[0], np.cumsum([len(terminals) for terminals in near])])
+    return np.concatenate([*near, [0]]), starts
 
 
 def _at_compromised_terminals(
     world: World, honest: Transactions, rng: np.random.Generator
 ) -> np.ndarray:
-    """Scenario 2: each day two terminals fall; everything there is fraud for 28 days."""
-    fallen = np.zeros((world.terminals, world.days), bool)
+    """Mark scenario 2: two terminals a day are compromised and take only fraud for 28 days."""
+    compromised = np.zeros((world.terminals, world.days), bool)
     for day in range(world.days):
         drawn = rng.choice(world.terminals, _TERMINALS_A_DAY, replace=False)
-        fallen[drawn, day : day + _TERMINAL_DAYS] = True
-    return fallen[honest.terminal, honest.time_s // DAY_S]
+        compromised[drawn, day : day + _TERMINAL_DAYS] = True
+    return compromised[honest.terminal, honest.time_s // DAY_S]
 
 
 def _with_stolen_cards(
@@ -129,12 +129,12 @@ def _with_stolen_cards(
     amount: np.ndarray,
     fraud: np.ndarray,
 ) -> None:
-    """Scenario 3: each day three cards are copied; a third of their next 14 days is fraud at 5x."""
+    """Mark scenario 3: three cards a day are copied; a third of 14 days is fraud at 5x."""
     by_customer = np.argsort(honest.customer, kind="stable")
-    first = np.searchsorted(honest.customer[by_customer], np.arange(world.customers + 1))
+    starts = np.searchsorted(honest.customer[by_customer], np.arange(world.customers + 1))
     for day in range(world.days):
         for customer in rng.choice(world.customers, _CUSTOMERS_A_DAY, replace=False):
-            rows = by_customer[first[customer] : first[customer + 1]]
+            rows = by_customer[starts[customer] : starts[customer + 1]]
             days = honest.time_s[rows] // DAY_S
             rows = rows[(days >= day) & (days < day + _CUSTOMER_DAYS)]
             stolen = rng.choice(rows, len(rows) // 3, replace=False)

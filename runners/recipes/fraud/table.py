@@ -1,4 +1,4 @@
-"""Labelled transactions ready to learn from: simulated here, or read from a parquet."""
+"""Labelled transactions for training, simulated or read from a parquet file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TIME, _CUSTOMER, _LABEL = "TX_DATETIME", "CUSTOMER_ID", "TX_FRAUD"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Transactions in time order.
+    """Transactions in time order, one per row.
 
     Attributes:
         features: float32 [n, 15].
@@ -35,13 +35,13 @@ class Table:
     customer: np.ndarray
 
     def rows(self, mask: np.ndarray) -> Table:
-        """The rows where ``mask`` holds."""
+        """Return the rows where ``mask`` is true."""
         return Table(self.features[mask], self.fraud[mask], self.day[mask], self.customer[mask])
 
     def split(self) -> tuple[Table, Table]:
-        """Earlier days to learn from, later days to be judged on.
+        """Split into earlier days for training and later days for evaluation.
 
-        Between them lie the days whose frauds are not yet known when the model is trained.
+        The days between are left out: their frauds are not yet reported at the time of training.
         """
         days = int(self.day.max()) + 1
         first = int(days * (1 - _TEST_SHARE))
@@ -49,12 +49,12 @@ class Table:
 
 
 def simulated(world: World) -> Table:
-    """A simulated world's transactions, without the days whose windows are not yet full."""
+    """Return a simulated world's transactions, without the days whose windows are not yet full."""
     transactions = simulate(world)
     day = transactions.time_s // DAY_S
     table = Table(features(transactions), transactions.fraud, day, transactions.customer)
-    kept = table.rows(day >= WARM_UP_DAYS)
-    return Table(kept.features, kept.fraud, kept.day - WARM_UP_DAYS, kept.customer)
+    warm = table.rows(day >= WARM_UP_DAYS)
+    return Table(warm.features, warm.fraud, warm.day - WARM_UP_DAYS, warm.customer)
 
 
 def read(path: Path) -> Table:

@@ -1,4 +1,4 @@
-"""Gradient-boosted trees on the 15 features, and their ONNX graph."""
+"""Train gradient-boosted trees on the 15 features and write their ONNX graph."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ SIZES: Mapping[str, tuple[int, Mapping[str, Any]]] = {
         },
     ),
 }
-"""Trees and LightGBM parameters of each size, settled on simulated data (docs/models.md)."""
+"""The trees and LightGBM parameters of each size, tuned on simulated data (docs/models.md)."""
 
 _OPSET = 15
 
 
 def train(table: Table, size: str, threads: int = 1) -> lightgbm.Booster:
-    """Fit one size; the same table gives the same trees.
+    """Fit the trees of one size; the same table gives the same trees.
 
-    One thread by default: LightGBM's threads wait for each other by spinning, and on two cores that
-    others use too they made a build of half a minute take eleven.
+    One thread by default: LightGBM's threads wait for each other by spinning; on two shared cores
+    that turned a build of half a minute into one of eleven.
     """
     trees, parameters = SIZES[size]
     fixed = {"objective": "binary", "seed": 1, "num_threads": threads, "verbose": -1}
@@ -50,7 +50,7 @@ def train(table: Table, size: str, threads: int = 1) -> lightgbm.Booster:
 
 
 def predict(model: lightgbm.Booster, features: np.ndarray, threads: int = 2) -> np.ndarray:
-    """P(fraud) of each row, float64 [n]."""
+    """Return P(fraud) of each row, float64 [n]."""
     return np.asarray(model.predict(features, num_threads=threads))
 
 

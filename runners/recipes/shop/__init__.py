@@ -1,1 +1,1 @@
-"""A shop that never was: its products, customers and clicks, and every model learnt from them."""
+"""A simulated shop: its products, customers and clicks, and the models trained on them."""

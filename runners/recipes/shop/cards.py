@@ -1,4 +1,4 @@
-"""Recipe ``shop-cards``: what the shop knows of each product, as one line of text."""
+"""Recipe ``shop-cards``: a line of text for each product."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def build(options: Options, out: Path, report: Report, world: World | None = Non
 
     Args:
         options: none.
-        out: where to.
-        report: told what happens.
-        world: another shop than the usual one.
+        out: the artefact's folder.
+        report: called with one line of progress at a time.
+        world: another shop than the default one.
     """
     chosen("shop-cards", options, {})
     world = world or World()
@@ -29,7 +29,7 @@ def build(options: Options, out: Path, report: Report, world: World | None = Non
 
 
 def cards(world: World) -> list[str]:
-    """One line for each product."""
+    """Return one line of text for each product."""
     shop = products(world)
     return [
         f"{shop.title[item]}, {shop.price_eur[item] * (1 - shop.discount[item]):.2f} EUR, "

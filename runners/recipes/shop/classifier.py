@@ -1,4 +1,4 @@
-"""Recipe ``shop-classifier``: a query's category, a review's mood or topic, by hashed text."""
+"""Recipe ``shop-classifier``: classify a query's category or a review's mood or topic."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from runners.recipes.shop.training.text_models import train_classifier
 from runners.tasks.hashed_ngrams import HashedNgrams
 
 SIZES = {"small": (1_024, 12, 0, 6_000), "large": (16_384, 48, 32, 20_000)}
-"""Hash buckets, width of a text's vector, hidden units, texts learnt from."""
+"""Hash buckets, width of a text's vector, hidden units, training texts."""
 
 _JUDGED = 4_000
 _LABELS = {"category": CATEGORIES, "mood": MOODS, "topic": tuple(TOPICS)}
@@ -31,22 +31,24 @@ def build(options: Options, out: Path, report: Report, world: World | None = Non
 
     Args:
         options: ``of``, category, mood or topic; ``size``, small or large; ``precision``.
-        out: where to.
-        report: told what happens.
-        world: another shop than the usual one.
+        out: the artefact's folder.
+        report: called with one line of progress at a time.
+        world: another shop than the default one.
     """
     allowed = {"of": tuple(_LABELS), "size": tuple(SIZES), "precision": ("fp32", "int8")}
-    said = chosen("shop-classifier", options, allowed)
-    buckets, width, hidden, learnt = SIZES[said["size"]]
-    report(f"training the {said['size']} classifier of {said['of']}")
-    texts, labels = _texts(world or World(), said["of"], learnt, 3)
+    values = chosen("shop-classifier", options, allowed)
+    buckets, width, hidden, learnt = SIZES[values["size"]]
+    report(f"training the {values['size']} classifier of {values['of']}")
+    texts, labels = _texts(world or World(), values["of"], learnt, 3)
     table, layers = train_classifier(texts, labels, buckets, width, hidden)
     path = out / "model.onnx"
     write_classifier(table, layers, path)
-    if said["precision"] == "int8":
+    if values["precision"] == "int8":
         to_int8(path)
-    (out / "task.json").write_text(json.dumps({"buckets": buckets, "labels": _LABELS[said["of"]]}))
-    texts, labels = _texts(world or World(), said["of"], _JUDGED, 4)
+    (out / "task.json").write_text(
+        json.dumps({"buckets": buckets, "labels": _LABELS[values["of"]]})
+    )
+    texts, labels = _texts(world or World(), values["of"], _JUDGED, 4)
     shares = run_onnx(path, HashedNgrams(buckets).read(texts))
     right = round(float((shares.argmax(axis=1) == labels).mean()), 4)
     return Origin((), {"metric": "accuracy", "quality": right}, ("torch", "onnx", "numpy"))
@@ -54,7 +56,7 @@ def build(options: Options, out: Path, report: Report, world: World | None = Non
 
 def _texts(world: World, of: str, count: int, draw: int) -> tuple[list[str], np.ndarray]:
     if of == "category":
-        asked = queries(world, count, draw)
-        return asked.text, asked.category
-    written = reviews(count, draw)
-    return written.text, written.mood if of == "mood" else written.topic
+        typed = queries(world, count, draw)
+        return typed.text, typed.category
+    reviewed = reviews(count, draw)
+    return reviewed.text, reviewed.mood if of == "mood" else reviewed.topic

@@ -1,4 +1,4 @@
-"""Recipe ``shop-embedder``: queries and titles to vectors of one space, by hashed text."""
+"""Recipe ``shop-embedder``: embed queries and titles in one space, by hashed text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from runners.tasks.hashed_ngrams import HashedNgrams
 
 
 class _Embedder(torch.nn.Module):
-    """The same as ``graphs.write_embedder`` for the torch engine."""
+    """The network of ``graphs.write_embedder`` for the torch engine."""
 
     def __init__(self, table: np.ndarray) -> None:
         super().__init__()
@@ -37,21 +37,21 @@ def build(options: Options, out: Path, report: Report, world: World | None = Non
 
     Args:
         options: ``precision``, fp32 or int8, and ``engine``, onnx or torch.
-        out: where to.
-        report: told what happens.
-        world: another shop than the usual one.
+        out: the artefact's folder.
+        report: called with one line of progress at a time.
+        world: another shop than the default one.
     """
     allowed = {"precision": ("fp32", "int8"), "engine": ("onnx", "torch")}
-    said = chosen("shop-embedder", options, allowed)
+    values = chosen("shop-embedder", options, allowed)
     world = world or World()
     report("training the embedder of queries")
     table = search.embedder_table(world)
     path = out / "model.onnx"
     graphs.write_embedder(table, path)
-    if said["precision"] == "int8":
+    if values["precision"] == "int8":
         to_int8(path)
     quality = _recall(path, world, table)
-    if said["engine"] == "torch":
+    if values["engine"] == "torch":
         path.unlink()
         _write_program(table, out / "model.pt2")
     settings = {"buckets": search.BUCKETS, "width": search.WIDTH}
@@ -61,11 +61,11 @@ def build(options: Options, out: Path, report: Report, world: World | None = Non
 
 
 def _recall(path: Path, world: World, table: np.ndarray) -> float:
-    """Share of the products put into the basket for held-out queries that are found."""
-    asked, gained = search.held_out(world)
-    vectors = run_onnx(path, HashedNgrams(len(table) - 1).read(asked.text))
+    """Return the recall of products that customers put into the basket for held-out queries."""
+    held_out, gained = search.held_out(world)
+    vectors = run_onnx(path, HashedNgrams(len(table) - 1).read(held_out.text))
     index = search.embed(products(world).title, table)
-    items, _ = search.found(vectors, index, search.facts(world))
+    items, _ = search.nearest(vectors, index, search.facts(world))
     wanted = [np.flatnonzero(gain >= 2) for gain in gained]
     return mean(
         [recall(items[row], want, search.TOP) for row, want in enumerate(wanted) if len(want)]

@@ -1,4 +1,4 @@
-"""Search and recommendations from end to end, on what no model has learnt from."""
+"""Evaluate search and recommendations end to end, on held-out queries and purchases."""
 
 from __future__ import annotations
 
@@ -22,43 +22,43 @@ Rows: TypeAlias = dict[str, dict[str, float]]
 Report: TypeAlias = Callable[[str], None]
 _SHOWN = 20
 _JUDGED = 4
-"""Of each customer's held-out purchases: those that no reranker has learnt from either."""
+"""The last held-out purchases of each customer: no reranker is trained on them."""
 
 
 def judge(
     folders: Mapping[str, Path], report: Report, world: World | None = None
 ) -> dict[str, Rows]:
-    """Judge the models of a catalog.
+    """Evaluate the models of a catalog.
 
     Args:
-        folders: of each model, by its catalog name.
-        report: told what happens.
-        world: another shop than the usual one.
+        folders: each model's folder, by its catalog name.
+        report: called with one line of progress at a time.
+        world: another shop than the default one.
 
     Returns:
         A table for search and one for recommendations: a row's values by column.
     """
     world = world or World()
-    report("searching for what no model has been asked before")
-    found: dict[str, Rows] = {"search: nDCG@10": _search(folders, world)}
-    report("recommending what customers bought later")
-    found["recommend: recall@20, nDCG@10"] = _recommend(folders, world)
-    return found
+    report("evaluating search on held-out queries")
+    tables: dict[str, Rows] = {"search: nDCG@10": _search(folders, world)}
+    report("evaluating recommendations on held-out purchases")
+    tables["recommend: recall@20, nDCG@10"] = _recommend(folders, world)
+    return tables
 
 
 def _search(folders: Mapping[str, Path], world: World) -> Rows:
-    asked, gained = search.held_out(world)
+    held_out, gains_of = search.held_out(world)
     shop = products(world)
-    category = asked.category
+    category = held_out.category
     popular = np.argsort(-shop.popularity, kind="stable")
     rng = np.random.default_rng(world.seed)
     orders: dict[str, list[np.ndarray]] = {"chance": [], "popularity": []}
-    for _ in gained:
+    for _ in gains_of:
         orders["chance"].append(rng.permutation(len(shop)))
         orders["popularity"].append(popular)
     precisions = ("int8", "fp32")
     for precision in precisions:
-        items, features = _retrieved(folders, precision, asked.text)
+        items, features = _retrieved(folders, precision, held_out.text)
         orders[f"{precision}: embed, retrieve"] = list(items)
         for size in ("small", "large"):
             ranked = [
@@ -69,7 +69,7 @@ def _search(folders: Mapping[str, Path], world: World) -> Rows:
     return {
         name: {
             "nDCG@10": mean(
-                [ndcg(gain[order], gain) for gain, order in zip(gained, each, strict=True)]
+                [ndcg(gain[order], gain) for gain, order in zip(gains_of, each, strict=True)]
             )
         }
         for name, each in orders.items()
@@ -116,14 +116,14 @@ def _recommend(folders: Mapping[str, Path], world: World) -> Rows:
 def _reranked(
     folders: Mapping[str, Path], world: World, name: str, items: np.ndarray, features: np.ndarray
 ) -> dict[str, float]:
-    """NDCG@10 over what was found and not bought before, before and after ranking again."""
+    """Return nDCG@10 of the new items retrieved, before and after reranking."""
     learnt, bought = market(world, name).split()
     flat = {"features": features.reshape(-1, features.shape[2])}
     scores = run_onnx(folders[f"rerank-{name}-trees"] / "model.onnx", flat).reshape(items.shape)
     before, after = [], []
     for user in range(world.users):
-        known = np.concatenate([learnt[user], bought[user][:-_JUDGED]])
-        kept = np.flatnonzero(~np.isin(items[user], known))
+        excluded = np.concatenate([learnt[user], bought[user][:-_JUDGED]])
+        kept = np.flatnonzero(~np.isin(items[user], excluded))
         hits = np.isin(items[user], bought[user][-_JUDGED:]).astype(float)
         if hits[kept].any():
             order = kept[np.argsort(-scores[user][kept], kind="stable")]

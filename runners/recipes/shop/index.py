@@ -1,4 +1,4 @@
-"""Recipe ``shop-index``: the nearest products to a query's vector, with features to rank by."""
+"""Recipe ``shop-index``: retrieve the nearest products to a query, with ranking features."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def build(options: Options, out: Path, report: Report, world: World | None = Non
 
     Args:
         options: ``precision``, fp32 or int8.
-        out: where to.
-        report: told what happens.
-        world: another shop than the usual one.
+        out: the artefact's folder.
+        report: called with one line of progress at a time.
+        world: another shop than the default one.
     """
-    said = chosen("shop-index", options, {"precision": ("fp32", "int8")})
+    values = chosen("shop-index", options, {"precision": ("fp32", "int8")})
     world = world or World()
     table = search.embedder_table(world)
     report(f"indexing {world.products:,} products")
     index = search.embed(products(world).title, table)
     path = out / "model.onnx"
     graphs.write_index(index, search.facts(world), search.TOP, path)
-    if said["precision"] == "int8":
+    if values["precision"] == "int8":
         to_int8(path, ("MatMul",))
     settings = {"width": search.WIDTH, "top": search.TOP, "columns": search.COLUMNS}
     (out / "task.json").write_text(json.dumps(settings))
@@ -41,9 +41,9 @@ def build(options: Options, out: Path, report: Report, world: World | None = Non
 
 
 def _recall(path: Path, world: World, table: np.ndarray) -> float:
-    asked, gained = search.held_out(world)
+    held_out, gained = search.held_out(world)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    items = np.asarray(session.run(["item"], {"embedding": search.embed(asked.text, table)})[0])
+    items = np.asarray(session.run(["item"], {"embedding": search.embed(held_out.text, table)})[0])
     wanted = [np.flatnonzero(gain >= 2) for gain in gained]
     return mean(
         [recall(items[row], want, search.TOP) for row, want in enumerate(wanted) if len(want)]

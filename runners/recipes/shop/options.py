@@ -1,4 +1,4 @@
-"""Options of the shop's recipes: each one of a few words."""
+"""Read the options of the shop's recipes, each one of several words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from turnout.errors import ArtifactInvalid
 
 
 def chosen(recipe: str, options: Options, allowed: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """The value of each option; the first allowed where none is given.
+    """Return the value of each option; the first allowed one by default.
 
     Raises:
         ArtifactInvalid: an option or its value is not among the allowed.

@@ -1,4 +1,4 @@
-"""Recipe ``shop-ranker``: the order of what a search of one category found."""
+"""Recipe ``shop-ranker``: rank the products retrieved for queries of one category."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from runners.recipes.shop.training.measures import mean, ndcg
 from runners.recipes.shop.training.trees import train_ranker, write_trees
 
 SIZES = {"small": (20, 8), "large": (120, 15)}
-"""Trees, and leaves of each."""
+"""The number of trees, and the leaves of each."""
 
 _DRAW, _QUERIES_EACH, _SHARE_JUDGED = 2, 400, 0.25
 
@@ -29,49 +29,53 @@ def build(options: Options, out: Path, report: Report, world: World | None = Non
 
     Args:
         options: ``category``, and ``size``, small or large.
-        out: where to.
-        report: told what happens.
-        world: another shop than the usual one.
+        out: the artefact's folder.
+        report: called with one line of progress at a time.
+        world: another shop than the default one.
     """
-    said = chosen("shop-ranker", options, {"category": CATEGORIES, "size": tuple(SIZES)})
+    values = chosen("shop-ranker", options, {"category": CATEGORIES, "size": tuple(SIZES)})
     world = world or World()
-    report(f"training the {said['size']} ranker of {said['category']}")
-    asked = _of_category(world, CATEGORIES.index(said["category"]))
-    items, features, shown = _shown(world, asked)
+    report(f"training the {values['size']} ranker of {values['category']}")
+    category_queries = _of_category(world, CATEGORIES.index(values["category"]))
+    items, features, gained = _retrieved(world, category_queries)
     learnt = int(len(items) * (1 - _SHARE_JUDGED))
     flat = features[:learnt].reshape(-1, len(search.COLUMNS))
     model = train_ranker(
-        flat, shown[:learnt].reshape(-1), [search.TOP] * learnt, *SIZES[said["size"]]
+        flat, gained[:learnt].reshape(-1), [search.TOP] * learnt, *SIZES[values["size"]]
     )
     write_trees(model, len(search.COLUMNS), "score", out / "model.onnx")
     (out / "task.json").write_text(json.dumps({"columns": search.COLUMNS}))
-    quality, unranked = _ndcg(out / "model.onnx", features[learnt:], shown[learnt:])
+    quality, unranked = _ndcg(out / "model.onnx", features[learnt:], gained[learnt:])
     measured = {"metric": "ndcg@10", "quality": quality, "by_likeness_alone": unranked}
     return Origin((), measured, ("lightgbm", "onnxmltools", "onnx", "numpy"))
 
 
 @cache
-def _asked(world: World) -> Queries:
+def _all_queries(world: World) -> Queries:
     return queries(world, _QUERIES_EACH * len(CATEGORIES), _DRAW)
 
 
 def _of_category(world: World, category: int) -> Queries:
-    asked = _asked(world)
-    return asked.rows(np.flatnonzero(asked.category == category))
+    category_queries = _all_queries(world)
+    return category_queries.rows(np.flatnonzero(category_queries.category == category))
 
 
-def _shown(world: World, asked: Queries) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the index finds for each query, its features, and what customers did with it."""
+def _retrieved(
+    world: World, category_queries: Queries
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the retrieved products of each query, their features, and customers' actions."""
     table, shop = search.embedder_table(world), products(world)
     index = search.embed(shop.title, table)
-    items, features = search.found(search.embed(asked.text, table), index, search.facts(world))
+    items, features = search.nearest(
+        search.embed(category_queries.text, table), index, search.facts(world)
+    )
     rng = np.random.default_rng([world.seed, 41])
-    shown = [gains(asked, row, shop, items[row], rng) for row in range(len(items))]
-    return items, features, np.stack(shown)
+    gained = [gains(category_queries, row, shop, items[row], rng) for row in range(len(items))]
+    return items, features, np.stack(gained)
 
 
 def _ndcg(path: Path, features: np.ndarray, gained: np.ndarray) -> tuple[float, float]:
-    """Of the ranked order, and of the order they were found in, over what was found."""
+    """Return nDCG@10 of the ranked order and of the retrieved order."""
     flat = run_onnx(path, {"features": features.reshape(-1, features.shape[2])})
     order = np.argsort(-flat.reshape(features.shape[:2]), axis=1, kind="stable")
     ranked = np.take_along_axis(gained, order, axis=1)

@@ -1,4 +1,4 @@
-"""Recipe ``shop-recommender``: what one market's customers may buy next, by factorisation."""
+"""Recipe ``shop-recommender``: recommend items to one market's customers, by factorisation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from runners.recipes.shop.training.measures import mean, recall
 TOP = 100
 COLUMNS = ("likeness", "likeness_under_best", "off_usual_price", "share_of_category", *search.FACTS)
 SIZES = {"small": (8, 0.03), "large": (32, 0.1)}
-"""Width of a vector, and weight decay."""
+"""The width of a vector, and the weight decay."""
 
 _STEPS, _LEARNING_RATE = 60, 0.08
 
@@ -30,32 +30,32 @@ def build(options: Options, out: Path, report: Report, world: World | None = Non
 
     Args:
         options: ``market``, and ``size``, small or large.
-        out: where to.
-        report: told what happens.
-        world: another shop than the usual one.
+        out: the artefact's folder.
+        report: called with one line of progress at a time.
+        world: another shop than the default one.
     """
-    said = chosen("shop-recommender", options, {"market": MARKETS, "size": tuple(SIZES)})
+    values = chosen("shop-recommender", options, {"market": MARKETS, "size": tuple(SIZES)})
     world = world or World()
-    report(f"training the {said['size']} recommender of {said['market']}")
-    write(world, said["market"], said["size"], out / "model.onnx")
+    report(f"training the {values['size']} recommender of {values['market']}")
+    write(world, values["market"], values["size"], out / "model.onnx")
     (out / "task.json").write_text(json.dumps({"top": TOP, "columns": COLUMNS}))
-    _, bought = market(world, said["market"]).split()
-    found, _ = run(out / "model.onnx", np.arange(world.users))
+    _, bought = market(world, values["market"]).split()
+    items, _ = run(out / "model.onnx", np.arange(world.users))
     quality = mean(
-        [recall(unseen(world, said["market"], found, u), bought[u]) for u in range(len(bought))]
+        [recall(unseen(world, values["market"], items, u), bought[u]) for u in range(len(bought))]
     )
-    popular = popularity(world, said["market"])
+    popular = popularity(world, values["market"])
     alike = mean([recall(popular, bought[u]) for u in range(len(bought))])
     measured = {"metric": "recall@20", "quality": quality, "by_popularity": alike}
     return Origin((), measured, ("torch", "onnx", "numpy"))
 
 
 def write(world: World, name: str, size: str, path: Path) -> None:
-    """Train one market's vectors and write their graph."""
+    """Train the vectors of one market and write their graph."""
     users, items = _vectors(world, name, size)
-    shop, known = products(world), search.facts(world)
+    shop, facts = products(world), search.facts(world)
     learnt, _ = market(world, name).split()
-    log_price = known[:, 0]
+    log_price = facts[:, 0]
     shares = np.stack(
         [np.bincount(shop.category[row], minlength=len(CATEGORIES)) for row in learnt]
     )
@@ -67,34 +67,34 @@ def write(world: World, name: str, size: str, path: Path) -> None:
         "log_price": log_price,
         "category": shop.category.astype(np.int64),
     }
-    graphs.write_recommender(users, items, habits, known, TOP, path)
+    graphs.write_recommender(users, items, habits, facts, TOP, path)
 
 
 def run(path: Path, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Items [n, top] and features [n, top, columns] for these users."""
+    """Return items [n, top] and features [n, top, columns] for these users."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     item, features = session.run(["item", "features"], {"user": users.astype(np.int64)})
     return np.asarray(item), np.asarray(features)
 
 
-def unseen(world: World, name: str, found: np.ndarray, user: int) -> np.ndarray:
-    """What was found for a user without what they have bought before."""
+def unseen(world: World, name: str, items: np.ndarray, user: int) -> np.ndarray:
+    """Return a user's retrieved items without those of earlier purchases."""
     learnt, _ = market(world, name).split()
-    return found[user][~np.isin(found[user], learnt[user])]
+    return items[user][~np.isin(items[user], learnt[user])]
 
 
 def popularity(world: World, name: str) -> np.ndarray:
-    """Every product, the one bought most in this market first."""
+    """Return all products, the most bought of this market first."""
     learnt, _ = market(world, name).split()
     return np.argsort(-np.bincount(learnt.ravel(), minlength=world.products), kind="stable")
 
 
 @cache
 def _vectors(world: World, name: str, size: str) -> tuple[np.ndarray, np.ndarray]:
-    """Users [n + 1, width + 1] and items [m, width + 1]; the last value of each is the bias.
+    """Train vectors of users [n + 1, width + 1] and items [m, width + 1]; the bias is last.
 
-    Softmax over all products for what each user bought, with weight decay. The last user has
-    no taste: what is popular comes out.
+    The loss is the softmax over all products of each user's purchases, with weight decay. The last
+    user has only the bias and gets the popular items.
 
     Source: Liang et al., "Variational Autoencoders for Collaborative Filtering" (the multinomial
     likelihood), with plain factors for the encoder.
@@ -114,8 +114,8 @@ def _vectors(world: World, name: str, size: str) -> tuple[np.ndarray, np.ndarray
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    known = users.detach().numpy()
-    known = np.vstack([np.hstack([known, np.ones((len(known), 1))]), np.eye(width + 1)[-1]])
-    return known.astype(np.float32), np.hstack(
+    vectors = users.detach().numpy()
+    vectors = np.vstack([np.hstack([vectors, np.ones((len(vectors), 1))]), np.eye(width + 1)[-1]])
+    return vectors.astype(np.float32), np.hstack(
         [items.detach().numpy(), bias.detach().numpy()[:, None]]
     )

@@ -1,4 +1,4 @@
-"""Recipe ``shop-reranker``: the order of what one market's recommender found."""
+"""Recipe ``shop-reranker``: rerank the items of one market's recommender."""
 
 from __future__ import annotations
 
@@ -24,28 +24,30 @@ _JUDGED = 4
 def build(options: Options, out: Path, report: Report, world: World | None = None) -> Origin:
     """Write ``model.onnx`` and ``task.json``.
 
-    Of the purchases the recommender did not learn from, the first half is learnt from here; the
-    second half judges.
+    Of the purchases that the recommender is not trained on, the first half trains the reranker and
+    the second half evaluates it.
 
     Args:
         options: ``market``.
-        out: where to.
-        report: told what happens.
-        world: another shop than the usual one.
+        out: the artefact's folder.
+        report: called with one line of progress at a time.
+        world: another shop than the default one.
     """
-    said = chosen("shop-reranker", options, {"market": MARKETS})["market"]
+    market_name = chosen("shop-reranker", options, {"market": MARKETS})["market"]
     world = world or World()
-    report(f"training the reranker of {said}")
+    report(f"training the reranker of {market_name}")
     with tempfile.TemporaryDirectory() as scratch:
-        recommender.write(world, said, "large", Path(scratch) / "found.onnx")
-        items, features = recommender.run(Path(scratch) / "found.onnx", np.arange(world.users))
-    seen, bought = market(world, said).split()
-    new = np.stack([~np.isin(items[user], seen[user]) for user in range(world.users)])
+        recommender.write(world, market_name, "large", Path(scratch) / "recommender.onnx")
+        items, features = recommender.run(
+            Path(scratch) / "recommender.onnx", np.arange(world.users)
+        )
+    learnt, bought = market(world, market_name).split()
+    new = np.stack([~np.isin(items[user], learnt[user]) for user in range(world.users)])
     labels = [
         np.stack([np.isin(items[user], part[user]) for user in range(world.users)])
         for part in (bought[:, :-_JUDGED], bought[:, -_JUDGED:])
     ]
-    # What the recommender has learnt from always comes first: only what is new tells anything.
+    # The recommender's own training items always come first: only new items are informative.
     groups = new.sum(axis=1).tolist()
     model = train_ranker(features[new], labels[0][new].astype(np.int64), groups, _TREES, _LEAVES)
     path = out / "model.onnx"
@@ -63,11 +65,11 @@ def build(options: Options, out: Path, report: Report, world: World | None = Non
 
 
 def _ndcg(scores: np.ndarray, bought: np.ndarray, judged: np.ndarray) -> float:
-    """Over what was found, for the users who bought any of it."""
+    """Return nDCG@10 over the judged items, for the users who bought any of them."""
     values = []
     for user in range(len(scores)):
         kept = np.flatnonzero(judged[user])
-        shown = bought[user][kept[np.argsort(-scores[user][kept], kind="stable")]]
-        if shown.any():
-            values.append(ndcg(shown.astype(float), shown.astype(float)))
+        ranked = bought[user][kept[np.argsort(-scores[user][kept], kind="stable")]]
+        if ranked.any():
+            values.append(ndcg(ranked.astype(float), ranked.astype(float)))
     return mean(values)

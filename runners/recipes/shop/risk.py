@@ -1,4 +1,4 @@
-"""Recipe ``shop-risk``: whether an order comes back, whether a customer leaves, by trees."""
+"""Recipe ``shop-risk``: predict returns of orders or churn of customers, by trees."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runners.recipes.shop.options import chosen
 from runners.recipes.shop.training.trees import train_classifier, write_trees
 
 SIZES = {"small": (20, 8), "large": (120, 15)}
-"""Trees, and leaves of each."""
+"""The number of trees, and the leaves of each."""
 
 _LEARNT, _JUDGED = 40_000, 20_000
 _OF = {"returns": returns, "churn": churn}
@@ -25,17 +25,17 @@ def build(options: Options, out: Path, report: Report) -> Origin:
 
     Args:
         options: ``of``, returns or churn; ``size``, small or large.
-        out: where to.
-        report: told what happens.
+        out: the artefact's folder.
+        report: called with one line of progress at a time.
     """
-    said = chosen("shop-risk", options, {"of": tuple(_OF), "size": tuple(SIZES)})
-    report(f"training the {said['size']} model of {said['of']}")
-    rows = _OF[said["of"]](_LEARNT, 5)
-    model = train_classifier(rows.features, rows.happened, *SIZES[said["size"]])
+    values = chosen("shop-risk", options, {"of": tuple(_OF), "size": tuple(SIZES)})
+    report(f"training the {values['size']} model of {values['of']}")
+    rows = _OF[values["of"]](_LEARNT, 5)
+    model = train_classifier(rows.features, rows.happened, *SIZES[values["size"]])
     path = out / "model.onnx"
     write_trees(model, len(rows.columns), "probability", path)
     (out / "task.json").write_text(json.dumps({"columns": rows.columns}))
-    judged = _OF[said["of"]](_JUDGED, 6)
+    judged = _OF[values["of"]](_JUDGED, 6)
     scores = run_onnx(path, {"features": judged.features})
     quality = round(float(roc_auc_score(judged.happened, scores)), 4)
     measured = {"metric": "roc_auc", "quality": quality}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from runners.optimize.accuracy import Judgement, judge
-from runners.optimize.gate import Check, Measured, checks, verdict
+from runners.optimize.gate import Check, Measurements, checks, verdict
 from runners.optimize.input_types import Inputs, bytes_column
-from runners.optimize.inputs import halves, one_by_one
+from runners.optimize.inputs import one_by_one, split_in_halves
 from runners.optimize.intervals import Interval
 from turnout.catalog import Gate
 from turnout.errors import DataError
@@ -101,16 +101,16 @@ def test_outputs_that_cannot_be_compared_are_refused(
 
 def test_no_group_is_on_both_sides_and_the_parting_repeats() -> None:
     inputs = images(None, groups=[0, 0, 1, 1, 2, 2, 3, 3, 4, 5], count=10)
-    first, second = halves(inputs, 100, 100)
+    first, second = split_in_halves(inputs, 100, 100)
     assert not set(first.groups) & set(second.groups)
     assert len(first) + len(second) == 10
-    again = halves(inputs, 100, 100)
+    again = split_in_halves(inputs, 100, 100)
     assert again[0].digest() == first.digest() != second.digest()
-    assert len(halves(inputs, 1, 2)[0]) == 1
+    assert len(split_in_halves(inputs, 1, 2)[0]) == 1
     assert [len(one["image"]) for one in one_by_one(first.tensors)] == [1] * len(first)
 
 
-MEASURED = Measured({1: {"speedup": 2.0}, 8: {"speedup": 0.5}}, 10.0, 20.0, 100.0, 200.0, 1, 2)
+MEASURED = Measurements({1: {"speedup": 2.0}, 8: {"speedup": 0.5}}, 10.0, 20.0, 100.0, 200.0, 1, 2)
 
 
 def judged(loss: float, high: float) -> Judgement:
@@ -121,17 +121,17 @@ def judged(loss: float, high: float) -> Judgement:
 def test_agreement_is_asked_for_where_the_catalog_says_so() -> None:
     apart = replace(judged(0.0, 0.0), agreement=Interval(0.87, 0.8, 0.9))
     said = verdict(checks(Gate(min_agreement=0.95), 300, apart, MEASURED))
-    assert said["why"] == ["agreement on top-1 is 0.87, the gate wants at least 0.95"]
+    assert said["why"] == ["agreement on top-1 is 0.87, the gate requires at least 0.95"]
 
 
 @pytest.mark.parametrize(
     ("gate", "loss", "high", "inputs", "why"),
     [
         ({}, 0.005, 0.03, 300, None),
-        ({}, 0.02, 0.03, 300, r"loss \(top-1 accuracy\) is 0.02, the gate wants at most 0.01"),
+        ({}, 0.02, 0.03, 300, r"loss \(top-1 accuracy\) is 0.02, the gate requires at most 0.01"),
         ({}, 0.005, 0.05, 300, "loss at worst"),
-        ({}, 0.0, 0.0, 30, "inputs judged is 30, the gate wants at least 200"),
-        ({"min_speedup": 2.5}, 0.0, 0.0, 300, "speed-up, one row is 2, the gate wants at least"),
+        ({}, 0.0, 0.0, 30, "inputs judged is 30, the gate requires at least 200"),
+        ({"min_speedup": 2.5}, 0.0, 0.0, 300, "speed-up, one row is 2, the gate requires at least"),
         ({"min_agreement": 0.99}, 0.0, 0.0, 300, None),
         ({"max_memory_ratio": 0.4}, 0.0, 0.0, 300, "memory by the reference's is 0.5"),
         ({"max_start_ratio": 0.4}, 0.0, 0.0, 300, "start by the reference's is 0.5"),

@@ -12,8 +12,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from runners.optimize.chain import Calibrating, Chain, Stage, run_chain
-from runners.optimize.registry import CHAINS, PASSES, completed, load_pass
+from runners.optimize.chain import CalibrationSet, Chain, PassResult, run_chain
+from runners.optimize.registry import CHAINS, PASSES, complete_options, load_pass
 from tests.runners.optimize.conftest import SIDE
 from turnout.errors import ArtifactInvalid, ConfigError
 from turnout.settings import PROJECT
@@ -21,14 +21,14 @@ from turnout.settings import PROJECT
 _ROOT = PROJECT
 
 
-def samples(count: int = 12) -> Calibrating:
+def samples(count: int = 12) -> CalibrationSet:
     random = np.random.default_rng(5)
     rows = [{"image": random.uniform(-1, 1, (1, 3, SIDE, SIDE)).astype(np.float32)}
             for _ in range(count)]  # fmt: skip
-    return Calibrating(rows, f"digest of {count}")
+    return CalibrationSet(rows, f"digest of {count}")
 
 
-def run(folder: Path, chain: Chain, calibrating: Calibrating | None = None) -> list[Stage]:
+def run(folder: Path, chain: Chain, calibrating: CalibrationSet | None = None) -> list[PassResult]:
     lines: list[str] = []
     return run_chain(
         folder / "model.onnx", chain, calibrating or samples(), {"engine": "onnx"}, lines.append
@@ -105,11 +105,11 @@ def test_a_damaged_cache_is_made_again(classifier: Path) -> None:
 _KILLED = """
 import os, sys
 from pathlib import Path
-from runners.optimize.chain import Calibrating, run_chain
+from runners.optimize.chain import CalibrationSet, run_chain
 def report(line):
     if line.startswith("calibrating"):
         os.kill(os.getpid(), 9)
-run_chain(Path(sys.argv[1]), [("graph", {}), ("int8", {})], Calibrating([{}], "d"), {}, report)
+run_chain(Path(sys.argv[1]), [("graph", {}), ("int8", {})], CalibrationSet([{}], "d"), {}, report)
 """
 
 
@@ -125,7 +125,7 @@ def test_an_unknown_pass_or_option_is_found_before_anything_runs(
     classifier: Path, cache: Path
 ) -> None:
     for chain, said in (
-        ([("graph", {}), ("int9", {})], "no pass is named 'int9'; there are graph, int8"),
+        ([("graph", {}), ("int9", {})], "no pass is named 'int9'; the passes are graph, int8"),
         ([("graph", {}), ("int8", {"methd": "minmax"})], "has no option 'methd'; it has: method"),
         ([("graph", {"level": 3})], "level must be like 'basic'"),
     ):
@@ -151,7 +151,7 @@ def test_an_impossible_value_is_refused(
 
 def test_nothing_to_calibrate_on_says_what_to_do(classifier: Path) -> None:
     with pytest.raises(ArtifactInvalid, match="--inputs"):
-        run(classifier, [("int8", {})], Calibrating([], "none"))
+        run(classifier, [("int8", {})], CalibrationSet([], "none"))
 
 
 def test_an_operator_nobody_knows_is_named(tmp_path: Path, classifier: Path) -> None:
@@ -165,7 +165,7 @@ def test_an_operator_nobody_knows_is_named(tmp_path: Path, classifier: Path) -> 
 def test_every_pass_loads_and_is_described() -> None:
     for name in PASSES:
         assert load_pass(name).what
-        assert completed(name, {}) == load_pass(name).options
+        assert complete_options(name, {}) == load_pass(name).options
     assert {step for chains in CHAINS.values() for chain in chains for step in chain} <= set(PASSES)
 
 

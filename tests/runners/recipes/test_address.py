@@ -184,8 +184,8 @@ def _safetensors(cut: int = 0) -> bytes:
 CONTENTS: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
     "pickle by name": ("model.pkl", lambda _: b"x", r"model\.pkl is a pickle.*save_file"),
     "torch by name": ("model.pt", lambda _: b"x", r"model\.pt is a pickle"),
-    "unknown by name": ("model.so", lambda _: b"x", r"named \*\.so are not taken"),
-    "no suffix": ("model", lambda _: b"x", "are not taken"),
+    "unknown by name": ("model.so", lambda _: b"x", r"named \*\.so are not accepted"),
+    "no suffix": ("model", lambda _: b"x", "are not accepted"),
     "pickle by content": ("model.onnx", lambda _: pickle.dumps({"w": 1}), "is a pickle, whatever"),
     "torch by content": ("model.onnx", _zip, "is an archive .a torch file"),
     "text as onnx": (
@@ -197,8 +197,8 @@ CONTENTS: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
     "cut safetensors": ("m.safetensors", lambda _: _safetensors(3), "shorter or longer"),
     "no safetensors": ("m.safetensors", lambda _: b"{}", "no safetensors header"),
     "no gguf": ("m.gguf", lambda _: b"GGML....", "does not begin as"),
-    "no json": ("labels.json", lambda _: b"{", r"labels\.json is no JSON"),
-    "no text": ("vocab.txt", lambda _: b"\xff\xfe", r"vocab\.txt is no UTF-8"),
+    "no json": ("labels.json", lambda _: b"{", r"labels\.json is not JSON"),
+    "no text": ("vocab.txt", lambda _: b"\xff\xfe", r"vocab\.txt is not UTF-8"),
 }
 
 

@@ -65,7 +65,7 @@ def test_what_fails_is_stored_and_refused_with_its_reason(write: Any, pictures: 
     catalog = write(optimize={"passes": ["graph", "int8"], "gate": gate})
     done = optimize(catalog, "--inputs", pictures)
     assert done.exit_code == 1
-    assert "inputs judged is 20, the gate wants at least 500" in done.stdout
+    assert "inputs judged is 20, the gate requires at least 500" in done.stdout
     artifact = load(catalog).models["small"].artifact
     assert artifact is not None
     with pytest.raises(ArtifactInvalid, match=r"may not serve.*inputs judged is 20.*report\.html"):
@@ -84,7 +84,7 @@ def test_an_entry_without_passes_tries_candidates(write: Any, pictures: Path) ->
         optimize(catalog, "--inputs", pictures, "--passes", "graph", "--json").stdout
     )
     assert found["candidates"][0]["why_not"]  # 20 inputs are too few by default
-    assert "nothing may serve, so nothing was stored" in done.stdout
+    assert "no candidate may serve, so nothing was stored" in done.stdout
     assert (Path(found["path"]) / "report.html").is_file()
 
 
@@ -113,7 +113,7 @@ def test_a_verdict_cannot_be_left_out(write: Any, pictures: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "said"),
     [
-        (["--passes", "grahp"], ConfigError, "no pass is named 'grahp'; there are graph"),
+        (["--passes", "grahp"], ConfigError, "no pass is named 'grahp'; the passes are graph"),
         (["--inputs", "nowhere"], DataError, "nowhere does not exist"),
     ],
 )
@@ -170,7 +170,7 @@ def test_one_picture_is_too_few_and_three_hundred_are_not_too_many(
     (folder / "0.png").write_bytes(picture(0))
     done = optimize(write(), "--inputs", folder, "--passes", "graph")
     assert isinstance(done.exception, DataError)
-    assert "two inputs are the least" in str(done.exception)
+    assert "too few inputs" in str(done.exception)
     for index in range(1, 600):
         (folder / f"{index}.png").write_bytes(picture(index % 50))
     passes = {"passes": ["graph", "int8"], "calibration": {"rows": 300}, "gate": EASY}

@@ -49,7 +49,7 @@ def test_a_threshold_is_chosen_and_shown_on_other_answers(
         ("{", ":1: not JSON"),
         ("[1]", ":1: not an object"),
         ('{"confidence": 0.5}', "column 'cheap' is missing"),
-        ('{"confidence": "x", "cheap": 0, "large": 1}', "no number"),
+        ('{"confidence": "x", "cheap": 0, "large": 1}', "not a number"),
         ('{"confidence": 2, "cheap": 0, "large": 1}', "confidence must be from 0 to 1"),
         ("", "no recorded answer"),
     ],

@@ -27,7 +27,7 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("", "job.jsonl: is empty; give one request a line"),
         ("\n\n", "job.jsonl: is empty; give one request a line"),
         ("\nmodel: chat\n", "job.jsonl:2: is not JSON: Expecting value"),
-        ("[1]", "job.jsonl:1: is no JSON object; give"),
+        ("[1]", "job.jsonl:1: is not a JSON object; give"),
         ("{}", "job.jsonl:1: no url; give it there, or --endpoint for every line"),
     ],
 )

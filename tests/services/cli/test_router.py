@@ -301,9 +301,9 @@ def test_a_table_that_tells_much_says_nothing_of_it(tmp_path: Path):
 @pytest.mark.parametrize(
     ("told", "says"),
     [
-        (("train", "--models", "small,small"), "'small' stands there twice"),
+        (("train", "--models", "small,small"), "'small' is listed twice"),
         (("predict", "--router", "ROUTER", "--out", "p.csv"), "are a .parquet file"),
-        (("explain", "why?", "--models", "small=0.6,small=0.9"), "'small' stands there twice"),
+        (("explain", "why?", "--models", "small=0.6,small=0.9"), "'small' is listed twice"),
     ],
 )
 def test_slips_are_named(

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from benchmarks.servers import PROJECT, free_port, running
-from runners.engines.onnx.graph_cache import cache_folder, saved_graph
+from runners.engines.onnx.graph_cache import graph_folder, saved_graph
 from runners.engines.onnx.optimized_graph import save_graph
 from runners.open_inference import decode_response, encode_request, header_length_of
 from services.coldstart.artifact import artifact_folder
@@ -108,9 +108,9 @@ def test_the_first_answer_saves_the_graph_for_the_next(environment, tmp_path, mo
     image.write_bytes(picture("blue"))
     monkeypatch.setenv("TURNOUT_CACHE", environment["TURNOUT_CACHE"])
     model = Path(environment["BENTOML_HOME"]) / "models" / NAME / "v1" / "model.onnx"
-    assert saved_graph(model, cache_folder(NAME)) is None
+    assert saved_graph(model, graph_folder(NAME)) is None
     first = run(environment, "--image", str(image))
-    graph = saved_graph(model, cache_folder(NAME))
+    graph = saved_graph(model, graph_folder(NAME))
     assert graph is not None
     assert graph.with_name("weights.bin").is_file()
     assert run(environment, "--image", str(image)).stdout == first.stdout
@@ -121,7 +121,7 @@ def test_a_damaged_saved_graph_costs_time_not_the_answer(environment, tmp_path, 
     image.write_bytes(picture("blue"))
     monkeypatch.setenv("TURNOUT_CACHE", environment["TURNOUT_CACHE"])
     assert run(environment, "--prepare").returncode == 0
-    (cache_folder(NAME) / "graph.onnx").write_bytes(b"no graph")
+    (graph_folder(NAME) / "graph.onnx").write_bytes(b"no graph")
     done = run(environment, "--image", str(image))
     assert json.loads(done.stdout)["class_name"] == "blue"
 

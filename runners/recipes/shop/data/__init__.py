@@ -1,1 +1,1 @@
-"""The shop that never was: its products, customers, queries and reviews."""
+"""The simulated shop's products, customers, queries and reviews."""

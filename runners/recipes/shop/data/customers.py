@@ -1,4 +1,4 @@
-"""Rows for two questions of a shop: will this order be returned, will this customer leave?"""
+"""Simulate rows for two predictions: returns of orders, and churn of customers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Rows:
 
 
 def returns(count: int, seed: int) -> Rows:
-    """Orders, and whether they came back."""
+    """Return orders, and whether they were returned."""
     rng = np.random.default_rng([seed, 21])
     price = np.exp(rng.normal(3.6, 0.8, count))
     discount = np.where(rng.random(count) < 0.3, rng.uniform(0.1, 0.5, count), 0)
@@ -52,7 +52,7 @@ def returns(count: int, seed: int) -> Rows:
 
 
 def churn(count: int, seed: int) -> Rows:
-    """Customers, and whether they stayed away for the next half year."""
+    """Return customers, and whether they bought nothing in the next half year."""
     rng = np.random.default_rng([seed, 22])
     orders = rng.negative_binomial(2, 0.3, count)
     since = rng.exponential(365 / (orders + 1.0))

@@ -1,4 +1,4 @@
-"""Reviews: a sentence or two on one topic, in one mood, with the odd word that misleads."""
+"""Simulate reviews: a sentence or two on one topic, in one mood, sometimes misleading."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NOUNS = tuple(noun for kinds in NOUNS.values() for noun in kinds)
 
 @dataclass(frozen=True, slots=True)
 class Reviews:
-    """Reviews, a row each: ``mood`` and ``topic`` are int64 [n]."""
+    """Reviews, one per row; ``mood`` and ``topic`` are int64 [n]."""
 
     text: list[str]
     mood: np.ndarray
@@ -24,7 +24,7 @@ class Reviews:
 
 
 def reviews(count: int, seed: int) -> Reviews:
-    """Write ``count`` reviews; 4 in 100 have a label that their words don't bear out."""
+    """Return ``count`` reviews; the labels of 4 in 100 are random."""
     rng = np.random.default_rng([seed, 11])
     mood, topic = rng.integers(3, size=count), rng.integers(len(TOPICS), size=count)
     text = [_review(int(mood[i]), int(topic[i]), rng) for i in range(count)]
@@ -37,31 +37,31 @@ def reviews(count: int, seed: int) -> Reviews:
 
 
 def _review(mood: int, topic: int, rng: np.random.Generator) -> str:
-    def one(words: tuple[str, ...]) -> str:
+    def pick(words: tuple[str, ...]) -> str:
         return words[rng.integers(len(words))]
 
-    subject = one(tuple(TOPICS.values())[topic])
-    clause = f"{one(STRONG)} {_opinion(mood, one, rng)}".strip()
+    subject = pick(tuple(TOPICS.values())[topic])
+    clause = f"{pick(STRONG)} {_opinion(mood, pick, rng)}".strip()
     forms = (
         f"the {subject} is {clause}",
         f"{clause} {subject}",
         f"{subject}: {clause}",
-        f"my {one(_NOUNS)} arrived, the {subject} is {clause}",
+        f"my {pick(_NOUNS)} arrived, the {subject} is {clause}",
         f"about the {subject} i can only say {clause}",
     )
-    text = one(forms)
+    text = pick(forms)
     if rng.random() < 0.5:
-        text = f"{text}, {one(ASIDES)}" if rng.random() < 0.5 else f"{one(ASIDES)}, {text}"
+        text = f"{text}, {pick(ASIDES)}" if rng.random() < 0.5 else f"{pick(ASIDES)}, {text}"
     if rng.random() < 0.15:
-        text += f" even if the {one(_NOUNS)} is {one(GOOD if mood == 0 else BAD)}"
+        text += f" even if the {pick(_NOUNS)} is {pick(GOOD if mood == 0 else BAD)}"
     return text
 
 
-def _opinion(mood: int, one: Callable[[tuple[str, ...]], str], rng: np.random.Generator) -> str:
+def _opinion(mood: int, pick: Callable[[tuple[str, ...]], str], rng: np.random.Generator) -> str:
     if mood == 1:
-        return one(FAIR)
+        return pick(FAIR)
     plain, other = (BAD, GOOD) if mood == 0 else (GOOD, BAD)
     if rng.random() < 0.3:
         negation = ("not", "never", "far from", "anything but")[rng.integers(4)]
-        return f"{negation} {one(other)}"
-    return one(plain)
+        return f"{negation} {pick(other)}"
+    return pick(plain)

@@ -1,8 +1,8 @@
-"""The world: products with qualities, customers with tastes, and what they buy.
+"""Simulate the shop: products with qualities, customers with tastes, and their purchases.
 
-A customer's utility of a product is taste (a dot product of hidden vectors), minus what the price
-is off the customer's usual one, plus what is good about the product for everyone; a purchase is a
-draw from the softmax of that (a multinomial logit, as in discrete-choice models).
+A customer's utility of a product is taste (a dot product of hidden vectors), minus the price's
+distance from the customer's usual one, plus the product's general appeal; a purchase is a draw from
+the softmax of the utilities (a multinomial logit, as in discrete-choice models).
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _WORLD_SEED, _MARKET_SEED = 1, 100
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """How large the shop is.
+    """The size and the seed of the shop.
 
     Attributes:
-        products: over all categories, evenly.
-        users: customers of each market.
-        purchases: of each customer.
+        products: their number, evenly over all categories.
+        users: the customers of each market.
+        purchases: the purchases of each customer.
         seed: the same seed gives the same shop.
     """
 
@@ -48,17 +48,17 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Products:
-    """The products, a row each; a product's number is its row.
+    """The products, one per row; a product's number is its row.
 
     Attributes:
         noun, brand, style, audience, colour, material: int64 [n], places in the vocabulary;
             a noun's place counts over all categories.
         category: int64 [n].
-        title: what the shop calls it.
+        title: the shop's name of the product.
         price_eur, discount, rating, reviews, age_days, stock, margin, return_rate, popularity:
             float64 [n]; popularity is the share of its category's past sales.
-        appeal: float64 [n], what is good about it for everyone; never seen by a model.
-        taste: float64 [n, HIDDEN], never seen by a model.
+        appeal: float64 [n], its general appeal; hidden from the models.
+        taste: float64 [n, HIDDEN], hidden from the models.
     """
 
     noun: np.ndarray
@@ -96,7 +96,7 @@ class Market:
     bought: np.ndarray
 
     def split(self, held_out: int = 8) -> tuple[np.ndarray, np.ndarray]:
-        """Earlier purchases to learn from, each customer's last ones to be judged on."""
+        """Split into earlier purchases for training and each customer's last ones."""
         return self.bought[:, :-held_out], self.bought[:, -held_out:]
 
 
@@ -105,7 +105,7 @@ NOUN_LIST = tuple((category, noun) for category in CATEGORIES for noun in NOUNS[
 
 @cache
 def products(world: World) -> Products:
-    """What the shop sells."""
+    """Return the shop's products."""
     rng = np.random.default_rng(world.seed + _WORLD_SEED)
     n = world.products
     noun = np.arange(n) % len(NOUN_LIST)
@@ -151,7 +151,7 @@ def products(world: World) -> Products:
 
 @cache
 def market(world: World, name: str) -> Market:
-    """Live through one market's purchases."""
+    """Simulate one market's purchases."""
     rng = np.random.default_rng(world.seed + _MARKET_SEED + MARKETS.index(name))
     shop = products(world)
     own = rng.normal(0, 0.5, HIDDEN)
@@ -168,7 +168,7 @@ def market(world: World, name: str) -> Market:
 
 
 def _brands(category: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each category has six brands of its own choice."""
+    """Return each product's brand; each category has six brands."""
     own = np.stack([rng.choice(len(BRANDS), 6, replace=False) for _ in CATEGORIES])
     return own[category, rng.integers(6, size=len(category))]
 

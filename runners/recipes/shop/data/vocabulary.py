@@ -1,4 +1,4 @@
-"""The words of the shop: what it sells, in what kinds, and what customers say of it."""
+"""The vocabulary of the shop: product kinds, attributes, and the words of reviews."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ NOUNS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "hose": ("garden pipe", "watering hose"),
     },
 }
-"""What is sold in each category; the words in brackets mean the same to a customer."""
+"""The products of each category, each with its synonyms."""
 
 CATEGORIES = tuple(NOUNS)
 
@@ -88,7 +88,7 @@ TOPICS: Mapping[str, tuple[str, ...]] = {
     "service": ("service", "support", "hotline", "staff", "refund", "return handling"),
     "look": ("look", "colour", "design", "shape", "pattern", "style"),
 }
-"""What a review is about, and the words for it."""
+"""The topics of reviews, and the words for each."""
 
 GOOD = ("great", "excellent", "lovely", "perfect", "solid", "fantastic", "superb", "a pleasure")
 FAIR = ("okay", "average", "acceptable", "as expected", "so so", "nothing special", "mixed", "fine")

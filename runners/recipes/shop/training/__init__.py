@@ -1,1 +1,1 @@
-"""What the recipes of the shop share: training, graphs, measures."""
+"""Training, graphs and metrics that the shop's recipes share."""

@@ -1,4 +1,4 @@
-"""Training of the models that read hashed text: two-tower embedders and classifiers."""
+"""Train the models that read hashed text: two-tower embedders and classifiers."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _LEARNING_RATE = 0.01
 def train_embedder(
     pairs: tuple[Sequence[str], Sequence[str]], buckets: int, width: int, epochs: int = 4
 ) -> np.ndarray:
-    """Learn vectors such that a text is nearer to its partner than to the others of its batch.
+    """Train vectors such that a text is nearer to its partner than to others of its batch.
 
     Args:
-        pairs: texts and their partners, as many.
-        buckets: hashes of grams.
-        width: of a vector.
+        pairs: texts and their partners, equally many.
+        buckets: the number of hashes of grams.
+        width: the width of a vector.
         epochs: passes over the pairs.
 
     Returns:
@@ -37,7 +37,7 @@ def train_embedder(
     table = torch.nn.Embedding(buckets + 1, width, padding_idx=0)
     torch.nn.init.normal_(table.weight, 0.0, 0.1)
     with torch.no_grad():
-        table.weight[0] = 0.0  # padding never learns, so it must begin as nothing
+        table.weight[0] = 0.0  # padding is never trained, so it must start at zero
     optimiser = torch.optim.Adam(table.parameters(), lr=_LEARNING_RATE)
     same = torch.arange(_BATCH)
     with _one_thread():
@@ -55,14 +55,14 @@ def train_embedder(
 def train_classifier(
     texts: Sequence[str], labels: np.ndarray, buckets: int, width: int, hidden: int, epochs: int = 4
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Learn to label texts.
+    """Train a classifier of texts.
 
     Args:
         texts: the texts.
         labels: int64 [n].
-        buckets: hashes of grams.
-        width: of a text's vector.
-        hidden: units of a hidden layer; 0 is none.
+        buckets: the number of hashes of grams.
+        width: the width of a text's vector.
+        hidden: units of the hidden layer; 0 for none.
         epochs: passes over the texts.
 
     Returns:
@@ -91,7 +91,7 @@ def train_classifier(
 
 
 class _one_thread:
-    """PyTorch on one thread meanwhile: two that share two cores with others wait by spinning."""
+    """Limit PyTorch to one thread in a block: more threads on shared cores wait by spinning."""
 
     def __enter__(self) -> None:
         self._before = torch.get_num_threads()

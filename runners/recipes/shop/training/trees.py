@@ -1,4 +1,4 @@
-"""LightGBM trees as ONNX, with the names the tasks go by."""
+"""Train LightGBM trees and write them as ONNX with the tasks' names."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _FIXED = {"seed": 1, "num_threads": 1, "verbose": -1, "deterministic": True, "fo
 def train_ranker(
     features: np.ndarray, gains: np.ndarray, groups: list[int], trees: int, leaves: int
 ) -> lightgbm.Booster:
-    """Fit trees that put the rows with the larger gain first within each group (LambdaMART).
+    """Fit trees that rank the rows of each group by gain (LambdaMART).
 
     Args:
         features: float32 [n, columns].
         gains: int [n], 0 to 3.
         groups: rows of each query, one after another.
-        trees: how many.
-        leaves: of each.
+        trees: the number of trees.
+        leaves: the leaves of each.
     """
     parameters = {"objective": "lambdarank", "learning_rate": 0.1, "num_leaves": leaves}
     data = lightgbm.Dataset(features, gains, group=groups)
@@ -36,7 +36,7 @@ def train_ranker(
 def train_classifier(
     features: np.ndarray, happened: np.ndarray, trees: int, leaves: int
 ) -> lightgbm.Booster:
-    """Fit P(happened)."""
+    """Fit trees for P(happened)."""
     parameters: dict[str, Any] = {
         "objective": "binary",
         "learning_rate": 0.08,
@@ -47,7 +47,10 @@ def train_classifier(
 
 
 def write_trees(model: lightgbm.Booster, columns: int, output: str, path: Path) -> None:
-    """Write ``features`` FP32 [n, columns] to ``output`` FP32 [n]; a classifier's P(it happens)."""
+    """Write the trees as ``features`` FP32 [n, columns] to ``output`` FP32 [n].
+
+    The output is a ranker's score or a classifier's P(happened).
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         proto = convert_lightgbm(
