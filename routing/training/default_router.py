@@ -1,4 +1,4 @@
-"""The router that ships: ``python -m routing.training.default_router --data DIR``.
+"""Training of the router that ships: ``python -m routing.training.default_router --data DIR``.
 
 Reads the recorded outcome tables in DIR (see docs/router.md for their origin), keeps the words
 and vectors of the present default router, and writes the rest anew.
@@ -46,13 +46,13 @@ LICENCES: Final = {
 
 
 def shared_abilities(models: Sequence[str]) -> list[int]:
-    """For each model the number of its ability, equal for spellings of one model."""
+    """Return the number of each model's ability, equal for spellings of one model."""
     numbers: dict[str, int] = {}
     return [numbers.setdefault(same_model(model), len(numbers)) for model in models]
 
 
 def prompts_of(tables: Sequence[Outcomes]) -> list[str]:
-    """Normalised prompts of all tables, in order."""
+    """Return the normalised prompts of all tables, in order."""
     return [normalised(prompt) for table in tables for prompt in table.prompts]
 
 
@@ -65,10 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     encoder = replace(load_encoder(DEFAULT_ROUTER), factors=None)
     pool = [read_outcomes([data / table]) for table in POOL]
     pretrained = pretrain(pool, encoder)
-    known = dict(zip(prompts_of(pool), np.concatenate(pretrained.crossed), strict=True))
+    crossed_of = dict(zip(prompts_of(pool), np.concatenate(pretrained.crossed), strict=True))
     crossed = design(pretrained.encoder, outcomes.prompts).factors(pretrained.encoder)
     for row, prompt in enumerate(outcomes.prompts):
-        crossed[row] = known.get(normalised(prompt), crossed[row])
+        crossed[row] = crossed_of.get(normalised(prompt), crossed[row])
     router = train_router(
         outcomes,
         pretrained.encoder,
