@@ -26,7 +26,7 @@ from benchmarks.router_cases import (
 from routing.evaluation.bootstrap import bootstrap
 from routing.evaluation.calibration import reliability
 from routing.evaluation.pair import length_win_rate, oracle_win_rate, pair_curve
-from routing.evaluation.seen_questions import known_to
+from routing.evaluation.seen_questions import seen_by
 from routing.features.text import form_values, read
 from routing.quality import LearnedQuality, ModelPrior, load_router
 from routing.quality.encoder import Encoder
@@ -170,7 +170,7 @@ def _as_shipped(case: Case, table: Outcomes) -> dict[str, Any]:
     found = _cross_validate(case, table, parts, lambda _: shipped.encoder, None)
     scores = Scores(found.places(), *table.score.T)
     everything = np.arange(len(table))
-    met = known_to(shipped, table.prompts).asked_pool
+    met = seen_by(shipped, table.prompts).asked_pool
     return {
         **{name: scores.apgr(name, everything) for name in scores.rates},
         "full_less_reference": scores.lead("full", everything),

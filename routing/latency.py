@@ -1,10 +1,10 @@
-"""How long each model will take: learned while serving, from conservative priors.
+"""Latency models, one for each model: learned while serving, from conservative priors.
 
 For each model, the time of one run is ``base + per_unit x units`` (units: rows of the batch, or
 tokens of a prompt), fitted by recursive least squares with forgetting. The time to an answer is
 that plus the wait behind what is already queued. Its spread is tracked as quantiles of the log
-ratio between what a request really took and what was predicted for it, so that a predicted
-p95 holds for 95 % of requests whatever the model leaves out.
+ratio between the actual and the predicted time of a request, so that a predicted
+p95 holds for 95 % of requests, whatever the linear model leaves out.
 
 Sources: Ljung & Soderstrom, Theory and Practice of Recursive Identification (1983), for the
 recursion; Gibbs & Candes, Adaptive Conformal Inference (NeurIPS 2021), for quantiles that hold
@@ -29,7 +29,7 @@ _MAX_LOG_RATIO = math.log(_MAX_RATIO)
 
 @dataclass(slots=True)
 class Demand:
-    """What a request asks of an engine.
+    """The work that a request is for an engine.
 
     Attributes:
         units: rows of a tensor request, or prompt tokens of a generation.
@@ -42,7 +42,7 @@ class Demand:
 
 @dataclass(slots=True)
 class Busy:
-    """What is ahead of a new request in one model.
+    """The load ahead of a new request in one model.
 
     Attributes:
         queued_units: rows (or prompts) that wait and would be served first.
@@ -65,7 +65,7 @@ class Spread:
 
     Attributes:
         median_s: the expectation before its spread was corrected.
-        waited: whether most of it is waiting; such times have a spread of their own.
+        waited: whether most of it is waiting; such times have their own spread.
     """
 
     p50_s: float
@@ -75,7 +75,7 @@ class Spread:
     waited: bool = False
 
     def at(self, percentile: float) -> float:
-        """The tracked quantile that is at least ``percentile``; p99 beyond it."""
+        """Return the tracked quantile that is at least ``percentile``; p99 beyond it."""
         if percentile <= 0.5:
             return self.p50_s
         return self.p95_s if percentile <= 0.95 else self.p99_s
@@ -100,11 +100,11 @@ class ModelLatency:
 
     @property
     def observations(self) -> int:
-        """How many answers the quantiles have seen."""
-        return sum(spread.seen for spread in self._spreads)
+        """Number of answers that the quantiles were learned from."""
+        return sum(spread.observations for spread in self._spreads)
 
     def run_s(self, units: float) -> float:
-        """Expected seconds of one run of ``units``, ``units`` >= 1."""
+        """Return the expected seconds of one run of ``units``, ``units`` >= 1."""
         first, more = self._units[0] * self._theta[0], self._units[1] * self._theta[1]
         return max(first + more * (units - 1.0), _MIN_RUN_S)
 
@@ -154,11 +154,11 @@ class ModelLatency:
     def observe_turn(self, turn_s: float) -> None:
         """Learn how long one generation holds its slot, prefill to last token."""
         if turn_s > 0 and math.isfinite(turn_s):
-            known_s = turn_s if self._turn_s is None else self._turn_s
-            self._turn_s = known_s + _TURN_RATE * (turn_s - known_s)
+            mean_s = turn_s if self._turn_s is None else self._turn_s
+            self._turn_s = mean_s + _TURN_RATE * (turn_s - mean_s)
 
     def observe_answer(self, predicted: Spread, actual_s: float) -> None:
-        """Learn the spread: what ``predict`` said of a request at its arrival, and what it took.
+        """Learn the spread from the prediction made at a request's arrival and the actual time.
 
         Both are times to the answer (generation: to the first token).
         """
@@ -187,10 +187,10 @@ class _LogRatios:
     def __init__(self) -> None:
         self._at = list(_PRIOR_LOG_RATIO)
         self._factor = [math.exp(value) for value in self._at]
-        self.seen = 0
+        self.observations = 0
 
     def around(self, median_s: float, waited: bool) -> Spread:
-        """The quantiles of a time expected to be ``median_s``."""
+        """Return the quantiles of a time expected to be ``median_s``."""
         low, mid, high = self._factor
         p50 = median_s * low
         p95 = max(p50, median_s * mid)
@@ -199,13 +199,13 @@ class _LogRatios:
     def observe(self, predicted: Spread, actual_s: float) -> None:
         """Widen after a miss, narrow after a hit, so that each quantile holds its share.
 
-        What counts is whether the answer came within what was *told* at its arrival, which may
-        be many answers ago: that is what makes the long-run share exact under delayed feedback.
+        The answer is compared with the prediction made *at its arrival*, which may be many
+        answers ago: this makes the long-run share exact under delayed feedback.
         """
-        self.seen += 1
-        step = max(_STEP, 1.0 / math.sqrt(self.seen))
-        told = (predicted.p50_s, predicted.p95_s, predicted.p99_s)
+        self.observations += 1
+        step = max(_STEP, 1.0 / math.sqrt(self.observations))
+        bounds = (predicted.p50_s, predicted.p95_s, predicted.p99_s)
         for index, quantile in enumerate(_QUANTILES):
-            moved = self._at[index] + step * (quantile - (actual_s <= told[index]))
+            moved = self._at[index] + step * (quantile - (actual_s <= bounds[index]))
             self._at[index] = min(max(moved, -_MAX_LOG_RATIO), _MAX_LOG_RATIO)
             self._factor[index] = math.exp(self._at[index])

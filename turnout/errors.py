@@ -1,14 +1,14 @@
-"""Every error Turnout raises on purpose, in one tree.
+"""The tree of errors that Turnout raises on purpose.
 
     TurnoutError
     ├─ InvalidRequest          the request itself is wrong                 (4xx)
     │  ├─ UnknownModel (WrongTask) · UnknownRoute · UnknownClass · UnknownPath
     │  └─ PayloadTooLarge · Forbidden · MethodNotAllowed · LimitUnreachable
-    ├─ CapacityError           right request, wrong moment: try again
+    ├─ CapacityError           the request is right but cannot be served now
     │  └─ QueueFull · DeadlineUnreachable · OverMemoryBudget · Overloaded · Draining
     ├─ RunnerError             a model could not load or run
     │  └─ LoadFailed · RunFailed · UpstreamFailed
-    ├─ ConfigError             what an operator wrote cannot work
+    ├─ ConfigError             an operator's configuration is wrong
     │  └─ CatalogInvalid · ArtifactInvalid
     └─ DataError               a table or file given to a command is wrong
        └─ TooFewOutcomes
@@ -50,20 +50,20 @@ class UnknownModel(InvalidRequest):
 
     code = "unknown_model"
 
-    def __init__(self, name: str, known: tuple[str, ...] = ()) -> None:
-        hint = f"; known here: {', '.join(known)}" if known else ""
+    def __init__(self, name: str, names: tuple[str, ...] = ()) -> None:
+        hint = f"; known here: {', '.join(names)}" if names else ""
         super().__init__(f"no model or route is named {name!r}{hint}", param="model")
         self.name = name
 
 
 class WrongTask(UnknownModel):
-    """There is such a model or route, and it does something else."""
+    """The named model or route does another task."""
 
-    def __init__(self, name: str, does: str, asked: str, known: tuple[str, ...]) -> None:
+    def __init__(self, name: str, task: str, wanted: str, names: tuple[str, ...]) -> None:
         InvalidRequest.__init__(
             self,
-            f"{name!r} does {does}, and this request is for {asked}; for that there are "
-            f"{', '.join(known)}",
+            f"{name!r} does {task}, and this request is for {wanted}; for that there are "
+            f"{', '.join(names)}",
             param="model",
         )
         self.name = name
@@ -74,8 +74,8 @@ class UnknownRoute(InvalidRequest):
 
     code = "unknown_route"
 
-    def __init__(self, name: str, known: tuple[str, ...] = ()) -> None:
-        hint = f"; known here: {', '.join(known)}" if known else ""
+    def __init__(self, name: str, names: tuple[str, ...] = ()) -> None:
+        hint = f"; known here: {', '.join(names)}" if names else ""
         super().__init__(f"no route is named {name!r}{hint}", param="route")
         self.name = name
 
@@ -85,8 +85,8 @@ class UnknownClass(InvalidRequest):
 
     code = "unknown_latency_class"
 
-    def __init__(self, name: str, known: tuple[str, ...] = ()) -> None:
-        hint = f"; known here: {', '.join(known)}" if known else ""
+    def __init__(self, name: str, names: tuple[str, ...] = ()) -> None:
+        hint = f"; known here: {', '.join(names)}" if names else ""
         super().__init__(f"no latency class is named {name!r}{hint}", param="latency_class")
         self.name = name
 
@@ -96,12 +96,12 @@ class UnknownPath(InvalidRequest):
 
     code = "unknown_path"
 
-    def __init__(self, path: str, known: tuple[str, ...]) -> None:
-        super().__init__(f"nothing answers at {path}; there are {', '.join(known)}")
+    def __init__(self, path: str, names: tuple[str, ...]) -> None:
+        super().__init__(f"nothing answers at {path}; there are {', '.join(names)}")
 
 
 class PayloadTooLarge(InvalidRequest):
-    """The body, or what it names, is larger than the gateway accepts."""
+    """The body, or a file that it names, is larger than the gateway accepts."""
 
     code = "payload_too_large"
 
@@ -111,13 +111,13 @@ class PayloadTooLarge(InvalidRequest):
 
 
 class Forbidden(InvalidRequest):
-    """Only an operator may do this."""
+    """The operation is reserved for operators."""
 
     code = "forbidden"
 
 
 class MethodNotAllowed(InvalidRequest):
-    """There is such a path, but it takes other methods."""
+    """The path exists, but takes other methods."""
 
     code = "method_not_allowed"
 
@@ -127,7 +127,7 @@ class MethodNotAllowed(InvalidRequest):
 
 
 class LimitUnreachable(InvalidRequest):
-    """A limit of the request that no candidate keeps, however quiet it is here.
+    """No candidate ever keeps a limit of the request, even without load.
 
     ``nearest`` is the value of ``param`` that one of them would keep; None where limits exclude
     each other.
@@ -151,7 +151,7 @@ class CapacityError(TurnoutError):
 
 
 class QueueFull(CapacityError):
-    """The model's queue holds as much as it may."""
+    """The model's queue is full."""
 
     code = "queue_full"
 
@@ -219,13 +219,13 @@ class UpstreamFailed(RunnerError):
 
 
 class ConfigError(TurnoutError):
-    """Something an operator wrote cannot work. The message names file, line and key."""
+    """An operator's configuration is wrong. The message names file, line and key."""
 
     code = "config_error"
 
 
 class CatalogInvalid(ConfigError):
-    """A catalog is refused. ``problems`` holds one line each: ``file:line: key: what``."""
+    """The catalog is invalid. ``problems`` holds one line each: ``file:line: key: problem``."""
 
     code = "catalog_invalid"
 
@@ -235,7 +235,7 @@ class CatalogInvalid(ConfigError):
 
 
 class ArtifactInvalid(ConfigError):
-    """A model file is missing, corrupt, of a refused kind, or not what its hash says."""
+    """A model file is missing, corrupt, of a refused kind, or does not match its hash."""
 
     code = "artifact_invalid"
 
@@ -247,6 +247,6 @@ class DataError(TurnoutError):
 
 
 class TooFewOutcomes(DataError):
-    """Not enough recorded outcomes to fit or calibrate what was asked."""
+    """The table holds too few recorded outcomes to fit or calibrate a router."""
 
     code = "too_few_outcomes"

@@ -1,11 +1,11 @@
-"""What pydantic found wrong with a value, in our words."""
+"""Readable messages for pydantic's validation errors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_A_KIND = {
+_TYPE_NAMES = {
     "string_type": "text",
     "int_type": "a whole number",
     "int_parsing": "a whole number",
@@ -22,7 +22,7 @@ _A_KIND = {
     "model_type": "an object",
     "model_attributes_type": "an object",
 }
-_A_BOUND: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+_BOUNDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "greater_than": lambda c: f"over {c['gt']}",
     "greater_than_equal": lambda c: f"at least {c['ge']}",
     "less_than": lambda c: f"under {c['lt']}",
@@ -35,18 +35,20 @@ _A_BOUND: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 }
 
 
-def said_of(*items: Mapping[str, Any]) -> str:
-    """Errors of a ``ValidationError`` about one value, without its name: ``must be text``.
+def problem_text(*items: Mapping[str, Any]) -> str:
+    """Describe what is wrong with one value, without its name: ``must be text``.
 
-    Several are what each of the types that the value may have says of it; one whose kind fits
-    speaks for all.
+    Args:
+        items: errors of a ``ValidationError`` about the value, one for each type that it may
+            have. Errors of the types that it is not are left out where another type fits.
     """
     fitting = [item for item in items if not str(item["type"]).endswith("_type")] or items
     first, *others = dict.fromkeys(_rule(item) for item in fitting)
-    said = " or ".join([first, *(other.removeprefix("must be ") for other in others)])
-    given = fitting[0].get("input")
-    told = fitting[0]["type"] != "extra_forbidden" and isinstance(given, str | int | float | bool)
-    return f"{said} (got {given!r})" if told else said
+    rules = " or ".join([first, *(other.removeprefix("must be ") for other in others)])
+    value = fitting[0].get("input")
+    if fitting[0]["type"] == "extra_forbidden" or not isinstance(value, str | int | float):
+        return rules
+    return f"{rules} (got {value!r})"
 
 
 def _rule(item: Mapping[str, Any]) -> str:
@@ -61,8 +63,8 @@ def _rule(item: Mapping[str, Any]) -> str:
         return f"must hold at most {context['max_length']}, and holds {context['actual_length']}"
     if kind == "value_error":
         return str(context["error"])
-    if kind in _A_KIND:
-        return f"must be {_A_KIND[kind]}"
-    if kind in _A_BOUND:
-        return f"must be {_A_BOUND[kind](context)}"
+    if kind in _TYPE_NAMES:
+        return f"must be {_TYPE_NAMES[kind]}"
+    if kind in _BOUNDS:
+        return f"must be {_BOUNDS[kind](context)}"
     return str(item["msg"]).replace("Input should", "must", 1)

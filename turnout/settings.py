@@ -1,4 +1,4 @@
-"""Settings of a process, read once from the environment: where things are, nothing about models.
+"""Settings of a process, read once from the environment: paths and switches, no models.
 
 TURNOUT_CATALOG        the catalog file             (catalog/default.yaml)
 TURNOUT_ROUTER         folder of a trained router   (the one that ships)
@@ -30,20 +30,20 @@ DEFAULT_DATABASE_URL = f"sqlite:///{PROJECT / 'var' / 'turnout.db'}"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where this process finds things.
+    """Paths and switches of this process.
 
     Attributes:
         catalog: the catalog file.
-        router: a trained router's folder; None is the one that ships.
-        shadow_router: the folder of one that decides beside it.
-        canary_router: the folder of one that serves a share of requests.
-        canary_share: that share.
+        router: folder of the trained router; None is the one that ships.
+        shadow_router: folder of a router that decides beside it, without serving.
+        canary_router: folder of a router that serves a share of requests.
+        canary_share: that share, from 0 to 1.
         feature_routers: folders of routers for routes of rows or pictures, by the route's name.
         decision_log: where decisions are appended; None keeps them in memory only.
         log_prompts: whether chat prompts are logged with their decisions.
-        log_features: whether a request of one row is logged with its decision: the row, or what
-            a picture's header says.
-        access_log: where one line a request goes; ``-`` is standard output.
+        log_features: whether a request of one row is logged with its decision: the row, or the
+            features of a picture's header.
+        access_log: file that receives one line a request; ``-`` is standard output.
         database_url: the bulk path's database, ``sqlite:///FILE`` or ``postgresql://...``.
     """
 
@@ -61,7 +61,7 @@ class Settings:
 
 
 def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings; an empty variable counts as absent."""
+    """Read the settings from environment variables; an empty variable counts as absent."""
     env = os.environ if environment is None else environment
     return Settings(
         catalog=_path(env, "TURNOUT_CATALOG") or PROJECT / "catalog" / "default.yaml",
@@ -84,25 +84,25 @@ def _path(env: Mapping[str, str], name: str) -> Path | None:
 
 
 def _folders(env: Mapping[str, str], name: str) -> dict[str, Path]:
-    """Folders by a name each: ``fraud=var/fraud,image=var/image``.
+    """Read folders by name: ``fraud=var/fraud,image=var/image``.
 
     Raises:
-        ConfigError: it is something else.
+        ConfigError: the variable has another form.
     """
     folders: dict[str, Path] = {}
     for item in filter(None, (env.get(name) or "").split(",")):
         key, equals, folder = (part.strip() for part in item.partition("="))
         if not (key and equals and folder):
-            raise ConfigError(f"{name}: {item!r}: give ROUTE=FOLDER,ROUTE=FOLDER")
+            raise ConfigError(f"{name}: {item!r} is not ROUTE=FOLDER; list ROUTE=FOLDER,...")
         folders[key] = Path(folder)
     return folders
 
 
 def _share(env: Mapping[str, str], name: str, default: float) -> float:
-    """A number from 0 to 1.
+    """Read a number from 0 to 1.
 
     Raises:
-        ConfigError: it is something else.
+        ConfigError: the variable is no such number.
     """
     value = env.get(name)
     try:
@@ -115,10 +115,10 @@ def _share(env: Mapping[str, str], name: str, default: float) -> float:
 
 
 def _switch(env: Mapping[str, str], name: str) -> bool:
-    """Whether a variable is 1; anything but 0, 1 or nothing is refused, lest a typing error leak.
+    """Return whether a variable is 1; other values than 0 and 1 are refused, lest a typo leak data.
 
     Raises:
-        ConfigError: it is something else.
+        ConfigError: the variable is neither 0, 1 nor empty.
     """
     value = env.get(name) or "0"
     if value not in ("0", "1"):

@@ -1,4 +1,4 @@
-"""The words every package shares: what is asked, what is predicted, what is decided, what happened.
+"""The types that every package shares: requests, predictions, decisions and outcomes.
 
 All frozen, slotted dataclasses without behaviour beyond small derived values. Units end names.
 A deadline is an absolute instant on the monotonic clock inside, remaining time on the wire.
@@ -50,7 +50,7 @@ class Signature:
 
 _Template: TypeAlias = "tuple[str, str, tuple[int | str, ...]]"
 
-_FOUND: tuple[_Template, ...] = (
+_ITEM_OUTPUTS: tuple[_Template, ...] = (
     ("item", "INT64", (-1, "top")),
     ("score", "FP32", (-1, "top")),
     ("features", "FP32", (-1, "top", "columns")),
@@ -71,11 +71,11 @@ _TEMPLATES: Mapping[Task, tuple[tuple[_Template, ...], tuple[_Template, ...]]] =
         (("label", "BYTES", (-1,)), ("score", "FP32", (-1,))),
     ),
     Task.RANK: ((("features", "FP32", (-1, "columns")),), (("score", "FP32", (-1,)),)),
-    Task.RECOMMEND: ((("user", "INT64", (-1,)),), _FOUND),
-    Task.RETRIEVE: ((("embedding", "FP32", (-1, "width")),), _FOUND),
+    Task.RECOMMEND: ((("user", "INT64", (-1,)),), _ITEM_OUTPUTS),
+    Task.RETRIEVE: ((("embedding", "FP32", (-1, "width")),), _ITEM_OUTPUTS),
     Task.LOOKUP: ((("item", "INT64", (-1,)),), (("text", "BYTES", (-1,)),)),
 }
-"""Public tensors of each task; a word in a shape is a dimension that the model sets."""
+"""Public tensors of each task; a name in a shape is a dimension that the model sets."""
 
 DIMENSIONS: Mapping[Task, Mapping[str, int]] = {
     Task.TABULAR: {"columns": 15},
@@ -84,15 +84,15 @@ DIMENSIONS: Mapping[Task, Mapping[str, int]] = {
     Task.RECOMMEND: {"top": -1, "columns": -1},
     Task.RETRIEVE: {"width": -1, "top": -1, "columns": -1},
 }
-"""The dimensions a model of this task may set, and what they are when it sets none."""
+"""The dimensions that a model of each task may set, with their defaults."""
 
 
 def signature(task: Task, dimensions: Mapping[str, int] | None = None) -> Signature:
-    """The public tensors of a model.
+    """Return the public tensors of a model.
 
     Args:
-        task: what it does.
-        dimensions: what its catalog entry says of them.
+        task: the model's task.
+        dimensions: the dimensions that its catalog entry sets.
     """
     sizes = {**DIMENSIONS.get(task, {}), **(dimensions or {})}
 
@@ -123,9 +123,9 @@ class JsonFormat:
     """The answer must be one JSON value.
 
     Attributes:
-        schema: what it must match, a JSON Schema as JSON text; None takes any object.
-        name: what the caller calls it; only another server is told.
-        strict: the caller wants it kept exactly. Local engines always do.
+        schema: JSON Schema of the value as JSON text; None takes any object.
+        name: the caller's name for the schema; only upstream servers receive it.
+        strict: whether the caller wants an exact match. Local engines always match exactly.
     """
 
     schema: str | None = None
@@ -135,7 +135,7 @@ class JsonFormat:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What a generating model is asked to write.
+    """The parameters of one text generation.
 
     Attributes:
         messages: the conversation, oldest first.
@@ -162,12 +162,12 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class TokenChance:
-    """A token and how likely the model found it.
+    """A token and its probability under the model.
 
     Attributes:
         token: its bytes; alone they need not be whole characters.
         logprob: natural log-probability under the model itself (temperature 1, no nucleus).
-        top: the likeliest tokens at this place, when asked for.
+        top: the likeliest tokens at this place, when requested.
     """
 
     token: bytes
@@ -185,11 +185,10 @@ class Piece:
     Attributes:
         text: new text since the last piece; may be empty.
         token_ids: the tokens it came from.
-        logprobs: one for each token, when asked for.
+        logprobs: one for each token, when requested.
         prompt_tokens: length of the prompt, on the last piece.
         completion_tokens: tokens written in all, on the last piece.
-        cached_tokens: of the prompt, those whose keys and values were there already, on the last
-            piece.
+        cached_tokens: prompt tokens whose keys and values were cached, on the last piece.
     """
 
     text: str
@@ -203,7 +202,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the caller will not go beyond. None means no limit of the caller's own."""
+    """The caller's own limits on cost and quality. None means no limit."""
 
     max_cost_usd: float | None = None
     min_quality: float | None = None
@@ -211,19 +210,19 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, free of protocol.
+    """One request, independent of the protocol.
 
     Attributes:
         id: unique; also the id of its decision.
-        target: what the caller named: a route, ``auto``, or one model.
-        task: what is asked for.
+        target: the name in the request: a route, ``auto``, or one model.
+        task: the requested task.
         inputs: public tensors by name, or a ``Generation`` for chat.
         latency_class: name of the class in the catalog.
         arrived_s: monotonic instant of arrival.
         deadline_s: monotonic instant by which the answer (chat: its first token) is due.
         limits: the caller's own constraints.
         trace_id: the caller's trace, 32 hex digits (W3C Trace Context).
-        session: the conversation it belongs to, in the caller's own words.
+        session: the caller's own id of the conversation it belongs to.
         streamed: whether a generation goes out piece by piece.
         own_deadline: whether the caller itself set the deadline, instead of its class.
     """
@@ -249,14 +248,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What is expected of one candidate for one request.
+    """The predicted quality, latency and cost of one candidate for one request.
 
     Attributes:
         quality: calibrated P(good answer), in [0, 1].
         p50_s: median seconds to the answer (chat: to the first token).
-        p95_s: seconds by which the class's target share of answers is there.
+        p95_s: seconds within which 95 % of answers arrive.
         cost_usd: expected cost.
-        p99_s: seconds by which 99 % of answers are there.
+        p99_s: seconds within which 99 % of answers arrive.
         expected_s: expectation before its spread was learned.
         waited: whether most of the time is waiting.
     """
@@ -272,9 +271,9 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model that could answer, what is predicted of it, and why not if it may not.
+    """A model that could answer, its prediction, and the reason where it may not answer.
 
-    ``broken`` says that it is out of service, which no bound can be relaxed to change.
+    ``broken`` means that it is out of service, whatever the bounds.
     """
 
     model: str
@@ -286,15 +285,15 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Which model answers, who stands in, and why.
+    """The chosen model, its fallbacks, and the reason.
 
     Attributes:
         id: the request's id.
         route: the route that decided; the model's own name when it was named directly.
-        model: the chosen one.
-        fallbacks: who is tried next, in order, when the chosen one fails.
+        model: the chosen model.
+        fallbacks: models tried next, in order, when the chosen one fails.
         reason: one sentence for a person.
-        rule: stable word for the rule that decided (a metric label).
+        rule: stable name of the rule that decided (a metric label).
         latency_class: name of the class.
         candidates: every model considered.
         propensity: probability with which this policy chooses this model here.
@@ -313,10 +312,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What happened to a decided request.
+    """The outcome of a decided request.
 
     Attributes:
-        model: who answered in the end (differs from the decision's after a fallback).
+        model: the model that answered in the end (differs from the decision's after a fallback).
         status: ``ok`` or the error's code.
         queue_s: wait before the run.
         run_s: the run itself.
@@ -325,7 +324,7 @@ class Outcome:
         batch: rows run together.
         input_tokens: prompt tokens of a generation.
         output_tokens: tokens written.
-        cached_tokens: prompt tokens that did not have to be read again.
+        cached_tokens: prompt tokens that came from the cache.
     """
 
     model: str

@@ -1,7 +1,7 @@
-"""Holding a route's knobs by feedback: its share of strong answers, its budget, its target.
+"""Feedback control of a route's limits: its share of strong answers, its budget, its target.
 
-Each knob is a limit on a long-run average, and each is held by a *virtual queue*: what the answers
-so far have taken over the limit. The longer the queue, the higher the price of taking more:
+Each is a limit on a long-run average, held by a *virtual queue*: what the answers so far have
+taken over the limit. The longer the queue, the higher the price of taking more:
 
     Z(t+1) = max(Z(t) + k (taken(t) - limit), 0)          price(t) = Z(t)
 
@@ -12,7 +12,7 @@ taken over the limit, the average over any n decisions is at most ``limit + (1 +
 whatever the traffic; ``tests/routing/decision/test_budget_control.py`` checks the bound on
 arbitrary streams.
 
-Anti-windup: a queue does not grow on a decision it had no say in (one feasible candidate only),
+Anti-windup: a queue does not grow on a decision without a choice (one feasible candidate only),
 no further than the price at which it forbids everything, and never below empty: quiet times are not
 saved up. Time is an argument.
 
@@ -41,41 +41,41 @@ _COST_RATE = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Steer:
-    """What the controllers ask of the next decision.
+    """The target and prices that the controllers set for the next decision.
 
     Attributes:
         target: share of the best quality that is good enough now.
-        asked: the share that the route asks for.
+        route_target: the share that the route is configured for.
         strongest: the model whose share is limited.
         share_price: expected quality that the strongest model must bring more.
         usd_price: expected quality that each dollar must bring.
     """
 
     target: float
-    asked: float
+    route_target: float
     strongest: str = ""
     share_price: float = 0.0
     usd_price: float = 0.0
 
     @property
     def free(self) -> bool:
-        """Whether nothing but quality counts."""
+        """Whether both prices are zero, so that only quality counts."""
         return self.share_price == 0.0 and self.usd_price == 0.0
 
     def worth(self, candidate: Candidate) -> float:
-        """Expected quality less the price of this candidate."""
-        told = candidate.prediction
+        """Return the expected quality less the price of this candidate."""
+        prediction = candidate.prediction
         strong = self.share_price if candidate.model == self.strongest else 0.0
-        return told.quality - strong - self.usd_price * told.cost_usd
+        return prediction.quality - strong - self.usd_price * prediction.cost_usd
 
 
 class BudgetController:
     """The controllers of one route.
 
     Args:
-        route: its knobs.
+        route: the route, with its limits.
         strength: the prior quality of its candidates, by name; the highest is the strongest.
-        workers: processes that share the budget, each its part.
+        workers: processes that share the budget equally.
     """
 
     def __init__(self, route: Route, strength: Mapping[str, float], workers: int = 1) -> None:
@@ -95,7 +95,7 @@ class BudgetController:
 
     @property
     def active(self) -> bool:
-        """Whether a decision changes the next one."""
+        """Whether a decision changes the controllers' state."""
         route = self._route
         return (
             route.max_strong_share is not None
@@ -109,13 +109,13 @@ class BudgetController:
         return self._strongest
 
     def steer(self, latency_class: str, now_s: float) -> Steer:
-        """What the next decision of this class should keep to."""
-        asked = self._route.target_for(latency_class)
-        target = min(max(asked + self._trim.get(latency_class, 0.0), 0.0), 1.0)
-        return Steer(target, asked, self._strongest, self._share_debt, self._usd_price(now_s))
+        """Return target and prices for the next decision of this class."""
+        base = self._route.target_for(latency_class)
+        target = min(max(base + self._trim.get(latency_class, 0.0), 0.0), 1.0)
+        return Steer(target, base, self._strongest, self._share_debt, self._usd_price(now_s))
 
     def corrected(self, quality: Mapping[str, float]) -> Mapping[str, float]:
-        """Expected quality of each model, corrected by what feedback said of it so far."""
+        """Return the expected quality of each model, corrected by the feedback so far."""
         if not self._correction:
             return quality
         return {
@@ -131,28 +131,28 @@ class BudgetController:
         steer: Steer,
         now_s: float,
     ) -> None:
-        """Learn of a decision.
+        """Charge a decision to the controllers.
 
         Args:
             latency_class: of the request.
-            chosen: who answers.
-            feasible: who could have; empty when nobody could in time.
-            steer: what the decision kept to.
+            chosen: the candidate that answers.
+            feasible: the feasible candidates; empty when none could answer in time.
+            steer: target and prices that the decision was made with.
             now_s: monotonic seconds.
         """
         self.decided += 1
-        taken = chosen.model == self._strongest
-        self.strong += taken
+        strong = chosen.model == self._strongest
+        self.strong += strong
         self._charge(chosen.prediction.cost_usd, feasible, now_s)
         if len(feasible) < 2:
             return
         if self._route.policy_for(latency_class) != "cascade":
-            self._hold_share(int(taken), 1)
+            self._hold_share(int(strong), 1)
         if self._route.target_holds == "average":
             self._hold_average(latency_class, chosen, feasible, steer)
 
     def escalated(self, rows: int, of: int, usd: float) -> None:
-        """A cascade sent ``rows`` of its ``of`` rows on, for ``usd`` more."""
+        """Charge a cascade that sent ``rows`` of its ``of`` rows on, for ``usd`` more."""
         self.strong += rows
         self.decided += of - 1
         self.spent_usd += usd
@@ -160,58 +160,58 @@ class BudgetController:
         self._hold_share(rows, of)
 
     def cost_was(self, expected_usd: float, actual_usd: float) -> None:
-        """An answer has ended and cost something else than what was expected."""
+        """Charge the difference between an answer's actual and expected cost."""
         self.spent_usd += actual_usd - expected_usd
         self._owe(actual_usd - expected_usd)
 
     def scored(self, model: str, expected: float, score: float) -> None:
-        """Feedback on an answer: a model's expected quality follows its scores, within limits.
+        """Correct a model's expected quality by the score of an answer, within limits.
 
         The correction integrates the error, so that a model's mean expected quality comes to equal
         its mean score.
 
         Args:
-            model: who answered.
-            expected: the quality expected of it, as corrected then, in [0, 1].
-            score: in [0, 1].
+            model: the model that answered.
+            expected: its expected quality, as corrected at that time, in [0, 1].
+            score: the score, in [0, 1].
         """
         if self._route.learn_from_feedback:
             moved = self._correction.get(model, 0.0) + _FEEDBACK_STEP * (score - expected)
             self._correction[model] = min(max(moved, -_MOST_CORRECTION), _MOST_CORRECTION)
 
     def state(self, now_s: float) -> dict[str, float]:
-        """The present state, by name, for metrics and for a person."""
-        shown: dict[str, float] = {}
+        """Return the present state, by name, for metrics and for a person."""
+        state: dict[str, float] = {}
         if self._route.max_strong_share is not None:
-            shown["share_price"] = self._share_debt
+            state["share_price"] = self._share_debt
         if self._route.budget_usd_per_hour is not None:
             self._pay(now_s)
-            shown["budget_debt_usd"] = self._budget_debt_usd
-            shown["budget_price"] = self._price()
+            state["budget_debt_usd"] = self._budget_debt_usd
+            state["budget_price"] = self._price()
         for name, trim in self._trim.items():
-            shown[f"target_trim_{name}"] = trim
+            state[f"target_trim_{name}"] = trim
         for name, correction in self._correction.items():
-            shown[f"correction_{name}"] = correction
-        return shown
+            state[f"correction_{name}"] = correction
+        return state
 
-    def _hold_share(self, taken: int, of: int) -> None:
+    def _hold_share(self, strong: int, of: int) -> None:
         limit = self._route.max_strong_share
         if limit is not None:
-            debt = self._share_debt + _SHARE_STEP * (taken - limit * of)
+            debt = self._share_debt + _SHARE_STEP * (strong - limit * of)
             self._share_debt = min(max(debt, 0.0), _MOST_DEBT)
 
     def _hold_average(
         self, latency_class: str, chosen: Candidate, feasible: Sequence[Candidate], steer: Steer
     ) -> None:
         top = max(candidate.prediction.quality for candidate in feasible)
-        missing = steer.asked * top - chosen.prediction.quality
+        missing = steer.route_target * top - chosen.prediction.quality
         cheapest = min(candidate.prediction.cost_usd for candidate in feasible)
         at_bottom = missing < 0.0 and chosen.prediction.cost_usd <= cheapest
         overruled = missing > 0.0 and not steer.free
         if at_bottom or overruled:
             return
         trim = self._trim.get(latency_class, 0.0) + _TARGET_STEP * missing
-        self._trim[latency_class] = max(trim, -steer.asked)
+        self._trim[latency_class] = max(trim, -steer.route_target)
 
     def _charge(self, cost_usd: float, feasible: Sequence[Candidate], now_s: float) -> None:
         self.spent_usd += cost_usd
@@ -225,7 +225,7 @@ class BudgetController:
         self._owe(cost_usd)
 
     def _pay(self, now_s: float) -> None:
-        """Let the budget of the time that has passed pay off the debt."""
+        """Reduce the debt by the budget of the time that has passed."""
         budget = self._route.budget_usd_per_hour
         if budget is not None and self._updated_s is not None:
             paid_usd = budget * max(now_s - self._updated_s, 0.0) / 3600.0
@@ -233,14 +233,14 @@ class BudgetController:
         self._updated_s = now_s
 
     def _owe(self, usd: float) -> None:
-        """Add to the debt, up to the one at which the price is highest."""
+        """Add to the debt, up to that at which the price is highest."""
         budget = self._route.budget_usd_per_hour
         if budget is not None:
             most_usd = _MOST_PRICE * budget * _BUDGET_HORIZON_S / 3600.0
             self._budget_debt_usd = min(max(self._budget_debt_usd + usd, 0.0), most_usd)
 
     def _price(self) -> float:
-        """Quality that the dearest answer must bring more: 1 at ``_BUDGET_HORIZON_S`` of debt."""
+        """Return the quality the dearest answer must add: 1 at ``_BUDGET_HORIZON_S`` of debt."""
         budget = self._route.budget_usd_per_hour
         if budget is None:
             return 0.0

@@ -1,4 +1,4 @@
-"""How sure a model is of its own answer, in [0, 1]: what a cascade escalates by."""
+"""Confidence of a model in its own answer, in [0, 1], by which a cascade escalates."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from turnout.types import Task, Tensors
 
 
 def of_rows(task: Task, tensors: Tensors) -> np.ndarray[Any, Any]:
-    """Confidence in each row of an answer: shape (n,), float32.
+    """Return the confidence in each row of an answer: shape (n,), float32.
 
     Images: the probability of the best class against the second where the engine is ours, else
     that of the best class. Texts: the probability of the best class. Tabular: that of the likelier
-    outcome. Tasks whose answer says nothing of the kind are always sure.
+    outcome. Other tasks have confidence 1.
     """
     if "confidence" in tensors:
         return tensors["confidence"]
@@ -29,7 +29,7 @@ def of_rows(task: Task, tensors: Tensors) -> np.ndarray[Any, Any]:
 
 
 def of_text(logprobs: Sequence[float]) -> float | None:
-    """Geometric mean of the tokens' probabilities, exp(mean log-probability); None without any.
+    """Return the tokens' geometric mean probability, exp(mean log-probability); None without any.
 
     One over this is the perplexity of the answer under its own model. The mean, unlike the sum,
     does not call every long answer unsure.

@@ -1,4 +1,4 @@
-"""Who may answer at all: deadline, cost, floor. And what happens when nobody may.
+"""Constraints on candidates (deadline, cost, quality floor), and the choice when none keeps them.
 
 Pure functions of candidates and bounds, so that a logged decision can be decided again.
 """
@@ -19,7 +19,7 @@ _MIN_RETRY_S = 0.05
 
 @dataclass(slots=True)
 class Bounds:
-    """What an answer must keep.
+    """The bounds that an answer must keep.
 
     Attributes:
         deadline_in_s: time there is for it.
@@ -27,7 +27,7 @@ class Bounds:
         max_cost_usd: the caller's limit; None is none.
         min_quality: the caller's limit; None is none.
         floor: least expected quality, the caller's or the route's.
-        infeasible: the class's word on what happens when no candidate keeps all this.
+        infeasible: the latency class's rule for when no candidate keeps all bounds.
     """
 
     deadline_in_s: float
@@ -39,14 +39,14 @@ class Bounds:
 
 
 def seconds_at(prediction: Prediction, percentile: float) -> float:
-    """The predicted quantile that is at least ``percentile``; p99 beyond it."""
+    """Return the predicted quantile that is at least ``percentile``; p99 beyond it."""
     if percentile <= 0.5:
         return prediction.p50_s
     return prediction.p95_s if percentile <= 0.95 else prediction.p99_s
 
 
 def why_not(prediction: Prediction, bounds: Bounds) -> str | None:
-    """The first bound that a candidate would break, as a sentence; None when it keeps all."""
+    """Return the first bound that a candidate would break, as a sentence; None if it keeps all."""
     needed_s = seconds_at(prediction, bounds.percentile)
     if needed_s > bounds.deadline_in_s:
         return (
@@ -62,7 +62,7 @@ def why_not(prediction: Prediction, bounds: Bounds) -> str | None:
 
 
 def choose_anyway(bounds: Bounds, candidates: Sequence[Candidate]) -> Choice:
-    """What the class says when no candidate is feasible.
+    """Choose by the latency class's rule when no candidate is feasible.
 
     Raises:
         LoadFailed: every candidate is out of service.
@@ -98,15 +98,17 @@ def choose_anyway(bounds: Bounds, candidates: Sequence[Candidate]) -> Choice:
 
 
 def never_in_time(candidates: Sequence[Candidate], deadline_in_s: float) -> LimitUnreachable | None:
-    """What is wrong with a deadline that even an idle fleet would rather miss than hold.
+    """Return the error for a deadline that even an idle fleet would probably miss.
 
     Returns:
-        None where a candidate is held up by what is ahead of it, or may well be in time.
+        None where a candidate waits for other requests, or is probably in time.
     """
     able = [c.prediction for c in candidates if not c.broken]
-    if not able or any(told.waited or told.p50_s <= deadline_in_s for told in able):
+    if not able or any(
+        prediction.waited or prediction.p50_s <= deadline_in_s for prediction in able
+    ):
         return None
-    nearest_s = min(told.p50_s for told in able)
+    nearest_s = min(prediction.p50_s for prediction in able)
     return LimitUnreachable(
         f"deadline_ms: {shown_ms(deadline_in_s)} is less than any candidate takes with nothing "
         f"ahead of it; the fastest needs about {shown_ms(nearest_s)}",
@@ -118,11 +120,11 @@ def never_in_time(candidates: Sequence[Candidate], deadline_in_s: float) -> Limi
 def _refuse_limits(
     bounds: Bounds, able: Sequence[Candidate], candidates: Sequence[Candidate]
 ) -> NoReturn:
-    """No candidate in service keeps the caller's own limits.
+    """Refuse a request whose own limits no candidate in service keeps.
 
     Raises:
-        DeadlineUnreachable: one that is out of service would.
-        LimitUnreachable: none would.
+        DeadlineUnreachable: a candidate that is out of service would keep them.
+        LimitUnreachable: no candidate would keep them.
     """
     away = [c.model for c in candidates if c.broken and keeps_limits(c, bounds)]
     if away:
@@ -156,7 +158,7 @@ def _refuse_limits(
 
 
 def keeps_limits(candidate: Candidate, bounds: Bounds) -> bool:
-    """Whether a candidate keeps what the caller asked of cost and quality."""
+    """Return whether a candidate keeps the caller's limits on cost and quality."""
     prediction = candidate.prediction
     cheap = bounds.max_cost_usd is None or prediction.cost_usd <= bounds.max_cost_usd
     good = bounds.min_quality is None or prediction.quality >= bounds.min_quality

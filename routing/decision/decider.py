@@ -1,8 +1,8 @@
-"""From a request to its decision: policy, session, chance, then versions, with the knobs held.
+"""Decisions over time: policy, session, exploration, then versions, under feedback control.
 
-``Router`` decides for one moment. ``Decider`` holds what lasts longer than a request: the decisions
-of a moment ago for equal requests, each route's controllers, a session's model, and the draws of
-chance. It has no clock and does no I/O: the time is the request's arrival.
+``Router`` decides for one moment. ``Decider`` holds the state that outlives a request: the recent
+decisions for equal requests, each route's controllers, each session's model, and the draws. It has
+no clock and does no I/O: the time is the request's arrival.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _ON_TRIAL = "on trial: only its draw chooses it"
 
 
 class Decided(NamedTuple):
-    """A decision and what it was decided on, as far as it is not in the decision.
+    """A decision and the inputs it was based on, as far as they are not in the decision.
 
     Attributes:
         decision: the decision.
         view: the request as the router saw it.
         steer: target and prices of the route's controllers; None where there are none.
-        exploration: the part of chance; None where chance had none.
+        exploration: the random draw; None where there was none.
         route: the route that decided; None when the model was named directly.
         drawn: the version drawn, of a model with a canary; None where there is none.
     """
@@ -49,7 +49,7 @@ class Decided(NamedTuple):
 
 
 class Decider:
-    """Decides over one catalog.
+    """Decides which model answers, over one catalog.
 
     Args:
         catalog: the fleet.
@@ -93,8 +93,8 @@ class Decider:
         Args:
             request: the request.
             state_of: the state of a model now, by name.
-            trial: nothing is run after it: no exploration, and no controller, session or canary
-                is told.
+            trial: whether nothing is run after it: no exploration, and controllers, sessions and
+                canaries are left alone.
 
         Raises:
             TurnoutError: see ``Router.decide``.
@@ -109,9 +109,11 @@ class Decider:
         route, exploration = target.route, None
         if route is not None:
             session = request.session if request.task is Task.CHAT else None
-            kept = None if session is None else self._stick(decision, session, route, steer, now_s)
-            if kept is not None:
-                decision = kept
+            sticky = (
+                None if session is None else self._stick(decision, session, route, steer, now_s)
+            )
+            if sticky is not None:
+                decision = sticky
             elif route.explore is not None and not trial:
                 decision, exploration = self._explore(decision, route)
             if not trial:
@@ -127,7 +129,7 @@ class Decider:
         return Decided(decision, view, steer, exploration, route)
 
     def scored(self, decision: Decision, model: str, score: float) -> None:
-        """Feedback on an answer of ``model``, in [0, 1]."""
+        """Correct a model's expected quality by the score of an answer, in [0, 1]."""
         control = self.controls.get(decision.route)
         expected = next((c.prediction for c in decision.candidates if c.model == model), None)
         if control is not None and expected is not None:
@@ -146,7 +148,7 @@ class Decider:
             control.cost_was(expected_usd, actual_usd)
 
     def _inherited(self, name: str, former: Decider | None) -> BudgetController | None:
-        """The former controller of a route that has not changed; None otherwise."""
+        """Return the former controller of a route that has not changed; None otherwise."""
         if former is None or former._routes.get(name) != self._routes[name]:
             return None
         names = self._routes[name].candidates
@@ -161,7 +163,7 @@ class Decider:
         state: Mapping[str, ModelState],
         state_of: Callable[[str], ModelState],
     ) -> Decided:
-        """Draw the version that answers instead of the production version chosen."""
+        """Draw the version that answers in place of the chosen production version."""
         draw = rollout.draw(request.session or request.id)
         if draw < rollout.share:
             return self._draw_canary(decided, rollout, draw, request, state_of(rollout.canary))
@@ -200,7 +202,7 @@ class Decider:
         control: BudgetController | None,
         steer: Steer | None,
     ) -> Decision:
-        """The policy's own choice, from the cache where an equal request was just decided."""
+        """Decide by the policy, or from the cache where an equal request was just decided."""
         key = None
         if not view.by_content and (control is None or not control.active):
             key = _cache_key(request, view, state)
@@ -220,21 +222,21 @@ class Decider:
         """Keep a session's model while it is feasible and good enough."""
         model = self._sessions.recall(decision.route, session, now_s)
         feasible = [c for c in decision.candidates if c.feasible]
-        kept = next((c for c in feasible if c.model == model), None)
-        if kept is None:
+        sticky = next((c for c in feasible if c.model == model), None)
+        if sticky is None:
             return None
         target = route.target_for(decision.latency_class) if steer is None else steer.target
         needed = target * max(c.prediction.quality for c in feasible)
-        if kept.prediction.quality < needed:
+        if sticky.prediction.quality < needed:
             return None
         reason = (
-            f"the session stays with {kept.model}: {kept.prediction.quality:.0%} expected, "
+            f"the session stays with {sticky.model}: {sticky.prediction.quality:.0%} expected, "
             f"{needed:.0%} needed"
         )
-        return _instead(decision, Choice(kept, "session", reason))
+        return _instead(decision, Choice(sticky, "session", reason))
 
     def _explore(self, decision: Decision, route: Route) -> tuple[Decision, Exploration | None]:
-        """Give chance its share among the feasible candidates."""
+        """Replace the choice by a random draw for the configured share of requests."""
         settings = route.explore
         if settings is None or not settings.covers(decision.latency_class):
             return decision, None
@@ -269,14 +271,14 @@ def _instead(decision: Decision, choice: Choice, propensity: float = 1.0) -> Dec
 
 
 def _count(control: BudgetController, decision: Decision, steer: Steer, now_s: float) -> None:
-    """Tell a route's controllers of a decision."""
+    """Charge a decision to the route's controllers."""
     chosen = next(c for c in decision.candidates if c.model == decision.model)
     feasible = [c for c in decision.candidates if c.feasible]
     control.chose(decision.latency_class, chosen, feasible, steer, now_s)
 
 
 def _cache_key(request: Request, view: View, state: Mapping[str, ModelState]) -> tuple[object, ...]:
-    """Equal for two requests that deserve the same decision."""
+    """Return a key that is equal for two requests with the same decision."""
     return (
         request.target,
         request.task,

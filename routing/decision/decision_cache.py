@@ -1,4 +1,4 @@
-"""Cache of the decisions of a moment ago, for requests that look the same.
+"""Cache of the latest decisions, for requests that look the same.
 
 Requests whose quality does not depend on their content, with the same target, class, deadline,
 limits and size, facing the same load, get the same decision from ``Router.decide`` up to what the
@@ -23,7 +23,7 @@ class DecisionCache:
         self._decisions: dict[Hashable, tuple[float, Decision]] = {}
 
     def recall(self, key: Hashable, request_id: str, now_s: float) -> Decision | None:
-        """The decision of an equal request a moment ago, under this request's id."""
+        """Return the recent decision for an equal request, under this request's id."""
         entry = self._decisions.get(key)
         if entry is None or now_s - entry[0] > _KEEP_S:
             return None

@@ -1,6 +1,6 @@
 """Exploration: a small, configured share of requests goes to a candidate drawn at random.
 
-Only so does the log say what other models would have answered. Among the feasible candidates each
+This records in the log how other models would have answered. Among the feasible candidates each
 is equally likely, so no deadline, limit or floor is broken, and the probability of every candidate
 is exact. The draw is ``routing.draws.Draws`` of the request's id.
 
@@ -16,13 +16,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Exploration:
-    """The part of chance in a decision.
+    """The random draw in a decision.
 
     Attributes:
-        share: probability that chance chose.
+        share: probability that the model is drawn at random.
         draw: the number drawn, in [0, 1).
         policy_model: the policy's choice.
-        models: among which chance chooses, equally likely.
+        models: the models drawn from, equally likely.
     """
 
     share: float
@@ -41,17 +41,17 @@ class Exploration:
 
     @property
     def by_chance(self) -> bool:
-        """Whether chance chose, be it the policy's own choice."""
+        """Whether the model was drawn at random, even if it is the policy's own choice."""
         return self.draw < self.share
 
     def propensity(self, model: str) -> float:
-        """Probability that this model was chosen here."""
+        """Return the probability that this model was chosen here."""
         chance = self.share / len(self.models) if model in self.models else 0.0
         return chance + (1.0 - self.share if model == self.policy_model else 0.0)
 
 
 def explore(share: float, draw: float, chosen: str, feasible: Sequence[str]) -> Exploration | None:
-    """Let chance choose its share of requests; None where there is nothing to explore."""
+    """Draw for one request; None where there is nothing to explore."""
     if share <= 0.0 or len(feasible) < 2:
         return None
     return Exploration(share, draw, chosen, tuple(feasible))

@@ -1,4 +1,4 @@
-"""The lines of a decision log: the one schema for who writes them and who reads them back.
+"""The schema of the decision log's lines, for writing them and for reading them back.
 
 A field's name is its JSON key, the order of the fields is the order in the line. ``msgspec`` turns
 an entry into plain values (``to_builtins``) and a line into an entry (``convert``). Keys that older
@@ -107,7 +107,7 @@ class LoggedSteer:
 
 @dataclass(slots=True)
 class LoggedExploration:
-    """The part of chance, see ``exploration.Exploration``."""
+    """The random draw, see ``exploration.Exploration``."""
 
     share: float
     draw: float
@@ -153,8 +153,8 @@ class Escalation:
 
     Attributes:
         to: the better model.
-        rows: how many rows the first model was unsure of.
-        of: how many there were.
+        rows: number of rows that the first model was unsure of.
+        of: number of rows in the request.
         threshold: confidence under which a row goes on, with the prices of the moment.
         confidence: of the first answer's least sure row.
         done: whether the second answer was used; if not, ``why``.
@@ -177,13 +177,13 @@ class Escalation:
 
     @property
     def share(self) -> float:
-        """Rows that were answered twice, of all."""
+        """Share of rows that were answered twice."""
         return self.rows / self.of if self.done else 0.0
 
 
 @dataclass(slots=True)
 class LoggedOutcome:
-    """The end of the request."""
+    """The outcome of the request."""
 
     model: str
     status: str
@@ -226,7 +226,7 @@ class LoggedDecision:
         target: share of the best quality that was good enough.
         prompt: None unless prompts are logged.
         row: of a request of one row; None unless features are logged.
-        shadow: the decision of the shadow router, where it was there in time.
+        shadow: the decision of the shadow router, where it arrived in time.
     """
 
     decision_id: str

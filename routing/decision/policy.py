@@ -18,7 +18,7 @@ _TIE = 1e-9
 
 @dataclass(slots=True)
 class Choice:
-    """The chosen candidate, the stable word for the rule, and a sentence for a person."""
+    """The chosen candidate, the stable name of the rule, and a sentence for a person."""
 
     candidate: Candidate
     rule: str
@@ -29,7 +29,7 @@ Policy = Callable[[Sequence[Candidate], float], Choice]
 
 
 def cheapest(feasible: Sequence[Candidate], target: float) -> Choice:
-    """The cheapest candidate whose quality is at least ``target`` x the best one's.
+    """Choose the cheapest candidate whose quality is at least ``target`` x the best one's.
 
     Args:
         feasible: at least one candidate.
@@ -59,7 +59,7 @@ def cheapest(feasible: Sequence[Candidate], target: float) -> Choice:
 
 
 def best(feasible: Sequence[Candidate], target: float) -> Choice:
-    """The candidate with the highest expected quality, cheaper first among equals."""
+    """Choose the candidate with the highest expected quality, cheaper first among equals."""
     del target
     chosen = max(feasible, key=lambda c: (c.prediction.quality, -c.prediction.cost_usd))
     quality = chosen.prediction.quality
@@ -67,21 +67,21 @@ def best(feasible: Sequence[Candidate], target: float) -> Choice:
 
 
 def fastest(feasible: Sequence[Candidate], target: float) -> Choice:
-    """The candidate with the lowest predicted p95."""
+    """Choose the candidate with the lowest predicted p95."""
     del target
     chosen = min(feasible, key=_by_latency)
     return Choice(chosen, "fastest", f"lowest predicted p95: {shown_ms(chosen.prediction.p95_s)}")
 
 
 def cascade(feasible: Sequence[Candidate], target: float) -> Choice:
-    """The cheapest candidate first; the plane escalates when its answer is unsure."""
+    """Choose the cheapest candidate; the data plane escalates when its answer is unsure."""
     del target
     chosen = min(feasible, key=_by_cost)
     return Choice(chosen, "cascade", f"{chosen.model} answers first; it escalates when unsure")
 
 
 def priced(feasible: Sequence[Candidate], choice: Choice, steer: Steer) -> Choice:
-    """Hold the policy's choice against the present prices of share and budget.
+    """Correct the policy's choice by the present prices of share and budget.
 
     Of the candidates no dearer than the choice, the one worth most at these prices answers; at
     price zero that is the choice itself.
@@ -117,7 +117,7 @@ POLICIES: dict[str, Policy] = {
 
 
 def shown_ms(seconds: float) -> str:
-    """A time in milliseconds, three digits or whole: ``4.21 ms``, ``8720 ms``."""
+    """Format a time in milliseconds, three digits or whole: ``4.21 ms``, ``8720 ms``."""
     ms = seconds * 1e3
     return f"{ms:.0f} ms" if ms >= 100 else f"{ms:.3g} ms"
 

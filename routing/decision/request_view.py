@@ -1,7 +1,7 @@
-"""What a request looks like to the router: its demand, its features, and each model's quality.
+"""A request as the router sees it: its demand, its features, and each model's quality.
 
-The seams for learned quality: chat prompts go to a ``PromptQuality``, rows of numbers and pictures
-to a ``TensorQuality``; what neither knows uses each model's prior.
+Two interfaces provide learned quality: ``PromptQuality`` for chat prompts, ``TensorQuality`` for
+rows of numbers and pictures. Requests that neither covers use each model's prior.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _EXPECTED_OUTPUT_TOKENS = 96.0
 
 @dataclass(slots=True)
 class QualityEstimate:
-    """What a trained router says of a request.
+    """A trained router's estimate for a request.
 
     Attributes:
         quality: P(good answer) of each model, by name.
-        features: what was seen of it.
-        router: which router it was: a digest.
-        part: its part: ``current``, ``canary`` or ``features``.
-        by_content: whether another request of the route and class may be judged otherwise.
+        features: the request's features, for the log.
+        router: digest of the router.
+        part: the router's part: ``current``, ``canary`` or ``features``.
+        by_content: whether the estimate depends on the request's content.
         by_prior: models it was not trained on, judged from their priors.
     """
 
@@ -66,9 +66,9 @@ class TensorQuality(Protocol):
 class View:
     """A request as the router sees it; see ``routing.decision.router.Question``.
 
-    ``by_content`` says that the quality depends on what the input says, not only on its size;
-    ``router`` and ``part`` which trained router judged it, if one did, and ``by_prior`` of which
-    models it knew nothing.
+    ``by_content`` says that the quality depends on the input's content, not only on its size;
+    ``router`` and ``part`` name the trained router that judged it, if there is one; ``by_prior``
+    lists the models that it was not trained on.
     """
 
     demand: Demand
@@ -82,7 +82,7 @@ class View:
 
 
 class RequestAnalyzer:
-    """Looks at requests.
+    """Turns requests into views.
 
     Args:
         catalog: for priors and classes.
@@ -102,15 +102,15 @@ class RequestAnalyzer:
         self._priors = {name: model.quality.prior for name, model in catalog.models.items()}
 
     def look(self, request: Request, models: Sequence[str]) -> View:
-        """Look at a request on behalf of these candidates."""
+        """Return the view of a request for these candidates."""
         if isinstance(request.inputs, Generation):
             return self._look_at_chat(request, request.inputs, models)
         rows = float(len(next(iter(request.inputs.values()))))
         features = {"rows": rows} | _tensor_features(request.task, request.inputs)
-        judged = None if self._tensors is None else self._tensors.judge(request, models)
-        if judged is not None:
-            view = View(Demand(rows), 0.0, judged.quality, features, judged.by_content)
-            view.router, view.by_prior = judged.router, judged.by_prior
+        estimate = None if self._tensors is None else self._tensors.judge(request, models)
+        if estimate is not None:
+            view = View(Demand(rows), 0.0, estimate.quality, features, estimate.by_content)
+            view.router, view.by_prior = estimate.router, estimate.by_prior
             return view
         return View(Demand(rows), 0.0, {name: self._priors[name] for name in models}, features)
 
@@ -120,18 +120,18 @@ class RequestAnalyzer:
         prompt = generation.messages[-1].content
         chars = sum(len(message.content) for message in generation.messages)
         tokens = max(chars / _CHARS_PER_TOKEN, 1.0)
-        written = min(float(generation.max_tokens), _EXPECTED_OUTPUT_TOKENS)
-        seen = {"chars": float(chars), "turns": float(len(generation.messages))}
-        view = View(Demand(tokens, written), tokens, {}, seen, by_content=True)
+        output_tokens = min(float(generation.max_tokens), _EXPECTED_OUTPUT_TOKENS)
+        features = {"chars": float(chars), "turns": float(len(generation.messages))}
+        view = View(Demand(tokens, output_tokens), tokens, {}, features, by_content=True)
         if self._prompts is None:
             view.quality = {name: self._priors[name] for name in models}
             return view
         fast = self._urgent.get(request.latency_class, False)
         key = request.session or request.id
-        judged = self._prompts.judge(prompt, models, fast=fast, key=key)
-        view.quality, view.router, view.part = judged.quality, judged.router, judged.part
-        view.by_prior = judged.by_prior
-        view.features = seen | judged.features
+        estimate = self._prompts.judge(prompt, models, fast=fast, key=key)
+        view.quality, view.router, view.part = estimate.quality, estimate.router, estimate.part
+        view.by_prior = estimate.by_prior
+        view.features = features | estimate.features
         return view
 
 

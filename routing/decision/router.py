@@ -26,7 +26,7 @@ class ModelState:
     """The state of a model that a decision depends on.
 
     Attributes:
-        busy: what is ahead of a new request.
+        busy: the load ahead of a new request.
         broken: why it cannot serve; None when it can.
     """
 
@@ -69,7 +69,7 @@ class Target(NamedTuple):
 
 
 class Router:
-    """Decides over one catalog.
+    """Decides which model answers, over one catalog.
 
     Args:
         catalog: the fleet.
@@ -81,7 +81,7 @@ class Router:
         self._latency = latency
 
     def resolve(self, request: Request) -> Target:
-        """The route that decides and its candidates; a model named directly is its own route.
+        """Return the deciding route and its candidates; a model named directly is its own route.
 
         Raises:
             UnknownModel: the target is neither ``auto``, a route, nor a model of the right task.
@@ -141,24 +141,24 @@ class Router:
     def alone(
         self, model: str, question: Question, state: ModelState, route: Route | None
     ) -> tuple[Candidate, Bounds]:
-        """The prediction for one more model on a request, and the bounds it must keep."""
+        """Return the prediction for one more model on a request, and the bounds it must keep."""
         request = question.request
         latency_class = self._catalog.classes[request.latency_class]
         bounds = bounds_of(route, latency_class, request.deadline_in_s, request.limits)
         return self._judge(model, question, state, bounds), bounds
 
     def surely_late(self, candidate: Candidate, bounds: Bounds) -> bool:
-        """Whether a model with enough measured answers would more likely be late than not."""
+        """Return whether a model with enough measured answers would probably be late."""
         answers = self._latency[candidate.model].observations
         return answers >= _ENOUGH_ANSWERS and candidate.prediction.p50_s > bounds.deadline_in_s
 
     def _refuse_never(
         self, question: Question, candidates: Sequence[Candidate], bounds: Bounds
     ) -> None:
-        """Refuse a deadline that none in service would hold with nothing ahead, whatever the class.
+        """Refuse a deadline that no model in service would hold without load, whatever the class.
 
         Raises:
-            LimitUnreachable: none in service would.
+            LimitUnreachable: no model in service would hold it.
         """
         idle = [
             self._judge(c.model, question, _IDLE, bounds)
@@ -196,7 +196,7 @@ class Router:
 def bounds_of(
     route: Route | None, latency_class: LatencyClass, deadline_in_s: float, limits: Limits
 ) -> Bounds:
-    """The bounds of an answer: the class's, the caller's limits, the route's floor."""
+    """Combine the class's bounds, the caller's limits and the route's quality floor."""
     floor = max(limits.min_quality or 0.0, route.min_quality if route else 0.0)
     return Bounds(
         deadline_in_s,
@@ -215,7 +215,7 @@ def settle(
     candidates: Sequence[Candidate],
     steer: Steer | None = None,
 ) -> Choice:
-    """From judged candidates to a choice; a function of its arguments alone.
+    """Choose among judged candidates; a function of its arguments alone.
 
     Raises:
         LoadFailed, DeadlineUnreachable: none is feasible and the class says to refuse.
@@ -235,7 +235,7 @@ def settle(
 
 
 def _only(chosen: Candidate, candidates: Sequence[Candidate]) -> Choice:
-    """The one feasible candidate, and what rules the others out."""
+    """Choose the only feasible candidate, and say why the others may not answer."""
     others = "; ".join(f"{c.model}: {c.why_not}" for c in candidates if c is not chosen)
     if not others:
         return Choice(chosen, "only", f"{chosen.model} is the only candidate of this route")
@@ -251,7 +251,7 @@ def decision_of(
     within: Collection[str],
     propensity: float = 1.0,
 ) -> Decision:
-    """A choice as a decision, with its fallbacks: those ``within`` the caller's own limits."""
+    """Turn a choice into a decision whose fallbacks are ``within`` the caller's own limits."""
     chosen = choice.candidate.model
     return Decision(
         request_id,
@@ -267,7 +267,7 @@ def decision_of(
 
 
 def cost_usd(model: Model, input_tokens: float, output_tokens: float) -> float:
-    """Expected cost of one answer, in US dollars."""
+    """Return the expected cost of one answer, in US dollars."""
     cost = model.cost
     return (
         cost.usd_per_request
@@ -279,7 +279,7 @@ def cost_usd(model: Model, input_tokens: float, output_tokens: float) -> float:
 def _fallbacks(
     candidates: Sequence[Candidate], chosen: str, within: Collection[str]
 ) -> tuple[str, ...]:
-    """The others in service that may answer at all: feasible first, then by quality."""
+    """Return the other candidates in service within the limits: feasible first, then by quality."""
     others = [c for c in candidates if c.model != chosen and not c.broken and c.model in within]
     if len(others) > 1:
         others.sort(key=lambda c: (not c.feasible, -c.prediction.quality))

@@ -1,1 +1,1 @@
-"""How good a router is on recorded outcomes: offline, never imported by serving."""
+"""Evaluation of routers on recorded outcomes: offline, never imported by serving."""

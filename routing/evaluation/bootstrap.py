@@ -1,4 +1,4 @@
-"""Intervals by resampling questions."""
+"""Confidence intervals by resampling questions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate and where 95 % of its resamples lie."""
+    """An estimate and the interval of 95 % of its resamples."""
 
     value: float
     low: float
@@ -28,7 +28,7 @@ class Interval:
 def bootstrap(
     statistic: Callable[[Ints], float], n: int, *, rounds: int = 500, seed: int = 0
 ) -> Interval:
-    """Percentile bootstrap over question indices.
+    """Compute a percentile bootstrap over question indices.
 
     Args:
         statistic: from resampled indices, shape (n,), to a number.

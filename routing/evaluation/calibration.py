@@ -1,4 +1,4 @@
-"""Does a predicted 0.8 come true eight times in ten?"""
+"""Reliability of predicted probabilities: expected calibration error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Reliability:
 
 
 def reliability(p_good: Floats, score: Floats, *, bins: int = 10) -> Reliability:
-    """Expected calibration error over equal-mass bins.
+    """Compute the expected calibration error over equal-mass bins.
 
     Source: Guo et al., ICML 2017; equal-mass bins after Nixon et al. 2019, because equal-width
     bins leave most of a router's narrow range of predictions in two of them.

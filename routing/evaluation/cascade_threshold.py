@@ -1,4 +1,4 @@
-"""Under which confidence a cascade escalates, with a bound on what that loses.
+"""Confidence thresholds of a cascade, with a bound on the quality that is lost.
 
 From recorded triples (confidence of the cheap answer, whether it was right, whether the large model
 was): at threshold t the cascade loses, against always asking the large model,
@@ -36,8 +36,8 @@ class Recorded:
 
     Attributes:
         confidence: of the cheap model in its own answer, in [0, 1].
-        cheap: how good its answer was, in [0, 1].
-        large: how good the large model's was, in [0, 1].
+        cheap: score of its answer, in [0, 1].
+        large: score of the large model's answer, in [0, 1].
     """
 
     confidence: Floats
@@ -45,7 +45,7 @@ class Recorded:
     large: Floats
 
     def __post_init__(self) -> None:
-        """Check it.
+        """Check the values.
 
         Raises:
             TooFewOutcomes: there is no answer.
@@ -61,17 +61,17 @@ class Recorded:
                 raise DataError(f"{name} must be from 0 to 1")
 
     def take(self, rows: NDArray[np.int64]) -> Recorded:
-        """The answers at these rows."""
+        """Return the answers at these rows."""
         return Recorded(self.confidence[rows], self.cheap[rows], self.large[rows])
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A threshold and what it gives on recorded answers.
+class ThresholdResult:
+    """A threshold and its results on recorded answers.
 
     Attributes:
         threshold: confidence under which the large model answers too.
-        escalated: share of answers that go on.
+        escalated: share of answers that are escalated.
         quality: mean quality of the cascade.
         cheap: of the cheap model alone.
         large: of the large model alone.
@@ -84,11 +84,11 @@ class Found:
     large: float
 
 
-def at(recorded: Recorded, threshold: float) -> Found:
-    """What a threshold gives."""
+def at(recorded: Recorded, threshold: float) -> ThresholdResult:
+    """Return the results of a threshold."""
     unsure = recorded.confidence < threshold
     quality = np.where(unsure, recorded.large, recorded.cheap)
-    return Found(
+    return ThresholdResult(
         threshold,
         float(unsure.mean()),
         float(quality.mean()),
@@ -98,17 +98,17 @@ def at(recorded: Recorded, threshold: float) -> Found:
 
 
 def for_share(recorded: Recorded, most_escalated: float) -> float:
-    """The highest threshold that escalates at most this share."""
+    """Return the highest threshold that escalates at most this share."""
     ordered = np.sort(recorded.confidence)
     count = int(most_escalated * len(ordered) + 1e-9)
     return float(ordered[count]) if count < len(ordered) else float(np.nextafter(ordered[-1], 2.0))
 
 
 def bounded(recorded: Recorded, most_loss: float, delta: float = 0.1, seed: int = 0) -> float:
-    """The lowest threshold whose expected loss is at most ``most_loss`` with confidence 1 - delta.
+    """Return the lowest threshold with expected loss <= ``most_loss`` at confidence 1 - delta.
 
     Args:
-        recorded: answers like those to come.
+        recorded: answers that are like future ones.
         most_loss: quality that may be lost against always asking the large model, in (0, 1).
         delta: probability that the bound does not hold, in (0, 1).
         seed: of the orders in which answers are tested.
@@ -122,27 +122,27 @@ def bounded(recorded: Recorded, most_loss: float, delta: float = 0.1, seed: int 
     rng = np.random.default_rng(seed)
     orders = np.stack([rng.permutation(len(recorded.confidence)) for _ in range(_ORDERS)])
     steps = np.unique(np.quantile(recorded.confidence, np.linspace(0.0, 1.0, _STEPS)))[::-1]
-    found = float(np.nextafter(steps[0], 2.0))
+    lowest = float(np.nextafter(steps[0], 2.0))
     for threshold in steps.tolist():
         loss = (recorded.large - recorded.cheap) * (recorded.confidence >= threshold)
         if _p_value(loss[orders], most_loss) > delta:
             break
-        found = threshold
-    return found
+        lowest = threshold
+    return lowest
 
 
 def _p_value(loss: Floats, most: float) -> float:
-    """Of "the mean loss is over ``most``": one over the mean final wealth of several gamblers.
+    """Return the p-value of "the mean loss is over ``most``": 1 / mean wealth of several gamblers.
 
     Args:
         loss: shape (orders, n), each row the same losses in another order, in [-1, 1]. Any one
-            order would do; their mean is not at the mercy of one.
+            order is valid; their mean varies less.
         most: in (0, 1).
     """
-    seen = np.arange(1.0, loss.shape[1] + 1.0)
+    counts = np.arange(1.0, loss.shape[1] + 1.0)
     before: Floats = np.cumsum(loss, axis=1) - loss
     squares: Floats = np.cumsum(loss**2, axis=1) - loss**2
-    better = most - before / seen
-    bets = np.clip(better / ((0.25 + squares) / seen + better**2), 0.0, _MOST_BET)
+    better = most - before / counts
+    bets = np.clip(better / ((0.25 + squares) / counts + better**2), 0.0, _MOST_BET)
     wealth = float(np.exp(np.log1p(bets * (most - loss)).sum(axis=1)).mean())
     return min(1.0 / wealth, 1.0)

@@ -1,4 +1,4 @@
-"""The evaluation of a trained router on recorded outcomes: a report, and what it knew before."""
+"""Evaluation of a trained router on recorded outcomes: a report, and the questions it has seen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from routing.evaluation.bootstrap import Interval
 from routing.evaluation.predict import Step, Trained, predict_pair
 from routing.evaluation.report import PairReport, pair_report
-from routing.evaluation.seen_questions import Known, apgr_of_new, known_to
+from routing.evaluation.seen_questions import SeenQuestions, apgr_of_new, seen_by
 from routing.quality import LearnedQuality
 from turnout.errors import DataError
 
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A report on a pair of models, and how far the router knew its questions.
+    """A report on a pair of models, and the questions that the router had seen.
 
     Attributes:
         report: over all questions.
-        known: the questions the router was trained on; None where they are rows of numbers.
+        seen: the questions the router was trained on; None where they are rows of numbers.
         apgr_of_new: APGR on the other questions; None where it cannot be estimated.
-        note: ``apgr_of_new``, or why there is none, in words; empty where all questions are new.
+        note: ``apgr_of_new`` as text, or why there is none; empty where all questions are new.
     """
 
     report: PairReport
-    known: Known | None
+    seen: SeenQuestions | None
     apgr_of_new: Interval | None
     note: str
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for ``--json``."""
+        """Return plain values for ``--json``."""
         result = self.report.to_json()
-        if self.known is not None:
-            result["known"] = self.known.to_json() | _interval("apgr_of_new", self.apgr_of_new)
+        if self.seen is not None:
+            result["known"] = self.seen.to_json() | _interval("apgr_of_new", self.apgr_of_new)
         return result
 
 
@@ -76,24 +76,24 @@ def evaluate_pair(
         rounds=rounds,
         seed=seed,
     )
-    known = known_questions(quality, table)
-    if known is None or not known.count:
-        return Evaluation(report, known, report.apgr["router"], "")
+    seen = seen_questions(quality, table)
+    if seen is None or not seen.count:
+        return Evaluation(report, seen, report.apgr["router"], "")
     try:
-        apgr = apgr_of_new(known, p_good, table.score, rounds, seed)
+        apgr = apgr_of_new(seen, p_good, table.score, rounds, seed)
     except DataError as error:
-        return Evaluation(report, known, None, f"; {error}")
+        return Evaluation(report, seen, None, f"; {error}")
     note = f"; APGR of the others: {apgr} (for all else on those alone: --only-new)"
-    return Evaluation(report, known, apgr, note)
+    return Evaluation(report, seen, apgr, note)
 
 
-def known_questions(quality: Trained, table: Outcomes) -> Known | None:
-    """The table's questions the router was trained on; None where they are rows of numbers."""
-    return known_to(quality, table.prompts) if isinstance(quality, LearnedQuality) else None
+def seen_questions(quality: Trained, table: Outcomes) -> SeenQuestions | None:
+    """Return the questions the router was trained on; None where they are rows of numbers."""
+    return seen_by(quality, table.prompts) if isinstance(quality, LearnedQuality) else None
 
 
 def _interval(name: str, interval: Interval | None) -> dict[str, Any]:
-    """An interval as plain values, null where there is none."""
+    """Return an interval as plain values, null where there is none."""
     if interval is None:
         return {name: None, f"{name}_95": None}
     bounded = not np.isnan(interval.low)

@@ -44,7 +44,7 @@ class Curve:
         return (self.quality - self.weak) / (self.strong - self.weak)
 
     def recovered(self, quality: float) -> float:
-        """Share of the performance gap that a mean score recovers."""
+        """Return the share of the performance gap that a mean score recovers."""
         return (quality - self.weak) / (self.strong - self.weak)
 
     @property
@@ -55,7 +55,7 @@ class Curve:
         return (area - self.weak * width) / ((self.strong - self.weak) * width)
 
     def cpt(self, target: float) -> float:
-        """Call-performance threshold: the least share of strong calls that recovers ``target``.
+        """Return the call-performance threshold: least share of strong calls to recover ``target``.
 
         ``target`` is a share of the gap; between the points of the curve it is interpolated.
         """
@@ -71,7 +71,7 @@ class Curve:
 
 
 def pair_curve(win_rate: Floats, weak: Floats, strong: Floats, *, bins: int = 10) -> Curve:
-    """Route by thresholds on ``win_rate``, the predicted advantage of the strong model.
+    """Compute the curve of thresholds on ``win_rate``, the strong model's predicted advantage.
 
     Args:
         win_rate: shape (n,); any scale, only its order counts.
@@ -103,10 +103,10 @@ def pair_curve(win_rate: Floats, weak: Floats, strong: Floats, *, bins: int = 10
 
 
 def quality_at(win_rate: Floats, weak: Floats, strong: Floats, share: float) -> float:
-    """Mean score when the strong model answers exactly this share, by ``win_rate``.
+    """Return the mean score when the strong model answers exactly this share, by ``win_rate``.
 
-    Unlike thresholds at quantiles it sees the few questions that matter where most look alike;
-    equal rates are taken in the order given.
+    Unlike thresholds at quantiles it resolves the few questions that matter where most look
+    alike; equal rates are taken in their order.
     """
     count = round(share * len(win_rate))
     chosen = np.zeros(len(win_rate), np.bool_)
@@ -115,11 +115,11 @@ def quality_at(win_rate: Floats, weak: Floats, strong: Floats, share: float) -> 
 
 
 def oracle_win_rate(weak: Floats, strong: Floats, seed: int = 0) -> Floats:
-    """The win rate of one who knows the scores, ties broken at random."""
+    """Return the win rate of an oracle that knows the scores, ties broken at random."""
     noise = np.random.default_rng(seed).random(len(weak))
     return strong - weak + 1e-6 * noise
 
 
 def length_win_rate(prompts: Sequence[str]) -> Floats:
-    """Longer prompts go to the strong model: the baseline every router must beat."""
+    """Return the prompts' lengths as win rate: the baseline that every router must beat."""
     return np.array([len(prompt) for prompt in prompts], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The curve as a picture, and as one HTML file that needs nothing else."""
+"""Plots of a report: a PNG, and one self-contained HTML file."""
 
 # pyright: basic
 
@@ -16,7 +16,7 @@ _STYLE: Final = {"router": "-", "length": "--", "random": ":", "oracle": "-."}
 
 
 def draw(report: PairReport) -> bytes:
-    """PNG: quality over the share of strong calls, and the reliability of both models."""
+    """Return a PNG: quality over the share of strong calls, and both models' reliability."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -30,9 +30,9 @@ def draw(report: PairReport) -> bytes:
     left.set_ylabel("mean score")
     left.legend()
     right.plot([0, 1], [0, 1], ":", color="grey")
-    for name, found in report.reliability.items():
-        label = f"{name}, error {found.ece:.3f}"
-        right.plot(found.predicted, found.observed, marker="o", label=label)
+    for name, reliability in report.reliability.items():
+        label = f"{name}, error {reliability.ece:.3f}"
+        right.plot(reliability.predicted, reliability.observed, marker="o", label=label)
     right.set_xlabel("predicted P(good)")
     right.set_ylabel("observed share of good answers")
     right.legend()

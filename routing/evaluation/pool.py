@@ -1,7 +1,7 @@
 """Routing among many models with known cost: RouterBench's AIQ.
 
 Source: RouterBench (arXiv 2403.12031, withmartian/routerbench): each setting of a router is a
-point (mean cost, mean quality); the non-decreasing convex hull of the points is what can be had
+point (mean cost, mean quality); the non-decreasing convex hull of the points is reached
 by mixing settings; AIQ is the area under the hull, over the range of costs compared.
 """
 
@@ -20,7 +20,7 @@ class Frontier:
     """Mean cost and mean quality of a router's settings, and their hull.
 
     Attributes:
-        cost: shape (k,), mean cost per question, in the unit of the costs given.
+        cost: shape (k,), mean cost per question, in the unit of the costs passed in.
         quality: shape (k,), mean score.
     """
 
@@ -28,7 +28,7 @@ class Frontier:
     quality: Floats
 
     def hull(self) -> tuple[Floats, Floats]:
-        """Corners of the non-decreasing convex hull: costs and qualities, rising."""
+        """Return the corners of the non-decreasing convex hull: costs and qualities, rising."""
         order = np.lexsort((-self.quality, self.cost))
         corners: list[tuple[float, float]] = []
         for x, y in zip(self.cost[order].tolist(), self.quality[order].tolist(), strict=True):
@@ -41,7 +41,7 @@ class Frontier:
         return np.array(xs), np.array(ys)
 
     def aiq(self, lowest_cost: float, highest_cost: float) -> float:
-        """Mean quality of the hull between two costs, flat outside its corners."""
+        """Return the mean quality of the hull between two costs, flat outside its corners."""
         xs, ys = self.hull()
         inner = xs[(xs > lowest_cost) & (xs < highest_cost)]
         grid = np.concatenate(([lowest_cost], inner, [highest_cost]))
@@ -50,18 +50,18 @@ class Frontier:
 
 
 def _left_turn(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
-    """True when b lies on or under the line from a to c."""
+    """Return whether b lies on or under the line from a to c."""
     return (b[1] - a[1]) * (c[0] - a[0]) <= (c[1] - a[1]) * (b[0] - a[0])
 
 
 def pool_frontier(p_good: Floats, score: Floats, cost: Floats, *, points: int = 41) -> Frontier:
-    """Choose max(P(good) - price x cost) for a range of prices.
+    """Route by max(P(good) - price x cost) for a range of prices.
 
     Args:
         p_good: shape (n, m), predictions.
         score: shape (n, m), recorded.
         cost: shape (n, m) or (m,), of each answer; any unit.
-        points: settings between "cost is no object" and "cost is everything".
+        points: number of prices, from cost without weight to cost alone.
     """
     costs = np.broadcast_to(cost, score.shape)
     unit = float(np.ptp(costs.mean(axis=0))) or 1.0

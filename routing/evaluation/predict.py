@@ -1,4 +1,4 @@
-"""What a trained router, of prompts or of features, says of the queries of a table."""
+"""Predictions of a trained router, of prompts or of features, for a table's queries."""
 
 # pyright: basic
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from routing.evaluation.seen_questions import known_to
+from routing.evaluation.seen_questions import seen_by
 from routing.quality import LearnedQuality, ModelPrior, load_router
 from routing.quality.feature_artifact import is_feature_router, load_feature_router
 from routing.quality.feature_quality import FeatureQuality
@@ -25,16 +25,16 @@ Array: TypeAlias = "np.ndarray[Any, Any]"
 
 
 def load_trained(folder: Path) -> Trained:
-    """The router of a folder, of either kind.
+    """Load the router of a folder, of either kind.
 
     Raises:
-        ArtifactInvalid: there is none that can be read.
+        ArtifactInvalid: the folder holds no readable router.
     """
     return load_feature_router(folder) if is_feature_router(folder) else load_router(folder)
 
 
 def predict_all(quality: Trained, path: Path, *, fast: bool, step: Step) -> tuple[list[str], Array]:
-    """Every trained model's P(good) for every query of a table; scores are not read.
+    """Predict every trained model's P(good) for every query of a table; scores are not read.
 
     Returns:
         query ids, and shape (n, m).
@@ -62,7 +62,7 @@ def predict_pair(
     cascade: bool = False,
     only_new: bool = False,
 ) -> tuple[Outcomes, Array]:
-    """Questions that both models answered, and predictions for them, weak then strong.
+    """Return the questions that both models answered, and predictions, weak then strong.
 
     Args:
         quality: the router.
@@ -70,13 +70,13 @@ def predict_pair(
         weak: the cheaper model.
         strong: the better one.
         fast: use the real-time tier.
-        step: told how far it is.
+        step: called with the progress.
         cascade: predict the strong model's gain with the weak one's confidence in its answer.
-        only_new: leave out the questions the router knows.
+        only_new: leave out the questions that the router has seen.
 
     Raises:
         DataError: there are none, a model has no head, the queries are of the other kind, a
-            cascade's confidence is missing, or what a router of rows knows is asked for.
+            cascade's confidence is missing, or ``only_new`` is set for a router of rows.
     """
     from routing.training.outcomes import check_names, read_outcomes
 
@@ -88,44 +88,48 @@ def predict_pair(
         raise DataError(f"{path}: no question was answered by both {weak!r} and {strong!r}")
     for name in (weak, strong):
         if name not in quality.models:
-            known = ", ".join(quality.models)
-            raise DataError(f"this router has no head for {name!r}; it has: {known}")
+            seen = ", ".join(quality.models)
+            raise DataError(f"this router has no head for {name!r}; it has: {seen}")
     if isinstance(quality, FeatureQuality):
         if only_new:
-            raise DataError("--only-new: a router of rows of numbers does not keep what it knows")
+            raise DataError(
+                "--only-new: a router of rows of numbers keeps no list of its questions"
+            )
         if not table.has_features:
             raise DataError(f"{path} has prompts, and this router was trained on features")
         check_names(path, table.feature_names, quality.names)
         rows = table.features.astype(np.float32)
-        found = quality.predict(rows)[:, [quality.models.index(name) for name in (weak, strong)]]
-        return (table, found) if not cascade else _after(quality, path, table, rows, found)
+        p_good = quality.predict(rows)[:, [quality.models.index(name) for name in (weak, strong)]]
+        return (
+            (table, p_good) if not cascade else _with_confidence(quality, path, table, rows, p_good)
+        )
     if cascade:
         raise DataError("--cascade: only routers trained on features learn from a confidence")
     if table.has_features:
         raise DataError(f"{path} has features, and this router was trained on prompts")
     if only_new:
-        known = known_to(quality, table.prompts)
-        if not len(known.new):
-            raise DataError(f"--only-new: {known}; give a table with others")
-        table = table.take(known.new)
+        seen = seen_by(quality, table.prompts)
+        if not len(seen.new):
+            raise DataError(f"--only-new: {seen}; give a table with others")
+        table = table.take(seen.new)
     return table, _of_prompts(quality, table.prompts, (weak, strong), fast=fast, step=step)
 
 
-def _after(
-    quality: FeatureQuality, path: Path, table: Outcomes, rows: Array, found: Array
+def _with_confidence(
+    quality: FeatureQuality, path: Path, table: Outcomes, rows: Array, p_good: Array
 ) -> tuple[Outcomes, Array]:
-    """The same with the gain known once the weak model has answered.
+    """Replace the expected gain by the one given the weak model's confidence.
 
-    Rows unlike those of the training keep the gain that is expected of them before.
+    Rows unlike those of the training keep the gain expected without it.
     """
     weak, strong = table.models
     if weak not in quality.after:
         raise DataError(f"this router was trained without the confidence of {weak!r}")
-    if not len(table.confidence) or np.isnan(sure := table.confidence[:, 0]).any():
+    if not len(table.confidence) or np.isnan(confidence := table.confidence[:, 0]).any():
         raise DataError(f"{path}: column 'confidence' is empty for answers of {weak!r}")
-    gain = quality.gain_after(weak, strong, rows, sure.astype(np.float32))
-    gain = np.where(np.isnan(gain), found[:, 1] - found[:, 0], gain)
-    return table, np.column_stack((found[:, 0], found[:, 0] + gain))
+    gain = quality.gain_after(weak, strong, rows, confidence.astype(np.float32))
+    gain = np.where(np.isnan(gain), p_good[:, 1] - p_good[:, 0], gain)
+    return table, np.column_stack((p_good[:, 0], p_good[:, 0] + gain))
 
 
 def _of_prompts(

@@ -1,4 +1,4 @@
-"""Everything there is to say about one weak/strong pair on recorded outcomes."""
+"""Report on one weak/strong pair of models on recorded outcomes."""
 
 # pyright: basic
 
@@ -34,7 +34,7 @@ class PairReport:
     Attributes:
         weak: name of the weak model.
         strong: name of the strong model.
-        questions: how many both models answered.
+        questions: number of questions that both models answered.
         curves: by method: router, length (of prompts), random, oracle.
         apgr: by method, with intervals.
         cpt50: strong calls needed for half the gap, by method.
@@ -59,7 +59,7 @@ class PairReport:
     aiq: Mapping[str, float] | None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers for ``--json``."""
+        """Return plain numbers for ``--json``."""
         methods = {
             name: {
                 "apgr": self.apgr[name].value,
@@ -79,12 +79,12 @@ class PairReport:
             "strong": self.strong,
             "questions": self.questions,
             "methods": methods,
-            "ece": {model: found.ece for model, found in self.reliability.items()},
+            "ece": {model: reliability.ece for model, reliability in self.reliability.items()},
             "aiq": None if self.aiq is None else dict(self.aiq),
         }
 
     def mean_cost(self, curve: Curve) -> list[float] | None:
-        """Mean cost per question at each point, from mean costs; None where not recorded."""
+        """Return the mean cost per question at each point; None where not recorded."""
         weak, strong = self.cost[self.weak], self.cost[self.strong]
         if np.isnan(weak) or np.isnan(strong):
             return None
@@ -106,7 +106,7 @@ def pair_report(
 
     Args:
         names: weak, strong.
-        prompts: n questions; None where the queries are no texts, which have no length.
+        prompts: n questions; None where the queries are no texts and have no length.
         p_good: shape (n, 2), weak then strong.
         score: shape (n, 2), recorded; no NaN.
         cost: shape (n, 2), NaN where not recorded.
@@ -138,8 +138,8 @@ def pair_report(
     means = np.array([_mean(cost[:, 0]), _mean(cost[:, 1])])
     aiq = None
     if not np.isnan(means).any():
-        whole = np.where(np.isnan(cost), means, cost)
-        frontier = pool_frontier(p_good, score, whole)
+        filled = np.where(np.isnan(cost), means, cost)
+        frontier = pool_frontier(p_good, score, filled)
         low, high = float(means.min()), float(means.max())
         mixture = float(score.mean(axis=0).mean())
         aiq = {"router": frontier.aiq(low, high), "mixture": mixture} if high > low else None
@@ -162,5 +162,5 @@ def pair_report(
 
 
 def _mean(values: Floats) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
+    recorded = values[~np.isnan(values)]
+    return float(recorded.mean()) if len(recorded) else float("nan")

@@ -1,6 +1,6 @@
-"""Which questions of a table a router knows: what it is worth there says little of others.
+"""The questions of a table that a router has seen, on which it is no fair measure of others.
 
-A question is known when the router was trained on it, or when the pool it leans on was asked it
+A question is seen when the router was trained on it, or when its pool was scored on it
 (docs/decisions/0015).
 """
 
@@ -26,12 +26,12 @@ LEAST_NEW: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What a router knows of n questions.
+class SeenQuestions:
+    """The seen ones among n questions.
 
     Attributes:
         trained_on: shape (n,), whether it was trained on the question.
-        asked_pool: shape (n,), whether its pool was asked the question.
+        asked_pool: shape (n,), whether its pool was scored on the question.
     """
 
     trained_on: Bools
@@ -39,12 +39,12 @@ class Known:
 
     @property
     def new(self) -> NDArray[np.int64]:
-        """Rows of the questions it knows nothing of."""
+        """Rows of the questions it has not seen."""
         return np.flatnonzero(~(self.trained_on | self.asked_pool))
 
     @property
     def count(self) -> int:
-        """How many questions it knows."""
+        """Number of questions it has seen."""
         return len(self.asked_pool) - len(self.new)
 
     def __str__(self) -> str:
@@ -59,7 +59,7 @@ class Known:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Counts for ``--json``."""
+        """Return counts for ``--json``."""
         return {
             "trained_on": int(self.trained_on.sum()),
             "asked_pool": int(self.asked_pool.sum()),
@@ -67,19 +67,19 @@ class Known:
         }
 
 
-def known_to(quality: LearnedQuality, prompts: Sequence[str]) -> Known:
-    """What this router knows of these prompts."""
+def seen_by(quality: LearnedQuality, prompts: Sequence[str]) -> SeenQuestions:
+    """Return which of these prompts the router has seen."""
     keys = np.array([question_key(prompt) for prompt in prompts], dtype=np.uint64)
     factors = quality.encoder.factors
-    asked = [factors is not None and factors.memory.was_asked(prompt) for prompt in prompts]
-    return Known(np.isin(keys, quality.trained_on), np.array(asked, dtype=bool))
+    asked_pool = [factors is not None and factors.memory.was_asked(prompt) for prompt in prompts]
+    return SeenQuestions(np.isin(keys, quality.trained_on), np.array(asked_pool, dtype=bool))
 
 
-def apgr_of_new(known: Known, p_good: Any, score: Any, rounds: int, seed: int) -> Interval:
-    """APGR on the questions the router knows nothing of.
+def apgr_of_new(seen: SeenQuestions, p_good: Any, score: Any, rounds: int, seed: int) -> Interval:
+    """Return APGR on the questions that the router has not seen.
 
     Args:
-        known: of the n questions.
+        seen: of the n questions.
         p_good: shape (n, 2), weak then strong.
         score: shape (n, 2), recorded.
         rounds: of the bootstrap.
@@ -88,7 +88,7 @@ def apgr_of_new(known: Known, p_good: Any, score: Any, rounds: int, seed: int) -
     Raises:
         DataError: fewer than ``LEAST_NEW`` are new, or the strong model is not better on them.
     """
-    rows = known.new
+    rows = seen.new
     if len(rows) < LEAST_NEW:
         raise DataError(f"the {len(rows)} others are too few to judge it by (at least {LEAST_NEW})")
     gain, (weak, strong) = (p_good[:, 1] - p_good[:, 0])[rows], score[rows].T

@@ -1,4 +1,4 @@
-"""What a threshold on the gain means: a share of strong calls, or a share of the best quality."""
+"""Thresholds on the gain, by the share of strong calls or by the share of the best quality."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Threshold:
         gain: P(strong good) - P(weak good) from which the strong model answers.
         strong_share: share of these questions it then answers.
         quality: mean score of the answers.
-        of_best: quality relative to always asking the better model.
+        of_best: quality relative to always using the better model.
     """
 
     gain: float
@@ -30,7 +30,7 @@ class Threshold:
 
 
 def for_share(gain: Floats, score: Floats, share: float) -> Threshold:
-    """The threshold at which the strong model answers this share of the questions."""
+    """Return the threshold at which the strong model answers this share of the questions."""
     if not 0.0 <= share <= 1.0:
         raise DataError(f"--strong-share is {share}; give a number from 0 to 1")
     ordered = np.sort(gain)[::-1]
@@ -40,7 +40,7 @@ def for_share(gain: Floats, score: Floats, share: float) -> Threshold:
 
 
 def for_quality(gain: Floats, score: Floats, target: float) -> Threshold:
-    """The threshold with fewest strong calls whose quality is ``target`` of the best model's.
+    """Return the threshold with fewest strong calls at ``target`` of the best model's quality.
 
     Args:
         gain: shape (n,), predicted.
@@ -55,8 +55,8 @@ def for_quality(gain: Floats, score: Floats, target: float) -> Threshold:
     order = np.argsort(-gain, kind="stable")
     lift = np.concatenate(([0.0], np.cumsum(score[order, 1] - score[order, 0])))
     quality = score[:, 0].mean() + lift / len(gain)
-    wanted = target * float(score.mean(axis=0).max())
-    reached = np.flatnonzero(quality >= wanted)
+    needed = target * float(score.mean(axis=0).max())
+    reached = np.flatnonzero(quality >= needed)
     count = int(reached[0]) if len(reached) else len(gain)
     return for_share(gain, score, count / len(gain))
 

@@ -1,1 +1,1 @@
-"""What the router sees of an input, by kind of input."""
+"""Features of the inputs, by kind of input."""

@@ -1,6 +1,6 @@
 """Character n-grams of a prompt: every run of one to four characters, hashed to buckets.
 
-They see what words hide: numerals, units, formulae, endings, names in pieces. Those of the answer
+They carry what words hide: numerals, units, formulae, endings, names in pieces. Those of the answer
 options are kept apart from those of the stem. Pure functions of the text; nothing is learned.
 """
 
@@ -24,7 +24,7 @@ _OF_OPTIONS: Final = np.uint64(7)
 
 
 def grams(reading: Reading) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Distinct buckets of a prompt's n-grams, and 1 + ln(how often each was met).
+    """Return the distinct buckets of a prompt's n-grams, and 1 + ln(count) of each.
 
     Characters of any script; case and the kind of white space make no difference.
 
@@ -32,23 +32,23 @@ def grams(reading: Reading) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         two arrays of shape (g,); the first rises.
     """
     split, text = reading.stem_chars, reading.text
-    found = _hashed(text[:split], _OF_STEM) + _hashed(text[split:], _OF_OPTIONS)
-    if not found:
+    hashes = _hashed(text[:split], _OF_STEM) + _hashed(text[split:], _OF_OPTIONS)
+    if not hashes:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-    ids, counts = np.unique(np.concatenate(found) * _MIX >> _SHIFT, return_counts=True)
+    ids, counts = np.unique(np.concatenate(hashes) * _MIX >> _SHIFT, return_counts=True)
     return ids.astype(np.int64), (1.0 + np.log(counts)).astype(np.float32)
 
 
 def _hashed(part: str, salt: np.uint64) -> list[NDArray[np.uint64]]:
-    """Polynomial hashes of all runs of each length, between spaces at both ends."""
+    """Return polynomial hashes of all runs of each length, between spaces at both ends."""
     words = part.lower().split()
     if not words:
         return []
     points = f" {' '.join(words)} ".encode("utf-32-le", "surrogatepass")
     codes = np.frombuffer(points, dtype=np.uint32).astype(np.uint64) + _ONE
-    whole = np.full(len(codes), salt, dtype=np.uint64)
-    found: list[NDArray[np.uint64]] = []
+    rolling = np.full(len(codes), salt, dtype=np.uint64)
+    hashes: list[NDArray[np.uint64]] = []
     for length in range(1, min(LONGEST, len(codes)) + 1):
-        whole = whole[: len(codes) - length + 1] * _BASE + codes[length - 1 :]
-        found.append(whole)
-    return found
+        rolling = rolling[: len(codes) - length + 1] * _BASE + codes[length - 1 :]
+        hashes.append(rolling)
+    return hashes

@@ -1,4 +1,4 @@
-"""Numbers by which prompts are recognised."""
+"""Keys by which prompts are recognised."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ _HALF: Final = MAX_CHARS // 2
 
 
 def normalised(prompt: str) -> str:
-    """A prompt without case and spacing: equal for copies under other ids."""
+    """Return a prompt without case and spacing: equal for copies under other ids."""
     return " ".join(prompt.lower().split())
 
 
 def question_key(prompt: str) -> int:
-    """64 bits that copies of a question share, whatever their case, spacing and punctuation.
+    """Return 64 bits that copies of a question share, whatever case, spacing and punctuation.
 
-    Marks of arithmetic are none of punctuation: "12 + 7" and "12 - 7" are two questions.
+    Arithmetic operators are not punctuation: "12 + 7" and "12 - 7" are two questions.
     """
     return _hash(normalised(prompt.translate(_punctuation())))
 
 
 def prompt_key(prompt: str) -> int:
-    """64 bits by which a pool recognises a prompt, whatever its case.
+    """Return 64 bits by which a pool recognises a prompt, whatever its case.
 
-    A multiple-choice question is known by its stem, if that is long enough to stand alone: a copy
-    that offers other options is the same question. Of a prompt over ``MAX_CHARS`` characters the
-    beginning, the end and the length count. Prompts under ``LEAST_CHARS`` characters ("go on") say
-    too little by themselves: ``NO_KEY``.
+    A multiple-choice question is recognised by its stem, if that is long enough to stand alone: a
+    copy that offers other options is the same question. Of a prompt over ``MAX_CHARS`` characters
+    the beginning, the end and the length count. Prompts under ``LEAST_CHARS`` characters ("go on")
+    are ambiguous: ``NO_KEY``.
     """
     text = prompt.strip()
     if len(text) > MAX_CHARS:
         text = f"{text[:_HALF]}{len(text)}{text[-_HALF:]}"
-    known = _stem(text).lower()
-    return NO_KEY if len(known) < LEAST_CHARS else _hash(known)
+    stem = _stem(text).lower()
+    return NO_KEY if len(stem) < LEAST_CHARS else _hash(stem)
 
 
 @cache
 def _punctuation() -> dict[int, str]:
-    """A space for every mark; made at its first use, since serving has none."""
+    """Return a translation of punctuation to spaces; built at first use: serving needs none."""
     return {
         point: " "
         for point in range(0x10000)
@@ -61,7 +61,7 @@ def _hash(text: str) -> int:
 
 
 def _stem(text: str) -> str:
-    """What comes before the answer options, where one list of them, A to its end, ends the text."""
+    """Return the text before the answer options, where one list of them ends the text."""
     marks = list(OPTION.finditer(text))
     letters = "".join(mark[1] for mark in marks)
     if len(marks) < 2 or letters != string.ascii_uppercase[: len(letters)]:

@@ -1,4 +1,4 @@
-"""What a picture's file says before it is decoded: size, shape, how hard it was compressed.
+"""Features of a picture's header, read without decoding: size, shape and compression.
 
 Only headers are read, some ten microseconds a picture; decoding costs a hundred times that.
 
@@ -36,21 +36,21 @@ _TABLES, _SCAN, _PROGRESSIVE = 0xDB, 0xDA, 0xC2
 
 
 def picture_features(file: bytes) -> NDArray[np.float32]:
-    """Features of a JPEG or PNG file, or of one as base64 (also as a data URL).
+    """Return features of a JPEG or PNG file, also in base64 or as a data URL.
 
     Returns:
-        shape (len(NAMES),); zeros where the file is neither, or its header is broken: whoever
-        decodes it will say so.
+        shape (len(NAMES),); zeros where the file is neither, or its header is broken: decoding it
+        raises the error.
     """
     try:
-        found = _read(*_plain(file))
+        values = _read(*_plain(file))
     except (struct.error, IndexError, ValueError):
-        found = None
-    return np.zeros(len(NAMES), np.float32) if found is None else np.array(found, np.float32)
+        values = None
+    return np.zeros(len(NAMES), np.float32) if values is None else np.array(values, np.float32)
 
 
 def _plain(file: bytes) -> tuple[bytes, int]:
-    """The picture's first bytes, with all headers, and its size; base64 is undone."""
+    """Return the picture's first bytes, with all headers, and its size; base64 is decoded."""
     if file.startswith(b"data:"):
         file = file[file.find(b",", 0, _COMMA_WITHIN) + 1 :]
     if file.startswith(_BASE64):
@@ -77,7 +77,7 @@ def _shape(width: int, height: int, size_bytes: int) -> tuple[float, float, floa
 
 
 def _read_jpeg(file: bytes, size_bytes: int) -> tuple[float, ...] | None:
-    """Walk over the segments up to the first scan."""
+    """Read the header segments up to the first scan."""
     at, coarse, frame = 2, 0.0, None
     while frame is None or not coarse:
         if file[at] != 0xFF:
@@ -106,7 +106,7 @@ def _read_jpeg(file: bytes, size_bytes: int) -> tuple[float, ...] | None:
 
 
 def _mean_of_table(file: bytes, at: int) -> float:
-    """Mean step of the first quantisation table: the coarser, the more was thrown away."""
+    """Return the mean step of the first quantisation table: larger is stronger compression."""
     wide = file[at] >> 4
     steps = struct.unpack_from(">64H" if wide else ">64B", file, at + 1)
     return sum(steps) / 64.0

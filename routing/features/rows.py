@@ -13,17 +13,17 @@ TABLES = frozenset({Task.TABULAR, Task.RANK})
 
 
 def has_features(task: Task) -> bool:
-    """Whether the requests of a task can be seen as rows of numbers."""
+    """Return whether the requests of a task can be read as rows of numbers."""
     return task is Task.IMAGE or task in TABLES
 
 
 def rows_of(task: Task, tensors: Tensors, most_pictures: int) -> np.ndarray[Any, Any]:
-    """A request as rows of numbers, shape (n, d), float32; d is 0 where the task has none.
+    """Return a request as rows of numbers, shape (n, d), float32; d is 0 where the task has none.
 
     Args:
         task: the request's.
         tensors: its public inputs.
-        most_pictures: so many are read.
+        most_pictures: the number of pictures read at most.
     """
     if task is Task.IMAGE:
         return np.stack([picture_features(file) for file in tensors["image"][:most_pictures]])

@@ -1,4 +1,4 @@
-"""Reading a prompt: its words, its numbers, its answer options, and what they say of its form.
+"""Parsing of a prompt: its words, numbers and answer options, and features of its form.
 
 Everything here is a pure function of the text; nothing is learned. The cost is bounded: text
 beyond ``MAX_CHARS`` is cut from the middle, so a long document costs what a paragraph costs.
@@ -32,16 +32,16 @@ OPTION: Final = re.compile(r"\n[^\S\n]*\(?([A-J])[.):]\s")
 
 
 class Reading(NamedTuple):
-    """One prompt, taken apart once for every feature that needs it.
+    """One prompt, parsed once for all features.
 
     Attributes:
         text: the prompt, cut to ``MAX_CHARS``.
         body: the same with one byte a character; 128 stands for every one that is not ASCII.
         words: alphabetic words of the whole text, in order.
-        stem_words: how many of ``words`` come before the first answer option.
-        stem_chars: how many characters of ``text`` do; all where there are no options.
+        stem_words: number of ``words`` before the first answer option.
+        stem_chars: number of characters of ``text`` before it; all where there are no options.
         options: text of each answer option ("A. ...", "B) ..."), empty when there are none.
-        option_words: how many of ``words`` belong to each option.
+        option_words: number of ``words`` in each option.
         numbers: numerals as written, in order.
     """
 
@@ -56,7 +56,7 @@ class Reading(NamedTuple):
 
 
 def read(prompt: str) -> Reading:
-    """Take a prompt apart. Never fails, also not on empty text."""
+    """Parse a prompt. Never fails, not even on empty text."""
     text = prompt
     if len(text) > MAX_CHARS:
         text = text[:_HEAD_CHARS] + "\n" + text[-(MAX_CHARS - _HEAD_CHARS) :]
@@ -76,9 +76,9 @@ def read(prompt: str) -> Reading:
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     for mark, end in zip(marks, ends, strict=True):
         start = mark.end()
-        found = letters[start:end].split()
-        words += found
-        option_words.append(len(found))
+        own = letters[start:end].split()
+        words += own
+        option_words.append(len(own))
         options.append(text[start:end])
     return Reading(
         text=text,
@@ -171,9 +171,9 @@ NAMES: Final[tuple[str, ...]] = (
 
 
 def _option_features(reading: Reading, distinct: int) -> tuple[float, ...]:
-    """How the answer options look: their number, lengths, and whether they are numbers.
+    """Return features of the answer options: number, lengths, and whether they are numbers.
 
-    ``distinct`` says how many different words they have.
+    ``distinct`` is the number of their different words.
     """
     options = reading.options
     if not options:
@@ -181,7 +181,7 @@ def _option_features(reading: Reading, distinct: int) -> tuple[float, ...]:
     n, lengths = len(options), list(map(len, options))
     ordered = sorted(lengths)
     mean, longest = sum(lengths) / n, ordered[-1]
-    values = [float(found[0]) for found in map(_VALUE.search, options) if found]
+    values = [float(match[0]) for match in map(_VALUE.search, options) if match]
     rising = 0.5
     ratio = 0.0
     if len(values) > 2:
@@ -209,7 +209,7 @@ def _number_size(numbers: list[str]) -> float:
 
 
 def form_values(reading: Reading) -> list[float]:
-    """Features of form, one for each of ``NAMES``, as a list that callers append to.
+    """Return features of form, one for each of ``NAMES``, as a list that callers append to.
 
     Counts are compressed with log(1 + n) and shares are in [0, 1], so that one long document
     does not dominate a linear head.

@@ -1,4 +1,4 @@
-"""How likely each model is to answer a prompt well: serving side, numpy only."""
+"""Predicted quality of each model's answer: serving side, numpy only."""
 
 from routing.quality.artifact import DEFAULT_ROUTER, load_router, save_router
 from routing.quality.explain import Contribution, Explanation, explain

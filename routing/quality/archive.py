@@ -1,4 +1,4 @@
-"""A router as plain arrays by name, and back: what goes into the archives of an artifact."""
+"""Conversion of a router to plain arrays by name, and back, for an artifact's archives."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CURVES = ("shares", "ability", "slopes")
 
 
 def pack_encoder(encoder: Encoder) -> Arrays:
-    """Arrays of an encoder; words joined by newlines as bytes."""
+    """Return the arrays of an encoder; words joined by newlines as bytes."""
     arrays: Arrays = {
         "words": _bytes("\n".join(encoder.index)),
         "vectors": encoder.vectors,
@@ -91,7 +91,7 @@ def _unpack_kernel(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> KernelHea
 
 
 def unpack_encoder(arrays: Mapping[str, NDArray[Any]]) -> Encoder:
-    """The encoder of ``pack_encoder``. Raises KeyError for a missing array."""
+    """Return the encoder of ``pack_encoder``. Raises KeyError for a missing array."""
     words = arrays["words"].tobytes().decode().split("\n")
     factors = None
     if "factor_bias" in arrays:
@@ -118,7 +118,7 @@ def unpack_encoder(arrays: Mapping[str, NDArray[Any]]) -> Encoder:
 
 
 def pack_heads(heads: Heads, cold: ColdStart, novelty: Novelty) -> Arrays:
-    """Arrays of everything that is not the encoder."""
+    """Return the arrays of heads, cold start and novelty."""
     arrays: Arrays = {
         "base_rate": heads.base_rate,
         "weights": np.array(heads.weights, dtype=np.float32),
@@ -156,9 +156,9 @@ _FOREST = (
 
 
 def unpack_heads(arrays: Mapping[str, NDArray[Any]], models: Sequence[str]) -> Heads:
-    """The heads of ``pack_heads``. Raises KeyError for a missing array.
+    """Return the heads of ``pack_heads``. Raises KeyError for a missing array.
 
-    Trees, n-grams and exact kernel are there together or not at all.
+    Trees, n-grams and exact kernel are stored together or not at all.
     """
     forest = grams = None
     if "forest_depth" in arrays:
@@ -181,7 +181,7 @@ def unpack_heads(arrays: Mapping[str, NDArray[Any]], models: Sequence[str]) -> H
 
 
 def unpack_cold_start(arrays: Mapping[str, NDArray[Any]]) -> ColdStart:
-    """The cold start of ``pack_heads``. Raises KeyError for a missing array."""
+    """Return the cold start of ``pack_heads``. Raises KeyError for a missing array."""
     return ColdStart(
         weights=arrays["cold_weights"],
         bias=float(arrays["cold_bias"]),

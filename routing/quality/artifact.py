@@ -36,7 +36,7 @@ from turnout.errors import ArtifactInvalid
 DEFAULT_ROUTER: Final = Path(__file__).parents[1] / "default_router"
 """The folder of the router that ships."""
 FORMAT: Final = 7
-_WAY_OUT: Final = (
+_REMEDY: Final = (
     "train it again with `turnout router train`, or point to routing/default_router, "
     "the router that ships with Turnout"
 )
@@ -46,7 +46,7 @@ def load_router(directory: str | Path) -> LearnedQuality:
     """Read a router saved by ``save_router``.
 
     Raises:
-        ArtifactInvalid: a file is missing, corrupt, of another format, or not what its hash says.
+        ArtifactInvalid: a file is missing, corrupt, of another format, or not of its hash.
     """
     folder = Path(directory)
     card = _card(folder)
@@ -66,7 +66,7 @@ def load_router(directory: str | Path) -> LearnedQuality:
 
 
 def load_encoder(directory: str | Path) -> Encoder:
-    """The encoder of a router alone; its heads may be of another format.
+    """Read the encoder of a router alone; its heads may be of another format.
 
     Raises:
         ArtifactInvalid: the archive is missing or corrupt.
@@ -80,7 +80,7 @@ def load_encoder(directory: str | Path) -> Encoder:
 
 
 def save_router(router: LearnedQuality, directory: str | Path, card: Mapping[str, Any]) -> None:
-    """Write a router. ``card`` adds what people should know: origin, licences, settings."""
+    """Write a router. ``card`` adds facts for people: origin, licences, settings."""
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     archives = {
@@ -105,8 +105,8 @@ def save_router(router: LearnedQuality, directory: str | Path, card: Mapping[str
     (folder / "router.json").write_text(json.dumps(text, indent=2) + "\n", encoding="utf-8")
 
 
-def _invalid(folder: Path, what: str) -> ArtifactInvalid:
-    return ArtifactInvalid(f"router {folder}: {what}; {_WAY_OUT}")
+def _invalid(folder: Path, problem: str) -> ArtifactInvalid:
+    return ArtifactInvalid(f"router {folder}: {problem}; {_REMEDY}")
 
 
 def _card(folder: Path) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _card(folder: Path) -> dict[str, Any]:
     card = cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else {}
     if "kind" in card:
         raise ArtifactInvalid(
-            f"router {folder}: is one of rows or pictures, not of prompts; give it to its route: "
+            f"router {folder}: is one of rows or pictures, not of prompts; set "
             f"TURNOUT_FEATURE_ROUTERS=ROUTE={folder}"
         )
     if card.get("format") != FORMAT:

@@ -1,6 +1,6 @@
-"""Boosted trees of two levels, evaluated for many trees at once in a handful of numpy calls.
+"""Boosted trees of two levels, evaluated for all trees at once in a few numpy calls.
 
-A tree of two levels asks a root question r, then one of two others, l or c. With yes as 1, its
+A tree of two levels tests a root condition r, then one of two others, l or c. With yes as 1, its
 value is linear in r, l, r l and r c:
 
     v = a + (b - a) l + (c' - a) r - (b - a) r l + (d - c') r c
@@ -25,7 +25,7 @@ class BoostedPairs:
     """Estimates of every model from a row of numbers.
 
     Attributes:
-        feature: shape (3 t,), int: features asked by roots, then lefts, then rights.
+        feature: shape (3 t,), int: features tested by roots, then lefts, then rights.
         threshold: shape (3 t,); the answer is yes above it.
         weights: shape (4 t, m), of r, l, r l, r c.
         bias: shape (m,).
@@ -37,7 +37,7 @@ class BoostedPairs:
     bias: Floats
 
     def estimate(self, rows: Floats) -> Floats:
-        """P(good) of every model before calibration: from shape (n, d) to (n, m)."""
+        """Return P(good) of every model before calibration: from shape (n, d) to (n, m)."""
         if len(rows) > _BLOCK:
             blocks = [self.estimate(rows[i : i + _BLOCK]) for i in range(0, len(rows), _BLOCK)]
             return np.concatenate(blocks)

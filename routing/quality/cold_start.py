@@ -1,7 +1,7 @@
-"""A model without scored answers, and a prompt unlike those the heads were trained on.
+"""Predictions for models without scored answers, and trust in heads for novel prompts.
 
-``ColdStart`` combines a model's prior with the prompt's difficulty, ``Novelty`` says how far the
-trained heads are to be trusted.
+``ColdStart`` combines a model's prior with the prompt's difficulty, ``Novelty`` gives the trust in
+the trained heads.
 
 Item response theory with one ability per model (Rasch 1960): the log-odds of a good answer are
 ability minus difficulty. Difficulty comes from the pretrained pool of models; ability is what
@@ -23,7 +23,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class ColdStart:
-    """Difficulty of a prompt, and what it means for a model of known average.
+    """Difficulty of a prompt, and the score of a model whose average is known.
 
     Attributes:
         weights: shape (d + k,), difficulty in log-odds from ``Encoded.dense`` and ``factors``.
@@ -38,15 +38,15 @@ class ColdStart:
     grid_ability: Floats
 
     def contributions(self, encoded: Encoded) -> Floats:
-        """What each dense feature, then each factor, adds to the difficulty, shape (d + k,)."""
+        """Return the parts of dense features, then factors, in the difficulty, shape (d + k,)."""
         return np.concatenate((encoded.dense, encoded.factors)) * self.weights
 
     def difficulty(self, encoded: Encoded) -> float:
-        """Difficulty of an encoded prompt in log-odds; 0 is typical, higher is harder."""
+        """Return the difficulty of a prompt in log-odds; 0 is typical, higher is harder."""
         return float(self.contributions(encoded).sum()) + self.bias
 
     def score(self, prior: float, difficulty: float) -> float:
-        """Log-odds of a good answer from a model with this prior."""
+        """Return the log-odds of a good answer from a model with this prior."""
         ability = np.interp(prior, self.grid_prior, self.grid_ability)
         return float(ability) - difficulty
 
@@ -66,11 +66,11 @@ class Novelty:
 
     @staticmethod
     def score(encoded: Encoded) -> float:
-        """Distance from the training prompts; about 1 for a typical one."""
+        """Return the distance from the training prompts; about 1 for a typical one."""
         dense = encoded.dense
         return float(dense @ dense / len(dense)) ** 0.5 + 2.0 * (1.0 - encoded.known_share)
 
     def trust(self, encoded: Encoded) -> float:
-        """1 inside the usual range, falling with the square of the distance beyond it."""
+        """Return 1 inside the usual range, falling with the square of the distance beyond it."""
         score = self.score(encoded)
         return 1.0 if score <= self.usual else (self.usual / score) ** 2

@@ -1,4 +1,4 @@
-"""From a prompt to the numbers that every head shares.
+"""Encoder of prompts into the features that every head shares.
 
     prompt → Reading → form (hand-made) ────────────────────┐
                      → wording (rare words, how alike the   ├→ dense (d,)
@@ -6,8 +6,8 @@
                      → meaning (static word vectors of stem ┘
                        and options, averaged)
                      → grams (runs of characters) ─→ gram ids and values
-    form, wording, meaning → factors (k,): what the pretrained pool found easy,
-    the prompt's key         and what it made of this very prompt if it was asked it
+    form, wording, meaning → factors (k,): how easy the prompt is for the pretrained
+    the prompt's key         pool, and the pool's own results on it if it was scored
 
 The word vectors are a sentence encoder's vectors of single words, reduced to few dimensions
 (Model2Vec's idea, github.com/MinishLab/model2vec), averaged with weights that fall with a
@@ -66,14 +66,14 @@ WORDING: Final = (
 
 
 class Vocabulary(dict[str, int]):
-    """Word to row; an unknown word gets one of the buckets behind the rows."""
+    """Maps a word to its row; an unknown word gets one of the buckets behind the rows."""
 
     def __init__(self, words: Iterable[str]) -> None:
-        """Rows in the order of the words."""
+        """Number the words in order."""
         super().__init__((word, row) for row, word in enumerate(words))
 
     def __missing__(self, word: str) -> int:
-        """The bucket of a word that has no row."""
+        """Return the bucket of a word that has no row."""
         return len(self) + crc32(word.encode()) % UNKNOWN_BUCKETS
 
 
@@ -85,7 +85,7 @@ class Encoded:
         dense: shape (d,): form and wording standardised, meaning scaled as a whole, the leading
             ``NEAR`` dimensions of stem and options first: likeness looks at these alone.
         factors: shape (k,), from ``Encoder.factors``; empty where there are none.
-        gram_ids: shape (g,), distinct n-grams; empty when they were not asked for.
+        gram_ids: shape (g,), distinct n-grams; empty when they were not requested.
         gram_values: shape (g,), 1 + ln(count) of each (``routing/features/grams.py``).
         known_share: share of the prompt's words the encoder knows.
     """
@@ -124,35 +124,35 @@ class Encoder:
     commonness: Floats = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Weights follow from rarity."""
+        """Compute the words' weights from their rarity."""
         weight = 1.0 / (1.0 + np.exp((6.5 - self.rarity) * 1.2))
-        known = np.stack((self.rarity, weight), axis=1, dtype=np.float32)
+        common = np.stack((self.rarity, weight), axis=1, dtype=np.float32)
         unknown = np.full((UNKNOWN_BUCKETS, 2), (NOT_KNOWN, 0.0), dtype=np.float32)
-        object.__setattr__(self, "commonness", np.concatenate((known, unknown)))
+        object.__setattr__(self, "commonness", np.concatenate((common, unknown)))
 
     @property
     def n_factors(self) -> int:
-        """How many factors the pretrained pool gives."""
+        """Number of factors that the pretrained pool gives."""
         return 0 if self.factors is None else self.factors.width
 
     @property
     def n_smooth(self) -> int:
-        """How many of the factors any prompt has; the others are the pool's memory."""
+        """Number of factors that every prompt has; the others are the pool's memory."""
         return 0 if self.factors is None else self.factors.smooth
 
     @property
     def n_form(self) -> int:
-        """How many of the dense features are of form and wording; the rest is meaning."""
+        """Number of dense features of form and wording; the rest is meaning."""
         return len(text.NAMES) + len(WORDING)
 
     @property
     def n_kernel(self) -> int:
-        """How many of the leading dense features likeness looks at."""
+        """Number of leading dense features that likeness is computed from."""
         return self.n_form + 2 * min(NEAR, len(self.scale))
 
     @property
     def unknown_column(self) -> int:
-        """Where in the raw features the share of unknown words stands."""
+        """Position of the share of unknown words in the raw features."""
         return len(text.NAMES) + WORDING.index("unknown_words")
 
     @property
@@ -166,15 +166,15 @@ class Encoder:
     def encode(self, prompt: str, *, with_grams: bool = True) -> Encoded:
         """Encode one prompt; without n-grams it costs less."""
         reading = read(prompt)
-        ids, known = self.word_ids(reading)
+        ids, known_share = self.word_ids(reading)
         raw = self.raw(reading, ids)
         dense = standardise(raw, self.mean, self.inverse_std)
         factors = self.scale[:0] if self.factors is None else self.factors.of(raw, prompt)
         gram_ids, values = grams(reading) if with_grams else (ids[:0], self.scale[:0])
-        return Encoded(dense, factors, gram_ids, values, known)
+        return Encoded(dense, factors, gram_ids, values, known_share)
 
     def raw(self, reading: Reading, ids: Ints) -> Floats:
-        """Form, wording and meaning before standardisation, shape (d,).
+        """Return form, wording and meaning before standardisation, shape (d,).
 
         Rows are gathered by ``take``: indexing with an array costs twice as much for so few.
         """
@@ -191,13 +191,13 @@ class Encoder:
         )
 
     def _meaning(self, reading: Reading, ids: Ints, weight: Floats, wording: list[float]) -> Floats:
-        """Mean vectors of the stem's and of the options' words, shape (2, k).
+        """Return mean vectors of the stem's and of the options' words, shape (2, k).
 
         Args:
-            reading: how many of the words belong to the stem and to each option.
+            reading: gives the number of words in the stem and in each option.
             ids: rows of the words, in order.
             weight: of each of them.
-            wording: how alike the options are is written here.
+            wording: receives the features of the options' likeness.
         """
         vectors = self.vectors.take(ids, axis=0, mode="clip").astype(np.float32)
         n, end = len(reading.option_words), reading.stem_words
@@ -213,15 +213,15 @@ class Encoder:
         return sums[n:]
 
     def word_ids(self, reading: Reading) -> tuple[Ints, float]:
-        """Rows of known words; unknown words get a bucket behind the vocabulary."""
+        """Return the words' rows (unknown words get a bucket) and the share of known words."""
         words = reading.words
         ids = np.fromiter(map(self.index.__getitem__, words), np.int64, len(words))
-        known = int(np.count_nonzero(ids < len(self.index)))
-        return ids, known / len(words) if words else 0.0
+        n_known = int(np.count_nonzero(ids < len(self.index)))
+        return ids, n_known / len(words) if words else 0.0
 
 
 def _rarity_features(rarity: Floats, in_stem: int, ids: Ints, out: list[float]) -> None:
-    """How rare the words are; the first ``in_stem`` are the stem's."""
+    """Write features of the words' rarity; the first ``in_stem`` words are the stem's."""
     ordered = _known_in_order(rarity)
     n = len(ordered)
     out[9] = 1.0 - n / (len(rarity) + 1.0)
@@ -243,7 +243,7 @@ def _rarity_features(rarity: Floats, in_stem: int, ids: Ints, out: list[float]) 
 
 
 def _known_in_order(rarity: Floats) -> list[float]:
-    """Rarities of the known words, rising: the unknown ones come first and are left out."""
+    """Return the rarities of the known words, rising: unknown ones sort first and are cut."""
     ordered = rarity.copy()
     ordered.sort()
     rarities: list[float] = ordered.tolist()
@@ -252,13 +252,13 @@ def _known_in_order(rarity: Floats) -> list[float]:
 
 @cache
 def _below_diagonal(n: int) -> Ints:
-    """Flat positions below the diagonal of a matrix of shape (n, n)."""
+    """Return the flat positions below the diagonal of a matrix of shape (n, n)."""
     row, column = np.tril_indices(n, -1)
     return row * n + column
 
 
 def _likeness_features(vectors: Floats, out: list[float]) -> None:
-    """Cosines between the options' vectors, and of each with the stem's, which is the last row."""
+    """Write features of the cosines between options, and with the stem, which is the last row."""
     n = len(vectors) - 1
     inner = vectors @ vectors.T
     if not n:

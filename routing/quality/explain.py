@@ -1,4 +1,4 @@
-"""Why a prompt counts as hard, in words a person knows."""
+"""Explanation of a prompt's predicted difficulty, by readable properties."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from routing.quality.prior import ModelPrior
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """What one property of the prompt adds to its difficulty.
+    """The part of one property of the prompt in its difficulty.
 
     Attributes:
         feature: name of the property; "subject_matter" sums all directions of meaning,
-            "asked_the_pool_itself" is there when the pool was asked this very prompt.
+            "asked_the_pool_itself" is listed when the pool was scored on this prompt.
         difficulty: in log-odds of a bad answer, relative to an average prompt.
     """
 
@@ -25,14 +25,14 @@ class Contribution:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A prediction taken apart.
+    """The parts of a prediction for a prompt.
 
     Attributes:
         difficulty: in log-odds; 0 is typical, higher is harder.
         contributions: largest first, by size.
         trust: weight of the trained heads against the priors, in (0, 1].
         p_good: by model, from the fuller tier.
-        known: models answered by a trained head or proxy, not by their prior.
+        known: models judged by a trained head or proxy, not by their prior.
     """
 
     difficulty: float
@@ -43,7 +43,7 @@ class Explanation:
 
 
 def explain(router: LearnedQuality, prompt: str, models: Sequence[ModelPrior]) -> Explanation:
-    """Difficulty by property, and what it means for each model.
+    """Explain the difficulty of a prompt by property, and predict each model's quality.
 
     The contributions are exact for the difficulty of the cold start, which is linear; heads of
     trained models see the same features but are not linear in them.
@@ -51,22 +51,22 @@ def explain(router: LearnedQuality, prompt: str, models: Sequence[ModelPrior]) -
     encoded = router.encoder.encode(prompt)
     cold, split = router.cold_start, router.encoder.n_form
     parts, meaning = cold.contributions(encoded), slice(split, len(encoded.dense))
-    named = [
+    contributions = [
         Contribution(name, float(part))
         for name, part in zip(router.encoder.dense_names[:split], parts[:split], strict=True)
     ]
-    named.append(Contribution("subject_matter", float(parts[meaning].sum())))
+    contributions.append(Contribution("subject_matter", float(parts[meaning].sum())))
     pool = parts[meaning.stop :]
     smooth = 0 if router.encoder.factors is None else len(router.encoder.factors.bias)
-    named.append(Contribution("like_what_the_pool_failed", float(pool[:smooth].sum())))
+    contributions.append(Contribution("like_what_the_pool_failed", float(pool[:smooth].sum())))
     if pool[smooth:].any():
-        named.append(Contribution("asked_the_pool_itself", float(pool[smooth:].sum())))
-    named.sort(key=lambda item: -abs(item.difficulty))
+        contributions.append(Contribution("asked_the_pool_itself", float(pool[smooth:].sum())))
+    contributions.sort(key=lambda item: -abs(item.difficulty))
     p_good = router.predict(prompt, models, fast=False)
     rows = router.heads.rows
     return Explanation(
         difficulty=cold.difficulty(encoded),
-        contributions=tuple(named),
+        contributions=tuple(contributions),
         trust=router.novelty.trust(encoded),
         p_good={model.name: float(p) for model, p in zip(models, p_good, strict=True)},
         known=tuple(m.name for m in models if m.name in rows or m.proxy in rows),

@@ -1,9 +1,9 @@
-"""What a pool of models, scored on many questions before, says of a new prompt.
+"""Factors: predictions for a new prompt from a pool of models scored on many questions.
 
 The pool's outcomes were regressed on the features; the leading directions of the predicted
 score table are the factors (the first is how easy a prompt is, the others tell models apart).
-A router trained on few outcomes of its own leans on them: transfer between models. Of a prompt
-the pool was asked itself, its memory knows more.
+A router trained on few outcomes of its own uses them: transfer between models. For a prompt that
+the pool itself was scored on, its memory adds those results.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LIMIT = 4.0
 
 
 def standardise(raw: Floats, mean: Floats, inverse_std: Floats) -> Floats:
-    """Raw features in units of their spread, cut at ``LIMIT``; shape as ``raw``, float32."""
+    """Return raw features in units of their spread, clipped at ``LIMIT``, float32."""
     dense = np.subtract(raw, mean, dtype=np.float32)
     dense *= inverse_std
     np.minimum(dense, LIMIT, out=dense)
@@ -39,8 +39,8 @@ class Factors:
         weights: shape (landmarks, k).
         bias: shape (k,), so that the mean over the pool's prompts is 0.
         leading: position of the first factor of each table of the pool: how easy a prompt is.
-        models: of each table, the models that were asked.
-        memory: of the prompts the pool was asked; its numbers follow the smooth factors.
+        models: of each table, the models that were scored.
+        memory: of the prompts the pool was scored on; its factors follow the smooth ones.
     """
 
     mean: Floats
@@ -54,16 +54,16 @@ class Factors:
 
     @property
     def width(self) -> int:
-        """How many factors there are, smooth and remembered."""
+        """Number of factors, smooth and remembered."""
         return len(self.bias) + self.memory.width
 
     @property
     def smooth(self) -> int:
-        """How many of the factors are smooth; what is remembered of a prompt follows them."""
+        """Number of smooth factors; the remembered ones follow them."""
         return len(self.bias)
 
     def of(self, raw: Floats, prompt: str) -> Floats:
-        """Factors of one prompt, shape (width,), each about 1 in size over the pool's prompts."""
+        """Return the factors of one prompt, shape (width,), of about unit size over the pool."""
         dense = standardise(raw, self.mean, self.inverse_std)
         smooth = self.landmarks.likeness(dense) @ self.weights + self.bias
         return np.concatenate((smooth, self.memory.of(prompt)))

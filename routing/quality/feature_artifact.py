@@ -24,7 +24,7 @@ _REST: Final = ("base_rate", "centre", "inverse_scale", "least", "most")
 
 
 def is_feature_router(directory: str | Path) -> bool:
-    """Whether a folder says that it holds one; what else is wrong with it is for loading to say."""
+    """Return whether a folder's ``router.json`` names this kind; loading checks the rest."""
     try:
         return json.loads((Path(directory) / "router.json").read_text("utf-8"))["kind"] == KIND
     except (OSError, ValueError, KeyError, TypeError):
@@ -34,7 +34,7 @@ def is_feature_router(directory: str | Path) -> bool:
 def save_feature_router(
     router: FeatureQuality, directory: str | Path, card: Mapping[str, Any]
 ) -> None:
-    """Write a router. ``card`` adds what people should know: settings, sizes."""
+    """Write a router. ``card`` adds facts for people: settings, sizes."""
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {name: getattr(router, name) for name in _REST}
@@ -63,7 +63,7 @@ def load_feature_router(directory: str | Path) -> FeatureQuality:
     """Read a router saved by ``save_feature_router``.
 
     Raises:
-        ArtifactInvalid: a file is missing, corrupt, of another kind, or not what its hash says.
+        ArtifactInvalid: a file is missing, corrupt, of another kind, or not of its hash.
     """
     folder = Path(directory)
     card = _card(folder)
@@ -116,7 +116,7 @@ def _card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def _invalid(folder: Path, what: str) -> ArtifactInvalid:
+def _invalid(folder: Path, problem: str) -> ArtifactInvalid:
     return ArtifactInvalid(
-        f"router {folder}: {what}; train one with `turnout router train` on a table with features"
+        f"router {folder}: {problem}; train one with `turnout router train` on features"
     )

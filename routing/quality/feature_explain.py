@@ -1,4 +1,4 @@
-"""Why a row of numbers goes where it goes: what each feature does to the gain."""
+"""Explanation of the prediction for a row of numbers: each feature's part of the gain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from routing.quality.feature_quality import FeatureQuality
 
 @dataclass(frozen=True, slots=True)
 class RowExplanation:
-    """A prediction for a row, taken apart.
+    """The parts of a prediction for a row.
 
     Attributes:
         p_good: by model.
@@ -20,8 +20,8 @@ class RowExplanation:
         gain_of: the models whose difference in P(good) is explained: better, then worse, by base
             rate.
         gain: that difference.
-        contributions: by feature, what the gain loses when the feature is set to its usual value;
-            largest first, by size.
+        contributions: by feature, the loss of gain when the feature is set to its usual value;
+            largest first, by absolute size.
     """
 
     p_good: dict[str, float]
@@ -37,12 +37,12 @@ def explain_row(quality: FeatureQuality, row: NDArray[np.float32]) -> RowExplana
     worst, best = order[0], order[-1]
     usual = np.tile(row, (len(row) + 1, 1))
     np.fill_diagonal(usual[1:], quality.centre)
-    found = quality.predict(usual)
-    gains = found[:, best] - found[:, worst]
+    p_good = quality.predict(usual)
+    gains = p_good[:, best] - p_good[:, worst]
     parts = dict(zip(quality.names, (gains[0] - gains[1:]).tolist(), strict=True))
     trust = quality.trust(row[None])
     return RowExplanation(
-        p_good=dict(zip(quality.models, found[0].tolist(), strict=True)),
+        p_good=dict(zip(quality.models, p_good[0].tolist(), strict=True)),
         trust=1.0 if trust is None else float(trust[0]),
         gain_of=(quality.models[best], quality.models[worst]),
         gain=float(gains[0]),

@@ -1,7 +1,7 @@
 """Learned quality for inputs that are rows of numbers: a table's columns, a picture's features.
 
 One calibrated success head per model over shared trees, as for prompts (``learned.py``), small
-enough to be asked about a card transaction: some microseconds, and none where it can't matter.
+enough for card transactions: some microseconds, and none where the choice cannot change.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _LOW, _HIGH = np.float32(1e-4), np.float32(1.0 - 1e-4)
 
 @dataclass(frozen=True, slots=True)
 class FeatureQuality:
-    """P(good answer) of each trained model. Immutable; safe to share between threads.
+    """Predicts P(good answer) of each trained model. Immutable; safe to share between threads.
 
     Attributes:
         models: names of the heads.
         names: of the features, in order.
         base_rate: shape (m,), mean score of each model.
-        trees: estimates of all heads. Each part of them was scaled by how far it came true on
-            rows it was not fitted on, which is what calibrates them.
+        trees: estimates of all heads. Each part was scaled by its slope on rows that it was not
+            fitted on, which calibrates it.
         centre: shape (d,), a usual row.
         inverse_scale: shape (d,), one over the usual distance from it.
         usual: the distance that one training row in a hundred exceeds.
@@ -57,48 +57,48 @@ class FeatureQuality:
     after: Mapping[str, BoostedPairs] = field(default_factory=dict[str, BoostedPairs])
 
     def predict(self, rows: Floats) -> Floats:
-        """Calibrated P(good answer): from shape (n, d) to (n, m).
+        """Return calibrated P(good answer): from shape (n, d) to (n, m).
 
-        Far from the training rows it goes to each model's base rate.
+        Far from the training rows it tends to each model's base rate.
         """
-        found = self.trees.estimate(rows)
+        p_good = self.trees.estimate(rows)
         trust = self.trust(rows)
         if trust is not None:
-            found = self.base_rate + trust[:, None] * (found - self.base_rate)
-        return np.clip(found, _LOW, _HIGH, dtype=np.float32)
+            p_good = self.base_rate + trust[:, None] * (p_good - self.base_rate)
+        return np.clip(p_good, _LOW, _HIGH, dtype=np.float32)
 
     def of_request(self, rows: Floats) -> list[float]:
-        """Expected share of good answers of each model over a request's rows.
+        """Return the expected share of good answers of each model over a request's rows.
 
-        Of many rows, ``MAX_ROWS`` evenly spaced ones are looked at.
+        Of many rows, ``MAX_ROWS`` evenly spaced ones are read.
         """
         if len(rows) > MAX_ROWS:
             rows = rows[np.linspace(0, len(rows) - 1, MAX_ROWS).astype(np.int64)]
-        found = self.predict(rows)
-        return (found[0] if len(found) == 1 else found.mean(axis=0)).tolist()
+        p_good = self.predict(rows)
+        return (p_good[0] if len(p_good) == 1 else p_good.mean(axis=0)).tolist()
 
     def gain_after(self, first: str, better: str, rows: Floats, confidence: Floats) -> Floats:
-        """What a second answer is expected to add to a first one that is there.
+        """Return the expected gain of a second answer, given the first one's confidence.
 
         Args:
-            first: who answered; one of ``after``.
-            better: who would answer again.
+            first: the model that answered; one of ``after``.
+            better: the model that would answer again.
             rows: shape (n, d).
             confidence: shape (n,), of ``first`` in each answer.
 
         Returns:
-            shape (n,), P(better good) - P(first good); NaN for rows that are far from what was
-            seen.
+            shape (n,), P(better good) - P(first good); NaN for rows far from the
+            training rows.
         """
-        known = np.column_stack((rows, confidence)).astype(np.float32, copy=False)
-        gain = self.after[first].estimate(known)[:, self.models.index(better)]
+        inputs = np.column_stack((rows, confidence)).astype(np.float32, copy=False)
+        gain = self.after[first].estimate(inputs)[:, self.models.index(better)]
         trust = self.trust(rows)
         return gain if trust is None else np.where(trust < 1.0, np.float32(np.nan), gain)
 
     def trust(self, rows: Floats) -> Floats | None:
-        """1 for usual rows, falling with the square of the distance beyond; shape (n,).
+        """Return 1 for usual rows, falling with the square of the distance beyond; shape (n,).
 
-        None where all are usual.
+        None where all rows are usual.
 
         The distance is the largest, over features, in units of what is usual there. A row with
         values that are no numbers is not trusted at all.
@@ -110,7 +110,7 @@ class FeatureQuality:
         return ((self.usual / np.maximum(distance, self.usual)) ** 2).astype(np.float32)
 
     def settled(self, models: Sequence[str], target: float) -> bool:
-        """Whether every usual row leads to the same choice, so that a row need not be looked at.
+        """Return whether every usual row leads to the same choice, so that none need be read.
 
         Args:
             models: with heads; the cheapest first.
@@ -126,12 +126,12 @@ class FeatureQuality:
 
     @property
     def constant(self) -> bool:
-        """Whether the features told nothing, so that every row has the same prediction."""
+        """Whether the features carry no information, so that every row has the same prediction."""
         return not len(self.trees.feature)
 
 
 def row_predictor(quality: FeatureQuality) -> RowPredictor:
-    """``FeatureQuality.predict`` for one row, shape (d,), in a third of its time.
+    """Return ``FeatureQuality.predict`` for one row, shape (d,), in a third of its time.
 
     It makes as few numpy calls as possible, since every request pays for them: the bounds of usual
     rows are compared along with the trees' thresholds, and one more column of weights counts the
@@ -154,8 +154,8 @@ def row_predictor(quality: FeatureQuality) -> RowPredictor:
     def predict(row: Floats) -> list[float]:
         yes = row.take(index) > threshold
         both = yes[t : 3 * t].reshape(2, t) & yes[:t]
-        found = np.concatenate((yes, both.ravel())) @ weights + bias
-        *p_good, unusual = found.tolist()
+        estimates = np.concatenate((yes, both.ravel())) @ weights + bias
+        *p_good, unusual = estimates.tolist()
         if unusual > _HALF:
             return quality.predict(row[None])[0].tolist()
         return [min(max(p, 1e-4), 1.0 - 1e-4) for p in p_good]

@@ -43,7 +43,7 @@ class Forest:
     bias: Floats
 
     def estimate(self, features: Floats) -> Floats:
-        """P(good) of every model before calibration, shape (m,)."""
+        """Return P(good) of every model before calibration, shape (m,)."""
         node = self.roots
         for _ in range(self.depth):
             goes_left = features[self.feature[node]] <= self.threshold[node]

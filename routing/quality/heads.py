@@ -17,12 +17,12 @@ Floats = NDArray[np.float32]
 
 
 def sigmoid(score: float) -> float:
-    """Logistic function, without overflow and inside (0, 1) in single precision."""
+    """Return the logistic function, without overflow and inside (0, 1) in single precision."""
     return 1.0 / (1.0 + math.exp(-min(max(score, -30.0), 16.0)))
 
 
 def logit(probability: float) -> float:
-    """Log-odds of a probability, kept away from 0 and 1 by 1e-4."""
+    """Return the log-odds of a probability, kept away from 0 and 1 by 1e-4."""
     p = min(max(probability, 1e-4), 1.0 - 1e-4)
     return math.log(p / (1.0 - p))
 
@@ -42,7 +42,7 @@ class GramHeads:
     bias: Floats
 
     def estimate(self, encoded: Encoded) -> Floats:
-        """P(good) of every model before calibration, shape (m,)."""
+        """Return P(good) of every model before calibration, shape (m,)."""
         values = encoded.gram_values * self.idf[encoded.gram_ids].astype(np.float32)
         length = float(values @ values) ** 0.5
         if length == 0.0:
@@ -52,7 +52,7 @@ class GramHeads:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """From an averaged estimate to log-odds that hold: Platt scaling on log-odds.
+    """Calibrates an averaged estimate: Platt scaling on log-odds.
 
     Attributes:
         slope: shape (m,).
@@ -65,7 +65,7 @@ class Calibration:
     shift: Floats
 
     def scores(self, estimate: Floats) -> Floats:
-        """Calibrated log-odds, shape (m,)."""
+        """Return calibrated log-odds, shape (m,)."""
         p = np.minimum(np.maximum(estimate, np.float32(0.01)), np.float32(0.99))
         return np.log(p / (1.0 - p)) * self.slope + self.shift
 
@@ -104,20 +104,20 @@ class Heads:
     anchors: tuple[float, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Compute once what every prediction looks up."""
+        """Compute the tables that every prediction reads."""
         object.__setattr__(self, "rows", {name: row for row, name in enumerate(self.models)})
         object.__setattr__(self, "anchors", tuple(map(logit, self.base_rate.tolist())))
 
     def scores(self, encoded: Encoded, *, fast: bool) -> Floats:
-        """Calibrated log-odds of a good answer from every head, shape (m,), float32."""
+        """Return calibrated log-odds of a good answer from every head, shape (m,), float32."""
         estimate = self.kernel.estimate(encoded.dense, encoded.factors)
         if fast:
             return self.fast.scores(estimate)
         rest = np.float32(1.0 - sum(self.weights))
         estimate = self.base_rate * rest + estimate * np.float32(self.weights[0])
         if self.forest is not None:
-            known = np.concatenate((encoded.dense, encoded.factors))
-            estimate += self.weights[1] * self.forest.estimate(known)
+            features = np.concatenate((encoded.dense, encoded.factors))
+            estimate += self.weights[1] * self.forest.estimate(features)
         if self.grams is not None:
             estimate += self.weights[2] * self.grams.estimate(encoded)
         if self.exact is not None:

@@ -1,6 +1,6 @@
 """Likeness to remembered prompts: kernel regression on a fixed set of landmarks.
 
-Two Gaussian kernels share the landmarks: one looks mostly at form, one mostly at meaning.
+Two Gaussian kernels share the landmarks: one weighs mostly form, one mostly meaning.
 Distances are additive over the two parts, so the second kernel is almost free.
 
 Source: Nyström (subset of regressors) approximation of kernel ridge regression, Williams &
@@ -22,17 +22,17 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Landmarks:
-    """Remembered prompts, and how far is far.
+    """Remembered prompts, and the kernels' scales.
 
     Attributes:
         points: shape (f + g, k), a landmark in each column: form and wording, then meaning.
-        form: shape (k, f), the former alone; a view of ``points``.
-        meaning: shape (k, g), the latter.
+        form: shape (k, f), form and wording alone; a view of ``points``.
+        meaning: shape (k, g), the meaning alone; a view of ``points``.
         emphasis: for each kernel, the weight of a squared distance in meaning.
         width: for each kernel, the squared distance at which likeness is 1/e.
-        scale: shape (kernels, f + g), what a product of two numbers adds to the logarithm of
+        scale: shape (kernels, f + g), weight of a product of two numbers in the logarithm of
             likeness.
-        offset: shape (kernels, k), what the landmarks' own lengths take from it.
+        offset: shape (kernels, k), part of the landmarks' own lengths in it.
     """
 
     points: Floats
@@ -47,7 +47,7 @@ class Landmarks:
     def at(
         form: Floats, meaning: Floats, emphasis: Sequence[float], width: Sequence[float]
     ) -> Landmarks:
-        """Landmarks at these points."""
+        """Return landmarks at these points."""
         points = np.ascontiguousarray(np.concatenate((form.T, meaning.T)))
         split = form.shape[1]
         scale = np.empty((len(emphasis), len(points)), dtype=np.float32)
@@ -58,21 +58,21 @@ class Landmarks:
         return Landmarks(*parts, tuple(emphasis), tuple(width), scale, offset)
 
     def likeness(self, dense: Floats) -> Floats:
-        """Likeness of a prompt to every landmark under every kernel.
+        """Return the likeness of a prompt to every landmark under every kernel.
 
         Written for one pass over the landmarks, whatever the number of kernels: they are most of
         the memory that a real-time decision reads.
 
         Args:
-            dense: shape (f + g or more,), of one prompt; the rest is not looked at.
+            dense: shape (f + g or more,), of one prompt; the rest is ignored.
 
         Returns:
             shape (kernels * k,), float32, in (0, 1].
         """
-        known = dense[: len(self.points)]
-        near = (self.scale * known) @ self.points
+        part = dense[: len(self.points)]
+        near = (self.scale * part) @ self.points
         near += self.offset
-        near -= (self.scale @ (known * known) * np.float32(0.5))[:, None]
+        near -= (self.scale @ (part * part) * np.float32(0.5))[:, None]
         return np.exp(near, out=near).reshape(-1)
 
 
@@ -95,7 +95,7 @@ class KernelHeads:
     curves: ResponseCurves | None = None
 
     def estimate(self, dense: Floats, factors: Floats) -> Floats:
-        """P(good) of every model before calibration, shape (m,)."""
+        """Return P(good) of every model before calibration, shape (m,)."""
         estimate = self.landmarks.likeness(dense) @ self.weights
         estimate += factors @ self.factor_weights
         estimate += self.bias

@@ -16,13 +16,13 @@ from routing.quality.prior import ModelPrior
 
 @dataclass(frozen=True, slots=True)
 class LearnedQuality:
-    """Implements ``QualityModel``. Immutable; safe to share between threads.
+    """A trained ``QualityModel``. Immutable; safe to share between threads.
 
     Attributes:
         encoder: from prompt to features.
         heads: the trained models' heads.
         cold_start: for models without a head.
-        novelty: how much to trust the heads here.
+        novelty: gives the trust in the heads for a prompt.
         trained_on: keys of the questions the heads were trained on, from
             ``routing.features.key.question_key``, shape (q,), each once. Nothing is predicted
             from them.
@@ -44,14 +44,14 @@ class LearnedQuality:
     def predict(
         self, prompt: str, models: Sequence[ModelPrior], *, fast: bool
     ) -> NDArray[np.float32]:
-        """Calibrated P(good answer) of each model; see ``QualityModel.predict``."""
+        """Return calibrated P(good answer) of each model; see ``QualityModel.predict``."""
         encoded = self.encoder.encode(prompt, with_grams=not fast and self.heads.grams is not None)
-        known = [_row(model, self.heads.rows) for model in models]
+        rows = [_row(model, self.heads.rows) for model in models]
         head_scores: list[float] = self.heads.scores(encoded, fast=fast).tolist()
-        difficulty = self.cold_start.difficulty(encoded) if -1 in known else 0.0
+        difficulty = self.cold_start.difficulty(encoded) if -1 in rows else 0.0
         trust = self.novelty.trust(encoded)
         p_good: list[float] = []
-        for model, row in zip(models, known, strict=True):
+        for model, row in zip(models, rows, strict=True):
             if row >= 0:
                 score, anchor = head_scores[row], self.heads.anchors[row]
             else:
@@ -62,7 +62,7 @@ class LearnedQuality:
 
 
 def _row(model: ModelPrior, rows: Mapping[str, int]) -> int:
-    """Row of the model's own head, else of its proxy's, else -1."""
+    """Return the row of the model's own head, else of its proxy's, else -1."""
     row = rows.get(model.name)
     if row is None and model.proxy is not None:
         row = rows.get(model.proxy)

@@ -1,8 +1,8 @@
-"""What a pool of models made of the single prompts it answered, beyond what features say.
+"""Memory of a pool's results on single prompts, beyond what the features predict.
 
 A prompt is recognised by its key (``routing.features.key``); neither its text nor any model's
-answer is kept. Two questions that read alike differ in how hard they are; where a pool was asked
-this very question, a new model need not be guessed from its likeness to others.
+answer is kept. Two questions that read alike differ in how hard they are; where a pool was scored
+on this very question, its results are better evidence than likeness to other questions.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Memory:
     """Surplus of each remembered prompt over its smooth factors.
 
     Attributes:
-        keys: of all prompts the pool was asked, shape (q,), uint64, each once.
+        keys: of all prompts the pool was scored on, shape (q,), uint64, each once.
         surplus: shape (q, k), int8, in ``1 / STEPS`` of a standard deviation; 0 where a table of
             the pool does not hold the prompt, or nothing may be remembered of it.
-        nothing: shape (k,), zeros: what is known of any other prompt.
-        row_of: where a key's row is.
+        nothing: shape (k,), zeros: the surplus of any other prompt.
+        row_of: row of each key.
     """
 
     keys: NDArray[np.uint64]
@@ -37,7 +37,7 @@ class Memory:
     row_of: Mapping[int, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """What every look-up needs."""
+        """Build the index that every look-up needs."""
         object.__setattr__(self, "nothing", np.zeros(self.surplus.shape[1], dtype=np.float32))
         object.__setattr__(self, "row_of", {key: row for row, key in enumerate(self.keys.tolist())})
 
@@ -46,18 +46,18 @@ class Memory:
 
     @property
     def width(self) -> int:
-        """How many numbers it gives of a prompt."""
+        """Number of values it holds of a prompt."""
         return self.surplus.shape[1]
 
     def was_asked(self, prompt: str) -> bool:
-        """Whether the pool was asked this prompt, even if nothing is remembered of it."""
+        """Return whether the pool was scored on this prompt, even if no surplus is remembered."""
         return prompt_key(prompt) in self.row_of
 
     def of(self, prompt: str) -> Floats:
-        """What is known of a prompt, shape (k,); zeros where it was never met."""
+        """Return the surplus of a prompt, shape (k,); zeros where it is not remembered."""
         return self.by_key(prompt_key(prompt)) if self.row_of else self.nothing
 
     def by_key(self, key: int) -> Floats:
-        """The same for a key of ``prompt_key``; ``NO_KEY`` is never remembered."""
+        """Return the surplus of a key of ``prompt_key``; ``NO_KEY`` is never remembered."""
         row = self.row_of.get(key)
         return self.nothing if row is None else self.surplus[row] * np.float32(1.0 / STEPS)

@@ -1,4 +1,4 @@
-"""What is known of a model before any of its answers were scored, and the seam that uses it."""
+"""A model's prior before any of its answers were scored, and the quality model's interface."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class ModelPrior:
-    """A candidate as the catalog describes it.
+    """The prior quality of a candidate, from the catalog.
 
     Attributes:
         name: the model's name; a trained head of this name is used when there is one.
@@ -31,10 +31,10 @@ class QualityModel(Protocol):
     def predict(
         self, prompt: str, models: Sequence[ModelPrior], *, fast: bool
     ) -> NDArray[np.float32]:
-        """Calibrated P(good answer) of each model.
+        """Return calibrated P(good answer) of each model.
 
         Args:
-            prompt: the text the models would be given.
+            prompt: the text that the models would receive.
             models: the candidates.
             fast: True for the real-time tier, False for the fuller one.
 

@@ -1,8 +1,8 @@
-"""How likely each model is to answer well what a pool of other models found so easy: S-shaped.
+"""Response curves: P(good) of each model from a pool's factors, S-shaped.
 
-In log-odds a model's chance is its ability plus what the factors of the prompt add to it. What is
-easy for everyone and what is hard for everyone tell two models apart least; a straight line
-cannot say so, and for a pair whose rates add up to 1 it would say nothing at all.
+In log-odds a model's chance is its ability plus the contributions of the prompt's factors. Prompts
+that are easy or hard for all models separate two models least; a straight line cannot express
+that, and for a pair whose rates add up to 1 it would separate them nowhere.
 
 Source: item response theory, two-parameter logistic model, Birnbaum in Lord & Novick 1968.
 """
@@ -19,12 +19,12 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class ResponseCurves:
-    """Weighed sum of several curves for each model.
+    """Weighted sum of several curves for each model.
 
     Attributes:
         shares: shape (c,), weight of each curve.
         ability: shape (c, m), log-odds of a good answer where all factors are 0.
-        slopes: shape (f, c * m), what a unit of a factor adds to them, curve after curve.
+        slopes: shape (f, c * m), log-odds added by a unit of a factor, curve after curve.
     """
 
     shares: Floats
@@ -32,8 +32,8 @@ class ResponseCurves:
     slopes: Floats
 
     def estimate(self, factors: Floats) -> Floats:
-        """The weighed sum of probabilities, shape (m,), for one prompt's factors, shape (f,)."""
+        """Return the weighted sum of probabilities, shape (m,), for one prompt's factors, (f,)."""
         log_odds = (factors @ self.slopes).reshape(self.ability.shape) + self.ability
         half = np.float32(0.5)
-        found = self.shares @ (half + half * np.tanh(half * log_odds))
-        return found.astype(np.float32, copy=False)
+        p_good = self.shares @ (half + half * np.tanh(half * log_odds))
+        return p_good.astype(np.float32, copy=False)

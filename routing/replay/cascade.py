@@ -1,4 +1,4 @@
-"""A cascade's second step, decided again from what the log says of the first answer. Pure."""
+"""Replay of a cascade's second step, from the logged facts of the first answer. Pure."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from turnout.types import Candidate, Prediction
 
 
 @dataclass(frozen=True, slots=True)
-class Second:
-    """A second step decided again.
+class SecondStep:
+    """A replayed second step.
 
     Attributes:
         to: the better model.
-        rows: how many rows would go on.
-        of: how many there are.
+        rows: number of rows that would be escalated.
+        of: number of rows in the request.
     """
 
     to: Candidate
@@ -29,35 +29,35 @@ class Second:
 
     @property
     def share(self) -> float:
-        """Rows that would be answered twice, of all."""
+        """Share of rows that would be answered twice."""
         return self.rows / self.of
 
 
 def cascade_of(step: Escalation, steer: Steer, candidates: Sequence[Candidate]) -> dict[str, float]:
-    """The route's cascade behind a logged step, which had the prices of the moment in it."""
+    """Return the route's cascade settings, without the prices in a logged step's thresholds."""
     price = _price(steer, _find(candidates, step.to))
-    found = {"threshold": min(max(round(step.threshold + price, 9), 0.0), 1.0)}
+    settings = {"threshold": min(max(round(step.threshold + price, 9), 0.0), 1.0)}
     if step.gain is not None:
-        found["gain"] = min(max(round(step.gain - price, 9), -1.0), 1.0)
-    return found
+        settings["gain"] = min(max(round(step.gain - price, 9), -1.0), 1.0)
+    return settings
 
 
 def second(
     step: Escalation, route: Route, steer: Steer, first: Candidate, bounds: Bounds,
     candidates: Sequence[Candidate],
-) -> Second | None:  # fmt: skip
-    """Who would go on under a route's cascade.
+) -> SecondStep | None:  # fmt: skip
+    """Decide which rows are escalated under a route's cascade.
 
     Args:
         step: the logged second step.
         route: with a cascade, as changed.
-        steer: prices now.
-        first: who answers first.
-        bounds: what both answers together must cost at most.
+        steer: target and prices in the replay.
+        first: the candidate that answers first.
+        bounds: the bounds that both answers together must keep.
         candidates: every model considered.
 
     Returns:
-        None where the log does not say: the better model is gone, or there were too many rows to
+        None where the log is not enough: the better model is gone, or there were too many rows to
         log each and the conditions have changed.
     """
     better, cascade = _find(candidates, step.to), route.cascade
@@ -65,17 +65,17 @@ def second(
         return None
     price = _price(steer, better)
     threshold = cascade.threshold - price
-    rows = _going(step, threshold, None if cascade.gain is None else cascade.gain + price)
+    rows = _escalated_rows(step, threshold, None if cascade.gain is None else cascade.gain + price)
     if rows is None:
         return None
     usd = first.prediction.cost_usd + better.prediction.cost_usd * rows / step.of
     if bounds.max_cost_usd is not None and usd > bounds.max_cost_usd:
         rows = 0
-    return Second(better, rows, step.of)
+    return SecondStep(better, rows, step.of)
 
 
 def mixed(first: Prediction, better: Prediction, share: float) -> Prediction:
-    """What is expected of an answer of which a share of rows is answered twice."""
+    """Return the prediction for an answer with a share of rows answered twice."""
     return Prediction(
         quality=first.quality + share * (better.quality - first.quality),
         p50_s=first.p50_s + (better.p50_s if share > 0 else 0.0),
@@ -84,8 +84,8 @@ def mixed(first: Prediction, better: Prediction, share: float) -> Prediction:
     )
 
 
-def _going(step: Escalation, threshold: float, gain: float | None) -> int | None:
-    """How many rows would go on; None where their values were not logged and matter."""
+def _escalated_rows(step: Escalation, threshold: float, gain: float | None) -> int | None:
+    """Return the number of escalated rows; None where it depends on values not logged."""
     if step.confidences is None:
         same = math.isclose(threshold, step.threshold, abs_tol=1e-9) and gain == step.gain
         return step.rows if same else None
@@ -103,4 +103,4 @@ def _price(steer: Steer, better: Candidate | None) -> float:
 
 
 def _find(candidates: Sequence[Candidate], name: str) -> Candidate | None:
-    return next((one for one in candidates if one.model == name), None)
+    return next((candidate for candidate in candidates if candidate.model == name), None)

@@ -1,4 +1,4 @@
-"""Decision logs read back: each decision with its basis, outcome and feedback."""
+"""Reader of decision logs: each decision with its basis, outcome and feedback."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ class Row:
         bounds: what an answer had to keep.
         candidates: every model considered, with its prediction.
         propensity: probability with which the logging policy chose each model here.
-        steer: target and prices then.
-        model: who was chosen.
-        rule: by which rule.
-        policy_model: what the policy itself chose where chance had a say; None where it had none.
+        steer: target and prices at that time.
+        model: the chosen model.
+        rule: name of the rule that decided.
+        policy_model: the policy's own choice where a draw took part; None where none did.
         canary: the candidate that only its draw may choose; None where there is none.
-        answered: who answered in the end; None without an answer.
+        answered: the model that answered in the end; None without an answer.
         first_s: arrival to the first token or the answer; None without an answer.
         total_s: arrival to the end; None without an answer.
-        cost_usd: what the answer cost; None without an answer.
+        cost_usd: cost of the answer; None without an answer.
         output_tokens: written; 0 for tensors.
         score: mean of the feedback, in [0, 1]; None without any.
         prompt: None unless prompts were logged.
@@ -75,7 +75,7 @@ class Row:
     step: Escalation | None = None
 
     def candidate(self, model: str) -> Candidate:
-        """The candidate of this name, which must be one."""
+        """Return the candidate of this name, which must exist."""
         return next(candidate for candidate in self.candidates if candidate.model == model)
 
 
@@ -87,8 +87,8 @@ def read_rows(lines: Iterable[str], name: str) -> list[Row]:
         name: the log's, for messages.
 
     Raises:
-        DataError: names the first line that is no decision, and what is wrong with it; or there
-            is none.
+        DataError: a line is no decision (the message names the first one and its problem), or
+            there is no decision.
     """
     rows: dict[str, Row] = {}
     scores: dict[str, list[float]] = {}
@@ -109,7 +109,7 @@ def read_rows(lines: Iterable[str], name: str) -> list[Row]:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{name}:{number}: {_problem(error)}") from None
     if not rows:
-        raise DataError(f"{name}: holds no decision")
+        raise DataError(f"{name}: holds no decision; give a log written with TURNOUT_DECISION_LOG")
     return [
         replace(row, score=sum(scores[key]) / len(scores[key])) if key in scores else row
         for key, row in rows.items()
@@ -117,7 +117,7 @@ def read_rows(lines: Iterable[str], name: str) -> list[Row]:
 
 
 def _problem(error: Exception) -> str:
-    """The reason why a line is no decision: a key that is missing, or a value of a wrong type."""
+    """Return why a line is no decision: a missing key, or a value of a wrong type."""
     missing = error.args[0] if isinstance(error, KeyError) else None
     if isinstance(error, ValidationError) and (match := _MISSING.search(str(error))):
         missing = match[1]
@@ -169,12 +169,12 @@ def _row(entry: LoggedDecision) -> Row:
 
 
 def _steer(entry: LoggedDecision) -> Steer:
-    """Target and prices then; the route's own target where it has no controllers."""
+    """Return target and prices at that time; the route's own target where it has no controllers."""
     steer = entry.steer
     if steer is None:
         return Steer(entry.target, entry.target)
-    asked = entry.target if steer.asked is None else steer.asked
-    return Steer(entry.target, asked, steer.strongest, steer.share_price, steer.usd_price)
+    route_target = entry.target if steer.asked is None else steer.asked
+    return Steer(entry.target, route_target, steer.strongest, steer.share_price, steer.usd_price)
 
 
 def _candidate(entry: LoggedCandidate) -> Candidate:

@@ -1,7 +1,7 @@
-"""What another policy would have had, from the log of this one.
+"""Off-policy estimates: the mean reward of another policy, from the log of this one.
 
-For every logged request: the action taken, the probability p with which it was taken, what came of
-it (r), what the other policy would have chosen, and what was predicted of every candidate (m).
+For every logged request: the action taken, the probability p with which it was taken, its reward
+(r), the other policy's action, and the prediction for every candidate (m).
 
     direct   mean of m(x, new)
     IPS      mean of w r                     w = 1[taken = new] / p
@@ -10,7 +10,7 @@ it (r), what the other policy would have chosen, and what was predicted of every
 
 IPS is unbiased where the log explores and noisy where it does so rarely; DR stays right when either
 the predictions or the propensities are. The effective sample size (sum w)^2 / sum w^2 says how many
-requests the answer really rests on. Intervals are percentile bootstraps over requests.
+requests the estimate rests on. Intervals are percentile bootstraps over requests.
 
 Sources: Horvitz & Thompson (1952); Swaminathan & Joachims, NIPS 2015 (SNIPS); Dudik, Langford & Li,
 ICML 2011 (DR); Kong, JASA 1994 (effective sample size).
@@ -37,17 +37,17 @@ class Evidence:
         same: whether the other policy takes the action that was taken.
         propensity: probability of the action taken, in (0, 1].
         support: probability with which the log takes the other policy's action; 0 is never.
-        reward: what came of the action taken.
-        told_taken: what was predicted of it.
-        told_new: what was predicted of the other policy's action.
+        reward: reward of the action taken.
+        predicted_taken: predicted reward of the action taken.
+        predicted_new: predicted reward of the other policy's action.
     """
 
     same: NDArray[np.bool_]
     propensity: Floats
     support: Floats
     reward: Floats
-    told_taken: Floats
-    told_new: Floats
+    predicted_taken: Floats
+    predicted_new: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +64,12 @@ class Estimates:
     """One reward under the other policy.
 
     Attributes:
-        requests: how many the estimates rest on.
+        requests: number of requests that the estimates rest on.
         logged: mean under the logging policy.
         by: estimate by name: ``direct``, ``ips``, ``snips``, ``dr``.
         effective: effective sample size.
         unsupported: share of requests whose new action the log never takes there.
-        warning: what is wrong with the overlap; None when it is large enough.
+        warning: the problem of the overlap; None when it is large enough.
     """
 
     requests: int
@@ -100,10 +100,10 @@ def estimate(evidence: Evidence, *, rounds: int = 500, seed: int = 0) -> Estimat
     parts = np.stack(
         [
             evidence.reward,
-            evidence.told_new,
+            evidence.predicted_new,
             weight * evidence.reward,
             weight,
-            evidence.told_new + weight * (evidence.reward - evidence.told_taken),
+            evidence.predicted_new + weight * (evidence.reward - evidence.predicted_taken),
         ]
     )
     rng = np.random.default_rng(seed)
@@ -113,13 +113,15 @@ def estimate(evidence: Evidence, *, rounds: int = 500, seed: int = 0) -> Estimat
     effective = float(weight.sum()) ** 2 / square if square > 0.0 else 0.0
     unsupported = float((evidence.support <= 0.0).mean())
     values, samples = _named(means[None, :]), _named(resampled)
-    found = {name: _interval(float(values[name][0]), samples[name]) for name in values}
-    logged = found.pop("logged")
-    return Estimates(n, logged, found, effective, unsupported, _warning(n, effective, unsupported))
+    estimates = {name: _interval(float(values[name][0]), samples[name]) for name in values}
+    logged = estimates.pop("logged")
+    return Estimates(
+        n, logged, estimates, effective, unsupported, _warning(n, effective, unsupported)
+    )
 
 
 def _named(means: Floats) -> dict[str, Floats]:
-    """Estimates from the means of the five parts, shape (k, 5)."""
+    """Return the estimates by name from the means of the five parts, shape (k, 5)."""
     logged, direct, ips, weights, dr = means.T
     with np.errstate(invalid="ignore", divide="ignore"):
         snips = np.where(weights > 0.0, ips / weights, np.nan)
@@ -127,10 +129,10 @@ def _named(means: Floats) -> dict[str, Floats]:
 
 
 def _interval(value: float, samples: Floats) -> Estimate:
-    known = samples[~np.isnan(samples)]
-    if not len(known):
+    defined = samples[~np.isnan(samples)]
+    if not len(defined):
         return Estimate(value, float("nan"), float("nan"))
-    low, high = np.quantile(known, [0.025, 0.975])
+    low, high = np.quantile(defined, [0.025, 0.975])
     return Estimate(value, float(low), float(high))
 
 

@@ -1,8 +1,7 @@
-"""Deciding logged requests again, under the same or another policy. Pure.
+"""Replay of logged requests, under the same or another policy. Pure.
 
-Each request meets the predictions it met then: what a model would have answered, how long it would
-have taken at that load and what it would have cost. Knobs that are held over time start afresh and
-run along the log.
+Each request is decided with its logged predictions of quality, latency at that load, and cost.
+Controller state starts afresh and runs along the log.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 from routing.decision.budget_control import BudgetController, Steer
 from routing.decision.constraints import Bounds, why_not
 from routing.decision.router import cost_usd, settle
-from routing.replay.cascade import Second, cascade_of, mixed, second
+from routing.replay.cascade import SecondStep, cascade_of, mixed, second
 from routing.replay.log import Row
 from turnout.catalog import Catalog, Route
 from turnout.errors import DataError, TurnoutError
@@ -23,7 +22,7 @@ from turnout.types import Candidate, Prediction, Task
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What to decide differently; None leaves it as it was logged.
+    """The changes of a replay; None leaves a setting as it was logged.
 
     Attributes:
         policy: a policy's name.
@@ -31,8 +30,8 @@ class Change:
         max_strong_share: held along the log.
         budget_usd_per_hour: held along the log.
         catalog: routes, classes and costs from another catalog.
-        threshold: confidence under which a cascade goes on.
-        gain: what a second answer must be expected to add, where that was learned.
+        threshold: confidence under which a cascade escalates.
+        gain: least expected gain of a second answer, where that was learned.
     """
 
     policy: str | None = None
@@ -45,49 +44,49 @@ class Change:
 
     @property
     def cascade(self) -> dict[str, float]:
-        """The keys of a route's cascade that it sets."""
-        found = {"threshold": self.threshold, "gain": self.gain}
-        return {key: value for key, value in found.items() if value is not None}
+        """Keys of a route's cascade that the change sets."""
+        keys = {"threshold": self.threshold, "gain": self.gain}
+        return {key: value for key, value in keys.items() if value is not None}
 
     @property
     def knobs(self) -> dict[str, Any]:
-        """The keys of a route that it sets."""
-        found: dict[str, Any] = {
+        """Keys of a route that the change sets."""
+        keys: dict[str, Any] = {
             "policy": self.policy,
             "target_quality": self.target_quality,
             "max_strong_share": self.max_strong_share,
             "budget_usd_per_hour": self.budget_usd_per_hour,
         }
-        return {key: value for key, value in found.items() if value is not None}
+        return {key: value for key, value in keys.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
-    """What a logged request would be given.
+class ReplayedDecision:
+    """A logged request, decided again.
 
     Attributes:
         row: the logged decision.
-        model: who would answer; None when the request would be refused.
-        rule: by which rule, or the refusal's code.
-        told: what was predicted of the whole answer; None when it would be refused.
+        model: the model that would answer; None when the request would be refused.
+        rule: name of the rule that decides, or the refusal's code.
+        prediction: the prediction for the whole answer; None when it would be refused.
         second: a cascade's second step; None where there would be none.
-        unknown: whether there would be one, but the log does not say for whom.
+        unknown: whether there would be one, but the log does not say for which rows.
     """
 
     row: Row
     model: str | None
     rule: str
-    told: Prediction | None = None
-    second: Second | None = None
+    prediction: Prediction | None = None
+    second: SecondStep | None = None
     unknown: bool = False
 
     @property
     def share(self) -> float:
-        """Rows that would be answered twice, of all."""
+        """Share of rows that would be answered twice."""
         return 0.0 if self.second is None else self.second.share
 
 
-def replay(rows: Sequence[Row], change: Change) -> list[Again]:
+def replay(rows: Sequence[Row], change: Change) -> list[ReplayedDecision]:
     """Decide every row again, in order.
 
     Raises:
@@ -98,75 +97,77 @@ def replay(rows: Sequence[Row], change: Change) -> list[Again]:
 
 
 class _Replayer:
-    """Routes as changed, and their controllers along the log."""
+    """The changed routes, and their controllers along the log."""
 
     def __init__(self, change: Change) -> None:
         self._change = change
         self._routes: dict[tuple[object, ...], Route] = {}
         self._controls: dict[str, BudgetController] = {}
 
-    def decide(self, row: Row) -> Again:
+    def decide(self, row: Row) -> ReplayedDecision:
         if row.policy is None:
-            return Again(row, row.model, "named", row.candidate(row.model).prediction)
+            return ReplayedDecision(row, row.model, "named", row.candidate(row.model).prediction)
         route = self._route(row)
-        bounds, candidates = self._facts(row, route)
+        bounds, candidates = self._bounds_and_candidates(row, route)
         steer = self._steer(row, route, candidates)
         try:
             choice = settle(route, row.latency_class, bounds, candidates, steer)
         except TurnoutError as error:
-            return Again(row, None, error.code)
+            return ReplayedDecision(row, None, error.code)
         control = self._controls.get(row.route)
         if control is not None:
-            feasible = [one for one in candidates if one.feasible]
+            feasible = [candidate for candidate in candidates if candidate.feasible]
             control.chose(row.latency_class, choice.candidate, feasible, steer, row.at_s)
         chosen = choice.candidate
-        found = Again(row, chosen.model, choice.rule, chosen.prediction)
+        replayed = ReplayedDecision(row, chosen.model, choice.rule, chosen.prediction)
         if route.policy_for(row.latency_class) != "cascade":
-            return found
-        return self._cascaded(found, route, steer, chosen, bounds, candidates)
+            return replayed
+        return self._with_second_step(replayed, route, steer, chosen, bounds, candidates)
 
-    def _cascaded(
+    def _with_second_step(
         self,
-        found: Again,
+        replayed: ReplayedDecision,
         route: Route,
         steer: Steer,
         first: Candidate,
         bounds: Bounds,
         candidates: Sequence[Candidate],
-    ) -> Again:
-        """The same with a cascade's second step, where the log says enough of the first answer."""
-        row = found.row
+    ) -> ReplayedDecision:
+        """Add a cascade's second step, where the log holds enough of the first answer."""
+        row = replayed.row
         if row.step is None or first.model != row.model:
-            # A logged cascade without a step had nobody to go on to, or never got an answer.
-            return found if row.policy == "cascade" else replace(found, unknown=True)
+            # A logged cascade without a step had no better model, or never got an answer.
+            return replayed if row.policy == "cascade" else replace(replayed, unknown=True)
         step = second(row.step, route, steer, first, bounds, candidates)
         if step is None:
-            return replace(found, unknown=True)
+            return replace(replayed, unknown=True)
         usd = step.to.prediction.cost_usd * step.share
         control = self._controls.get(row.route)
         if control is not None:
             control.escalated(step.rows, step.of, usd)
-        told = mixed(first.prediction, step.to.prediction, step.share)
-        return replace(found, told=told, second=step if step.rows else None)
+        prediction = mixed(first.prediction, step.to.prediction, step.share)
+        return replace(replayed, prediction=prediction, second=step if step.rows else None)
 
     def _route(self, row: Row) -> Route:
         cascade = {} if row.step is None else cascade_of(row.step, row.steer, row.candidates)
-        key = (row.route, row.policy or "", row.steer.asked, *cascade.values())
+        key = (row.route, row.policy or "", row.steer.route_target, *cascade.values())
         route = self._routes.get(key)
         if route is None:
-            route = self._routes[key] = self._made(row, cascade)
+            route = self._routes[key] = self._build_route(row, cascade)
         return route
 
-    def _made(self, row: Row, cascade: dict[str, float]) -> Route:
+    def _build_route(self, row: Row, cascade: dict[str, float]) -> Route:
         catalog, knobs = self._change.catalog, self._change.knobs
         base: dict[str, Any]
         if catalog is None:
             base = {
                 "task": Task.CHAT,
-                "candidates": [one.model for one in row.candidates if one.model != row.canary],
+                "candidates": [
+                    candidate.model for candidate in row.candidates if candidate.model != row.canary
+                ],
                 "latency_class": row.latency_class,
                 "policy": row.policy,
-                "target_quality": row.steer.asked,
+                "target_quality": row.steer.route_target,
                 "min_quality": row.bounds.floor,
             }
         elif row.route in catalog.routes:
@@ -175,36 +176,39 @@ class _Replayer:
             raise DataError(f"decision {row.id}: the catalog has no route {row.route!r}")
         base |= knobs
         if base["policy"] == "cascade":
-            told = base.get("cascade") or cascade or {"threshold": 0.5}
-            base["cascade"] = told | self._change.cascade
+            settings = base.get("cascade") or cascade or {"threshold": 0.5}
+            base["cascade"] = settings | self._change.cascade
         else:
             base.pop("cascade", None)
         return Route.model_validate(base)
 
-    def _facts(self, row: Row, route: Route) -> tuple[Bounds, list[Candidate]]:
-        """Bounds and candidates of the row, as another catalog has them if there is one."""
+    def _bounds_and_candidates(self, row: Row, route: Route) -> tuple[Bounds, list[Candidate]]:
+        """Return bounds and candidates of the row, changed by the other catalog if there is one."""
         catalog = self._change.catalog
-        considered = [one for one in row.candidates if one.model != row.canary]
+        considered = [candidate for candidate in row.candidates if candidate.model != row.canary]
         if catalog is None:
             return row.bounds, considered
-        told = catalog.classes.get(row.latency_class)
-        if told is None:
+        latency_class = catalog.classes.get(row.latency_class)
+        if latency_class is None:
             raise DataError(f"decision {row.id}: the catalog has no class {row.latency_class!r}")
         floor = max(row.bounds.min_quality or 0.0, route.min_quality)
         bounds = replace(
-            row.bounds, percentile=told.percentile, infeasible=told.infeasible, floor=floor
+            row.bounds,
+            percentile=latency_class.percentile,
+            infeasible=latency_class.infeasible,
+            floor=floor,
         )
-        found = [
-            _judged(row, one, catalog, bounds)
-            for one in considered
-            if one.model in route.candidates
+        candidates = [
+            _rejudged(row, candidate, catalog, bounds)
+            for candidate in considered
+            if candidate.model in route.candidates
         ]
-        if not found:
+        if not candidates:
             raise DataError(
                 f"decision {row.id}: of the catalog's candidates of {row.route!r} "
                 f"({', '.join(route.candidates)}) none was predicted then"
             )
-        return bounds, found
+        return bounds, candidates
 
     def _steer(self, row: Row, route: Route, candidates: Sequence[Candidate]) -> Steer:
         change = self._change
@@ -216,21 +220,24 @@ class _Replayer:
         control = self._controls.get(row.route)
         if control is None:
             strength = _strength(candidates, self._change.catalog)
-            named = route.model_copy(update={"candidates": tuple(strength)})
-            control = self._controls[row.route] = BudgetController(named, strength)
+            narrowed = route.model_copy(update={"candidates": tuple(strength)})
+            control = self._controls[row.route] = BudgetController(narrowed, strength)
         return control.steer(row.latency_class, row.at_s)
 
 
-def _judged(row: Row, one: Candidate, catalog: Catalog, bounds: Bounds) -> Candidate:
-    model = catalog.models[one.model]
+def _rejudged(row: Row, candidate: Candidate, catalog: Catalog, bounds: Bounds) -> Candidate:
+    model = catalog.models[candidate.model]
     usd = cost_usd(model, row.input_tokens, row.expected_output_tokens)
-    prediction = replace(one.prediction, cost_usd=usd)
-    reason = one.why_not if one.broken else why_not(prediction, bounds)
-    return Candidate(one.model, prediction, reason is None, reason, one.broken)
+    prediction = replace(candidate.prediction, cost_usd=usd)
+    reason = candidate.why_not if candidate.broken else why_not(prediction, bounds)
+    return Candidate(candidate.model, prediction, reason is None, reason, candidate.broken)
 
 
 def _strength(candidates: Sequence[Candidate], catalog: Catalog | None) -> Mapping[str, float]:
-    """Prior quality by name; without a catalog the dearest counts as the strongest."""
+    """Return prior quality by name; without a catalog the dearest counts as the strongest."""
     if catalog is not None:
-        return {one.model: catalog.models[one.model].quality.prior for one in candidates}
-    return {one.model: one.prediction.cost_usd for one in candidates}
+        return {
+            candidate.model: catalog.models[candidate.model].quality.prior
+            for candidate in candidates
+        }
+    return {candidate.model: candidate.prediction.cost_usd for candidate in candidates}

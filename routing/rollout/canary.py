@@ -1,6 +1,6 @@
-"""A version on trial beside production: is it worse, or has it been shown not to be? Pure.
+"""Statistical test of a canary version against production. Pure.
 
-Each finished request of either is turned into losses of 0 or 1 (its feedback into a loss between):
+Each finished request of either becomes losses of 0 or 1 (its feedback a loss in between):
 
 * **failed**: it raised, answered NaN, hung, or was out of service;
 * **late**: its answer missed the deadline;
@@ -9,10 +9,9 @@ Each finished request of either is turned into losses of 0 or 1 (its feedback in
 
 On each runs the betting test of ``routing.rollout.sequential``, twice: once against "no
 worse by more than the margin", which takes the canary back, and once against "worse by the margin",
-which says that it may be promoted. Both may be looked at after every request. The first kind shares
+which allows its promotion. Both may be evaluated after every request. The first kind shares
 one probability of a false alarm; a canary is called sound only when *every* test says so, so there
-each has its own.
-Where several trials of one canary run beside each other, any may say either, so they share both.
+each has its own. Several trials of one canary beside each other share both probabilities.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from routing.rollout.sequential import SequentialTest, WorseTests
 from turnout.catalog import Rollback
 
 Part = Literal["production", "canary"]
-Word = Literal["watching", "sound", "worse"]
+Verdict = Literal["watching", "sound", "worse"]
 
 _TESTS = ("failed", "late", "slow", "unhappy")
 _WRONGLY_SOUND = 0.05
@@ -36,7 +35,7 @@ _RENEW = 25
 
 
 @dataclass(slots=True)
-class _Sum:
+class _Mean:
     """A running mean, for a person."""
 
     count: int = 0
@@ -52,18 +51,18 @@ class _Sum:
 
 
 @dataclass(slots=True)
-class _Usual:
-    """Production's p95 so far; None before there is enough to say."""
+class _ProductionLatency:
+    """Production's p95 so far; None before there are enough answers."""
 
-    took: deque[float] = field(default_factory=lambda: deque[float](maxlen=_KEPT))
+    times_s: deque[float] = field(default_factory=lambda: deque[float](maxlen=_KEPT))
     p95_s: float | None = None
-    seen: int = 0
+    count: int = 0
 
     def add(self, took_s: float) -> None:
-        self.took.append(took_s)
-        self.seen += 1
-        if self.seen >= _FEWEST and self.seen % _RENEW == 0:
-            self.p95_s = sorted(self.took)[math.ceil(0.95 * len(self.took)) - 1]
+        self.times_s.append(took_s)
+        self.count += 1
+        if self.count >= _FEWEST and self.count % _RENEW == 0:
+            self.p95_s = sorted(self.times_s)[math.ceil(0.95 * len(self.times_s)) - 1]
 
 
 class CanaryTest:
@@ -71,7 +70,7 @@ class CanaryTest:
 
     Args:
         rollback: how much worse it may be.
-        testers: how many trials of this canary run beside each other, each on its own requests.
+        testers: number of trials of this canary beside each other, each on its own requests.
     """
 
     def __init__(self, rollback: Rollback, testers: int = 1) -> None:
@@ -81,11 +80,11 @@ class CanaryTest:
             name: SequentialTest(-margin, _WRONGLY_SOUND / testers)
             for name, margin in self._margins.items()
         }
-        self._means: dict[str, dict[Part, _Sum]] = {
-            name: {"production": _Sum(), "canary": _Sum()} for name in _TESTS
+        self._means: dict[str, dict[Part, _Mean]] = {
+            name: {"production": _Mean(), "canary": _Mean()} for name in _TESTS
         }
         self._slower = rollback.slower
-        self._usual = _Usual()
+        self._production_latency = _ProductionLatency()
         self.requests: dict[Part, int] = {"production": 0, "canary": 0}
 
     @property
@@ -94,13 +93,13 @@ class CanaryTest:
         return self._against.worse
 
     def ended(self, part: Part, *, failed: bool, late: bool | None, took_s: float | None) -> None:
-        """A request of this part has ended.
+        """Add a finished request.
 
         Args:
-            part: which version it was drawn for.
+            part: the version it was drawn for.
             failed: whether that version failed it.
-            late: whether its answer missed the deadline; None when that says nothing of the
-                version (it was not loaded yet, say).
+            late: whether its answer missed the deadline; None when the version is not to blame
+                (it was not loaded yet, for example).
             took_s: seconds from its arrival to the answer of that version, or None likewise.
         """
         self.requests[part] += 1
@@ -109,19 +108,19 @@ class CanaryTest:
             self._add(part, "late", float(late))
         if took_s is None or failed:
             return
-        usual_s = self._usual.p95_s
+        usual_s = self._production_latency.p95_s
         if usual_s is not None:
             self._add(part, "slow", float(took_s > self._slower * usual_s))
         if part == "production":
-            self._usual.add(took_s)
+            self._production_latency.add(took_s)
 
     def scored(self, part: Part, score: float) -> None:
-        """Feedback on an answer of this part, in [0, 1]."""
+        """Add the score of an answer of this part, in [0, 1]."""
         self._add(part, "unhappy", 1.0 - score)
 
     @property
-    def verdict(self) -> Word:
-        """``worse``: take it back. ``sound``: shown to be no worse. Else ``watching``."""
+    def verdict(self) -> Verdict:
+        """``worse``: roll it back; ``sound``: shown to be no worse; else ``watching``."""
         if self.worse is not None:
             return "worse"
         if all(test.alarm for name, test in self._in_favour.items() if self._counts(name)):
@@ -139,7 +138,7 @@ class CanaryTest:
         return f"{canary} requests, nothing against it yet, and not enough for it"
 
     def state(self) -> dict[str, Any]:
-        """The evidence as plain values; ``against`` reaches ``needed`` when a test calls it worse.
+        """Return the evidence as plain values; ``against`` reaches ``needed`` when a test fails it.
 
         ``for`` likewise reaches ``enough`` when the test has shown that it is no worse.
         """
@@ -147,12 +146,14 @@ class CanaryTest:
             "verdict": self.verdict,
             "why": self.why,
             "requests": dict(self.requests),
-            "usual_p95_ms": None if self._usual.p95_s is None else self._usual.p95_s * 1e3,
+            "usual_p95_ms": None
+            if self._production_latency.p95_s is None
+            else self._production_latency.p95_s * 1e3,
             "tests": {name: self._evidence(name) for name in _TESTS},
         }
 
     def _counts(self, name: str) -> bool:
-        """Whether a test must be in favour of the canary: without feedback nobody was unhappy."""
+        """Return whether a test must favour the canary: without feedback ``unhappy`` need not."""
         return name in ("failed", "late") or self._means[name]["canary"].count > 0
 
     def _add(self, part: Part, name: str, loss: float) -> None:
@@ -189,5 +190,5 @@ class CanaryTest:
 
 
 def _finite(wealth: float) -> float:
-    """JSON knows no infinity."""
+    """Return a finite number for JSON, which has no infinity."""
     return round(min(wealth, 1e12), 4)

@@ -1,4 +1,4 @@
-"""Is the new one worse? A test that may be looked at after every request.
+"""Sequential test whether a new version is worse; it may be evaluated after every request.
 
 Losses in [0, 1] of the new and the old are paired as they come, each with the freshest of the other
 that waits, so that both met the same moment; d is their difference, in [-1, 1].
@@ -24,7 +24,7 @@ _WAITING = 200
 
 
 class SequentialTest:
-    """Evidence that a new thing's losses are larger than the old one's.
+    """Tests whether a new version's losses are larger than the old one's.
 
     Args:
         margin: how much worse is still accepted; below 0 the new one must be better by so much.
@@ -43,11 +43,11 @@ class SequentialTest:
         self.alarm = False
 
     def new(self, loss: float) -> None:
-        """A loss of the new one, in [0, 1]."""
+        """Add a loss of the new version, in [0, 1]."""
         self._pair(self._new, self._old, loss, 1.0)
 
     def old(self, loss: float) -> None:
-        """A loss of the old one, in [0, 1]."""
+        """Add a loss of the old version, in [0, 1]."""
         self._pair(self._old, self._new, loss, -1.0)
 
     def _pair(self, own: deque[float], other: deque[float], loss: float, sign: float) -> None:
@@ -84,7 +84,7 @@ class WorseTests:
         self.worse: str | None = None
 
     def add(self, name: str, loss: float, *, canary: bool) -> None:
-        """Add a loss in [0, 1], of the canary or of what it is compared with."""
+        """Add a loss in [0, 1], of the canary or of the version it is compared with."""
         test = self.tests[name]
         if canary:
             test.new(loss)

@@ -1,4 +1,4 @@
-"""Which version answers: after the decision, a canary takes its share of what production would do.
+"""Traffic split between versions: a canary takes its share of production's requests.
 
 The policy chooses among production versions as if there were no canary, so a trial changes neither
 routing nor what the two versions are compared on. Where it chose production of a model with a
@@ -29,9 +29,9 @@ class Rollout:
         production: the plain model of its production version.
         canary: the plain model of the version on trial.
         share: of production's requests that the canary answers.
-        targets: what callers must have named: the model itself, or a route that names it.
-        draws: one number a session or request.
-        trial: the evidence.
+        targets: the names that take part: the model itself, and the routes that name it.
+        draws: draws one number a session or request.
+        trial: the test of the canary.
     """
 
     name: str
@@ -43,26 +43,26 @@ class Rollout:
     trial: CanaryTest
 
     def takes(self, target: str) -> bool:
-        """Whether requests of this route or model take part, as long as the canary is not worse."""
+        """Return whether requests of this route or model take part; none if the canary is worse."""
         return target in self.targets and self.trial.worse is None
 
     def draw(self, key: str) -> float:
-        """The number of a session or request, in [0, 1)."""
+        """Return the number drawn for a session or request, in [0, 1)."""
         return self.draws.draw(key)
 
 
 @dataclass(frozen=True, slots=True)
 class VersionDraw:
-    """The part of a rollout in a decision.
+    """The version drawn for a decision.
 
     Attributes:
-        rollout: which.
-        part: which version the request was drawn for.
+        rollout: the rollout.
+        part: the version that the request was drawn for.
         draw: the number drawn.
         why_not: why production answers although the canary was drawn; None when it does not.
         fault: the loss that ``why_not`` counts as in the canary's test; None when it is not its
             fault.
-        cold: whether the version was not loaded, so that its time says nothing.
+        cold: whether the version was not loaded, so that its time is not counted.
     """
 
     rollout: Rollout
@@ -88,7 +88,7 @@ class VersionDraw:
         return self.part == "canary" and self.why_not is None
 
     def propensity(self, model: str) -> float:
-        """Probability of this version, given that the policy chose the model."""
+        """Return the probability of this version, given that the policy chose the model."""
         if self.why_not is not None:
             return float(model != self.rollout.canary)
         share = self.rollout.share
@@ -98,7 +98,7 @@ class VersionDraw:
 
 
 def rollouts_of(catalog: Catalog, trials: Mapping[str, CanaryTest]) -> dict[str, Rollout]:
-    """The canaries of a catalog that have a trial, by the model of their production version."""
+    """Return the canaries of a catalog under trial, by the model of their production version."""
     rollouts: dict[str, Rollout] = {}
     for name, versioned in catalog.versioned.items():
         if versioned.canary is None or name not in trials:
@@ -125,7 +125,7 @@ def _rollout(
 
 
 def swapped(decision: Decision, drawn: VersionDraw, canary: Candidate | None) -> Decision:
-    """The decision with the version that was drawn; a canary's first fallback is production.
+    """Return the decision with the drawn version; a canary's first fallback is production.
 
     Args:
         decision: the policy's choice: production.

@@ -1,1 +1,1 @@
-"""Fitting routers to recorded outcomes: offline, may import scikit-learn; never serves."""
+"""Fitting routers to recorded outcomes: offline, may use scikit-learn; serving never imports it."""

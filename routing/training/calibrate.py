@@ -1,4 +1,4 @@
-"""Fitting the calibration of the heads on questions they had not seen."""
+"""Fitting of the heads' calibration, on questions they were not fitted on."""
 
 # pyright: basic
 
@@ -21,7 +21,7 @@ PSEUDO_OUTCOMES: Final = 4.0
 
 
 def base_rates(score: Doubles) -> Doubles:
-    """Share of good answers of each model, as if two more had been good and two bad.
+    """Return each model's share of good answers, as if two more had been good and two bad.
 
     Args:
         score: shape (n, m), in [0, 1], NaN where a model did not answer.
@@ -33,18 +33,18 @@ def base_rates(score: Doubles) -> Doubles:
 
 
 def mean_scores(score: Doubles) -> Doubles:
-    """Mean score of each model over what it answered, shape (m,); 0 where it answered nothing."""
+    """Return each model's mean score over its answers, shape (m,); 0 for one without answers."""
     answered = (~np.isnan(score)).sum(axis=0)
     return np.nansum(score, axis=0) / np.maximum(answered, 1)
 
 
 def calibrate(estimate: NDArray[np.floating], score: Doubles) -> Calibration:
-    """Platt scaling of cross-fitted estimates around each model's base rate.
+    """Fit Platt scaling of cross-fitted estimates around each model's base rate.
 
     All models share the slope, so that calibration does not reorder their gains (a slope each
     cost half a point of APGR on MMLU); the shift is each model's own. The logarithm of the slope
-    is drawn to ``LOG_SLOPE``, the shift to the base rate: a stack trained on gains says too
-    little of what all models find easy, so the slope that held on unseen questions was nearer
+    is drawn to ``LOG_SLOPE``, the shift to the base rate: a stack trained on gains underrates
+    what all models have in common, so the slope that held on unseen questions was nearer
     2 than 1 on most tables (docs/router-trials.md).
 
     Args:
@@ -58,14 +58,14 @@ def calibrate(estimate: NDArray[np.floating], score: Doubles) -> Calibration:
     deviation = np.log(p / (1.0 - p)) - centre
 
     def shifted(slope: float) -> tuple[Doubles, Doubles]:
-        """The best shift for this slope, and the log-odds it gives."""
+        """Return the best shift for this slope, and the log-odds it gives."""
         shift = np.zeros(score.shape[1])
         for _ in range(10):
             odds = centre + slope * deviation + shift
             q = 1.0 / (1.0 + np.exp(-odds))
-            wrong = np.where(answered, q - y, 0.0).sum(axis=0)
+            residual = np.where(answered, q - y, 0.0).sum(axis=0)
             curvature = np.where(answered, q * (1.0 - q), 0.0).sum(axis=0)
-            shift -= (wrong + SHIFT_RIDGE * shift) / (curvature + SHIFT_RIDGE)
+            shift -= (residual + SHIFT_RIDGE * shift) / (curvature + SHIFT_RIDGE)
         return shift, centre + slope * deviation + shift
 
     def loss(log_slope: float) -> float:
@@ -74,7 +74,7 @@ def calibrate(estimate: NDArray[np.floating], score: Doubles) -> Calibration:
         apart = (log_slope - LOG_SLOPE) / LOG_SLOPE_SPREAD
         return float(surprise + 0.5 * SHIFT_RIDGE * (shift @ shift) + 0.5 * apart**2)
 
-    found: Any = minimize_scalar(loss, bounds=(-2.0, 2.5), method="bounded")
-    slope = math.exp(float(found.x))
+    minimum: Any = minimize_scalar(loss, bounds=(-2.0, 2.5), method="bounded")
+    slope = math.exp(float(minimum.x))
     shift = shifted(slope)[0] + (1.0 - slope) * centre
     return Calibration(np.full(score.shape[1], slope, dtype=np.float32), shift.astype(np.float32))

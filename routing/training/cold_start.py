@@ -27,23 +27,24 @@ def fit_cold_start(
     n_factors: int,
     seed: int,
 ) -> ColdStart:
-    """One ability per model, one difficulty per prompt, linear in features and factors.
+    """Fit one ability per model and one difficulty per prompt, linear in features and factors.
 
     Args:
         features: shape (n, d + n_factors).
         score: shape (n, m), NaN where a model did not answer; good from 0.5.
-        ability_of: the ability each column shares: columns of one model met under two names.
-        n_factors: how many of the last columns are factors; they cost less to use.
+        ability_of: the ability each column shares: columns of one model under two names.
+        n_factors: number of last columns that are factors; they are penalised less.
         seed: of the subsample of ``MAX_OUTCOMES`` outcomes.
     """
     rows, columns = np.nonzero(~np.isnan(score))
     if len(rows) > MAX_OUTCOMES:
         some = np.random.default_rng(seed).permutation(len(rows))[:MAX_OUTCOMES]
         rows, columns = rows[some], columns[some]
-    asked = np.array(ability_of)[columns]
+    abilities_of_rows = np.array(ability_of)[columns]
     n_abilities = max(ability_of) + 1
     dummies = sp.csr_matrix(
-        (np.ones(len(rows)), (np.arange(len(rows)), asked)), shape=(len(rows), n_abilities)
+        (np.ones(len(rows)), (np.arange(len(rows)), abilities_of_rows)),
+        shape=(len(rows), n_abilities),
     )
     good = score[rows, columns] >= 0.5
     if good.all() or not good.any():
@@ -52,8 +53,8 @@ def fit_cold_start(
         rasch = LogisticRegression(C=RIDGE, max_iter=300)
         scale = np.ones(features.shape[1], dtype=np.float32)
         scale[len(scale) - n_factors :] = FACTOR_SCALE
-        seen = sp.csr_matrix(features[rows] * scale)
-        rasch.fit(sp.hstack([dummies, seen]).tocsr(), good)
+        inputs = sp.csr_matrix(features[rows] * scale)
+        rasch.fit(sp.hstack([dummies, inputs]).tocsr(), good)
         weights = (-rasch.coef_[0][n_abilities:] * scale).astype(np.float32)
     typical = features @ weights
     bias = -float(np.median(typical))

@@ -1,4 +1,4 @@
-"""Fitting trees and n-grams, which the fuller tier adds to the kernel (``training/kernel.py``).
+"""Fitting of trees and n-grams, which the fuller tier adds to the kernel (``training/kernel.py``).
 
 Targets are scores in [0, 1], not log-odds: so the difference of two models' estimates is itself
 the regression of their gain.
@@ -32,14 +32,14 @@ TREES: Final = 200
 
 
 def inverse_frequency(counted: sp.csr_matrix) -> NDArray[np.float16]:
-    """Inverse document frequency of each n-gram, shape (buckets,); 0 where met only once."""
+    """Return each n-gram's inverse document frequency, shape (buckets,); 0 for single ones."""
     met = np.bincount(counted.indices, minlength=counted.get_shape()[1])
     idf = np.log((1.0 + counted.get_shape()[0]) / (1.0 + met)) + 1.0
     return np.where(met < LEAST_PROMPTS, 0.0, idf).astype(np.float16)
 
 
 def weighed(counted: sp.csr_matrix, idf: NDArray[np.float16]) -> sp.csr_matrix:
-    """The tf-idf that ``GramHeads`` sees, rows of Euclidean length 1 (or 0)."""
+    """Return the tf-idf that ``GramHeads`` reads, rows of Euclidean length 1 (or 0)."""
     row = np.repeat(np.arange(counted.get_shape()[0]), np.diff(counted.indptr))
     values = counted.data * idf[counted.indices].astype(np.float32)
     length = np.sqrt(np.bincount(row, values * values, minlength=counted.get_shape()[0]))
@@ -48,7 +48,7 @@ def weighed(counted: sp.csr_matrix, idf: NDArray[np.float16]) -> sp.csr_matrix:
 
 
 def fit_grams(tf_idf: sp.csr_matrix, idf: NDArray[np.float16], score: Doubles) -> GramHeads:
-    """Ridge on tf-idf for each model.
+    """Fit a ridge regression on tf-idf for each model.
 
     Args:
         tf_idf: shape (n, buckets), from ``weighed`` with this ``idf``.
@@ -67,9 +67,9 @@ def fit_grams(tf_idf: sp.csr_matrix, idf: NDArray[np.float16], score: Doubles) -
 
 
 def fit_forest(features: Floats, score: Doubles, seed: int) -> Forest:
-    """Boosted trees on the leading principal components of the score table.
+    """Fit boosted trees on the leading principal components of the score table.
 
-    For two models nothing is lost; for many, four components carry what features can tell, and
+    For two models nothing is lost; for many, four components carry what features can explain, and
     training costs as much as for four models.
     """
     bias = mean_scores(score)
@@ -139,5 +139,5 @@ def _flatten(
 
 
 def estimate_forest(forest: Forest, features: Floats) -> Floats:
-    """``Forest.estimate`` of many prompts, shape (n, m)."""
+    """Return ``Forest.estimate`` of many prompts, shape (n, m)."""
     return np.stack([forest.estimate(row) for row in features])

@@ -1,8 +1,8 @@
-"""Kernel regression that remembers every training prompt, for the fuller tier.
+"""Kernel regression on every training prompt, for the fuller tier.
 
-Landmarks are a short cut that the real-time tier needs; regression on all training prompts ranks
-better where there are thousands (docs/router-trials.md) and costs the fuller tier well under a
-millisecond. One Cholesky factorisation in single precision serves every model that answered the
+Landmarks are an approximation that the real-time tier needs; regression on all training prompts
+ranks better where there are thousands (docs/router-trials.md) and costs the fuller tier well under
+a millisecond. One Cholesky factorisation in single precision serves every model that answered the
 same questions.
 """
 
@@ -31,7 +31,7 @@ NOISE: Final = 4.0
 def fit_exact(
     dense: Floats, factors: Floats, encoder: Encoder, score: Doubles, seed: int
 ) -> KernelHeads:
-    """Kernel ridge regression of every model's scores on up to ``MOST`` prompts.
+    """Fit a kernel ridge regression of every model's scores on up to ``MOST`` prompts.
 
     Of the factors only what the pool remembers of a prompt takes part, as linear features: the
     smooth ones come in by the landmark kernel and cost rank here (docs/router-trials.md).
@@ -39,25 +39,25 @@ def fit_exact(
     Args:
         dense: shape (n, d).
         factors: shape (n, f); f may be 0.
-        encoder: says which dense features are of form and which of meaning, and which factors
-            are smooth.
+        encoder: separates dense features of form from those of meaning, and smooth factors from
+            remembered ones.
         score: shape (n, m), NaN where a model did not answer.
         seed: of the prompts taken when there are more than ``MOST``.
     """
-    taken = np.random.default_rng(seed).permutation(len(dense))[:MOST]
+    chosen = np.random.default_rng(seed).permutation(len(dense))[:MOST]
     marks = choose_landmarks(dense, encoder, seed, count=MOST, kernels=KERNEL)
     usual = factors.mean(axis=0)
-    known, kept = FACTOR_SCALE * (factors[taken] - usual), score[taken]
-    known[:, : encoder.n_smooth] = 0.0
+    memory, targets = FACTOR_SCALE * (factors[chosen] - usual), score[chosen]
+    memory[:, : encoder.n_smooth] = 0.0
     base = mean_scores(score)
-    own, weights = between(marks) + known @ known.T, np.zeros(kept.shape, dtype=np.float32)
-    for rows, columns in blocks(kept):
+    own, weights = between(marks) + memory @ memory.T, np.zeros(targets.shape, dtype=np.float32)
+    for rows, columns in blocks(targets):
         if not len(rows):
             continue
         system = own[np.ix_(rows, rows)]
         system[np.diag_indices(len(rows))] += NOISE
-        target = (kept[np.ix_(rows, columns)] - base[columns]).astype(np.float32)
+        target = (targets[np.ix_(rows, columns)] - base[columns]).astype(np.float32)
         factor = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
         weights[np.ix_(rows, columns)] = cho_solve(factor, target, check_finite=False)
-    linear = FACTOR_SCALE * known.T @ weights
+    linear = FACTOR_SCALE * memory.T @ weights
     return KernelHeads(marks, weights, linear, (base - usual @ linear).astype(np.float32))

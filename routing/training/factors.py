@@ -1,6 +1,6 @@
-"""Fitting the factors of a pool of models: what is easy, and for which kind of model.
+"""Fitting of a pool's factors (how easy a prompt is, and for which models) and of its memory.
 
-And its memory: how far each prompt it was asked lies from what the features say of it.
+The memory holds how far each scored prompt lies from its prediction by features.
 """
 
 # pyright: basic
@@ -38,13 +38,13 @@ LEAST_SPREAD: Final = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Pretrained:
-    """An encoder that knows the pool.
+    """An encoder with the factors of a pool.
 
     Attributes:
         encoder: with factors.
         crossed: for each table, the factors of its questions, shape (n, k), each predicted from
-            other questions only and none remembered: what training heads of the pool's own models
-            must use, whose answers are in the memory.
+            other questions only and none remembered: training heads of the pool's own models
+            must use these, since their answers are in the memory.
     """
 
     encoder: Encoder
@@ -52,19 +52,19 @@ class Pretrained:
 
 
 def pretrain(tables: Sequence[Outcomes], encoder: Encoder, *, seed: int = 0) -> Pretrained:
-    """Regress each table's scores on likeness and keep the leading directions.
+    """Fit the factors: regress each table's scores on likeness, keep the leading directions.
 
     Args:
         tables: each with models in its columns; a table's factors come from its models only.
-        encoder: whose features are used; factors it has are replaced.
+        encoder: provides the features; its factors are replaced.
         seed: of landmarks and folds.
 
     Raises:
         DataError: a table's questions all score the same.
     """
     designs = [design(encoder, table.prompts) for table in tables]
-    units = standardised(encoder, np.concatenate([one.raw for one in designs]))
-    dense = [standardise(one.raw, units.mean, units.inverse_std) for one in designs]
+    units = standardised(encoder, np.concatenate([each.raw for each in designs]))
+    dense = [standardise(each.raw, units.mean, units.inverse_std) for each in designs]
     share = [d[np.random.default_rng(seed).permutation(len(d))] for d in dense]
     least = min(len(d) for d in dense)
     marks = choose_landmarks(
@@ -80,21 +80,21 @@ def pretrain(tables: Sequence[Outcomes], encoder: Encoder, *, seed: int = 0) -> 
     crossed: list[list[Doubles]] = [[] for _ in tables]
     surplus: list[Doubles] = []
     for number, table in enumerate(tables):
-        whole = _regress(near[number], own, table.score)
-        predicted = near[number] @ whole
+        table_weights = _regress(near[number], own, table.score)
+        predicted = near[number] @ table_weights
         predicted -= predicted.mean(axis=0)
         turn = _directions(predicted, table.models)
-        weights.append(whole @ turn)
+        weights.append(table_weights @ turn)
         beyond = table.score - mean_scores(table.score) - predicted
         surplus.append(np.nan_to_num(beyond) @ turn)
-        for other, seen in enumerate(near):
-            values = seen @ weights[-1]
+        for other, likeness_of in enumerate(near):
+            values = likeness_of @ weights[-1]
             if other == number:
-                values = _cross(seen, own, table.score, seed) @ turn
+                values = _cross(likeness_of, own, table.score, seed) @ turn
             crossed[other].append(values)
     flat = np.concatenate(weights, axis=1).astype(np.float32)
     bias = -np.concatenate(near).mean(axis=0) @ flat
-    memory = _remember([one.keys for one in designs], surplus)
+    memory = _remember([each.keys for each in designs], surplus)
     ends = np.cumsum([part.shape[1] for part in weights]).tolist()
     factors = Factors(
         mean=units.mean,
@@ -117,10 +117,10 @@ def pretrain(tables: Sequence[Outcomes], encoder: Encoder, *, seed: int = 0) -> 
 
 
 def _directions(predicted: Doubles, models: Sequence[str]) -> Doubles:
-    """From scores of the models to the leading factors, each of unit size, shape (m, k).
+    """Return the projection from models' scores to the leading factors of unit size, (m, k).
 
     Args:
-        predicted: what features say of each model's score, centred, shape (n, m).
+        predicted: each model's score predicted from features, centred, shape (n, m).
         models: their names.
 
     Raises:
@@ -133,36 +133,36 @@ def _directions(predicted: Doubles, models: Sequence[str]) -> Doubles:
             f"the pool of {', '.join(models)} tells nothing: every question scores the same; "
             "give outcomes that differ"
         )
-    kept = right[:PER_TABLE][scale[:PER_TABLE] > LEAST_SPREAD * scale[0]]
-    kept = kept * np.sign(kept.sum(axis=1, keepdims=True) + 1e-12)
-    return kept.T / (scale[: len(kept)] / np.sqrt(n))
+    directions = right[:PER_TABLE][scale[:PER_TABLE] > LEAST_SPREAD * scale[0]]
+    directions = directions * np.sign(directions.sum(axis=1, keepdims=True) + 1e-12)
+    return directions.T / (scale[: len(directions)] / np.sqrt(n))
 
 
 def _remember(keys: Sequence[Sequence[int]], surplus: Sequence[Doubles]) -> Memory:
-    """One row for each key, the tables' columns side by side.
+    """Build the memory: one row for each key, the tables' columns side by side.
 
-    Of questions of one table that share a key (the same stem with other options) nothing is
-    remembered: which of them a prompt would be is not known.
+    Questions of one table that share a key (the same stem with other options) are not remembered:
+    a prompt could be any of them.
     """
     distinct = set().union(*keys) - {NO_KEY}
     row_of = {key: row for row, key in enumerate(sorted(distinct))}
-    whole = np.zeros((len(row_of), sum(part.shape[1] for part in surplus)))
+    memory = np.zeros((len(row_of), sum(part.shape[1] for part in surplus)))
     start = 0
-    for found, part in zip(keys, surplus, strict=True):
-        times, columns = Counter(found), slice(start, start + part.shape[1])
-        alone = [row for row, key in enumerate(found) if times[key] == 1 and key != NO_KEY]
-        places = [row_of[found[row]] for row in alone]
-        whole[places, columns] = part[alone] / (part.std(axis=0) + 1e-9)
+    for table_keys, part in zip(keys, surplus, strict=True):
+        times, columns = Counter(table_keys), slice(start, start + part.shape[1])
+        alone = [row for row, key in enumerate(table_keys) if times[key] == 1 and key != NO_KEY]
+        places = [row_of[table_keys[row]] for row in alone]
+        memory[places, columns] = part[alone] / (part.std(axis=0) + 1e-9)
         start += part.shape[1]
-    steps = np.clip(np.round(whole * STEPS), -127, 127).astype(np.int8)
+    steps = np.clip(np.round(memory * STEPS), -127, 127).astype(np.int8)
     return Memory(np.array(list(row_of), dtype=np.uint64), steps)
 
 
 def without_own_answers(encoder: Encoder, models: Sequence[str]) -> Encoder:
-    """The encoder, its memory silent where it holds too much of what these models answered.
+    """Return the encoder without the memory of tables dominated by these models' answers.
 
-    What predicts an answer because it is that answer would count for more than it can say of the
-    next prompt. Among two dozen models two of them do no harm, among nine they do
+    A feature that is the answer itself would get more weight than it deserves on new prompts.
+    Among two dozen models two of them do no harm, among nine they do
     (docs/decisions/0015), so the line is drawn at ``OWN_SHARE`` of a table.
     """
     factors = encoder.factors
@@ -177,7 +177,7 @@ def without_own_answers(encoder: Encoder, models: Sequence[str]) -> Encoder:
 
 
 def _regress(near: Floats, own: Doubles, score: Doubles) -> Doubles:
-    """Kernel ridge of every model's score, shape (landmarks, m)."""
+    """Return kernel ridge weights of every model's score, shape (landmarks, m)."""
     weights = np.zeros((near.shape[1], score.shape[1]))
     for rows, columns in blocks(score):
         target = score[np.ix_(rows, columns)]
@@ -188,10 +188,10 @@ def _regress(near: Floats, own: Doubles, score: Doubles) -> Doubles:
 
 
 def _cross(near: Floats, own: Doubles, score: Doubles, seed: int) -> Doubles:
-    """Predictions of every question from the questions of other folds, shape (n, m)."""
+    """Predict every question from the questions of other folds, shape (n, m)."""
     fold = np.random.default_rng(seed).permutation(len(near)) % FOLDS
-    found = np.zeros(score.shape)
+    predicted = np.zeros(score.shape)
     for held in range(FOLDS):
         train, test = fold != held, fold == held
-        found[test] = near[test] @ _regress(near[train], own, score[train])
-    return found
+        predicted[test] = near[test] @ _regress(near[train], own, score[train])
+    return predicted

@@ -1,7 +1,7 @@
-"""Training heads for rows of numbers: from recorded outcomes to a ``FeatureQuality``.
+"""Training of heads for rows of numbers: from recorded outcomes to a ``FeatureQuality``.
 
-Scores are turned into a level (their mean over the models) and gains (what is left), and trees are
-fitted to each. So what decides between models is regressed itself, not as the difference of two
+Scores are turned into a level (their mean over the models) and gains (the rest), and trees are
+fitted to each. So the difference between models is regressed itself, not as the difference of two
 regressions.
 """
 
@@ -45,13 +45,13 @@ def train_features(
     origin: str = "",
     progress: Progress = lambda _: None,
 ) -> FeatureQuality:
-    """Fit one head per model, and how far to trust them.
+    """Fit one head per model, and the range of rows where they are trusted.
 
     Args:
         outcomes: with features; at least ``LEAST_QUESTIONS`` questions.
         seed: of folds and trees.
         origin: kept in the artifact.
-        progress: told each step.
+        progress: called with each step.
 
     Raises:
         TooFewOutcomes: fewer questions than ``LEAST_QUESTIONS``.
@@ -72,8 +72,8 @@ def train_features(
             )
         )
     ]
-    trees = _together(parts, base)
-    centre, inverse_scale, usual = _usual(x)
+    trees = _stack_trees(parts, base)
+    centre, inverse_scale, usual = _usual_row(x)
     draft = FeatureQuality(
         models=outcomes.models,
         names=outcomes.feature_names,
@@ -85,14 +85,14 @@ def train_features(
         least=np.zeros((0, 0), np.float32),
         most=np.zeros((0, 0), np.float32),
         origin=origin,
-        after=_after(outcomes, x, seed, progress),
+        after=_confidence_gains(outcomes, x, seed, progress),
     )
     least, most = _ratios(draft.predict(x))
     return replace(draft, least=least, most=most)
 
 
 def _targets(deviation: Doubles) -> list[tuple[Doubles, Doubles]]:
-    """What is regressed, and what each means for every model: shapes (n,) and (m,).
+    """Return the regression targets, shape (n,), each with its loadings on models, shape (m,).
 
     Where all models answered most questions, these alone: the level, then the leading principal
     components of the gains. Elsewhere each model by itself.
@@ -107,28 +107,30 @@ def _targets(deviation: Doubles) -> list[tuple[Doubles, Doubles]]:
     return [(level, np.ones(models))] + [(deviation @ gain, gain) for gain in gains]
 
 
-def _after(outcomes: Outcomes, x: Floats, seed: int, progress: Progress) -> dict[str, BoostedPairs]:
-    """Gains over each model whose confidence was recorded, given the row and that confidence.
+def _confidence_gains(
+    outcomes: Outcomes, x: Floats, seed: int, progress: Progress
+) -> dict[str, BoostedPairs]:
+    """Fit the gains over each model with recorded confidence, given row and confidence.
 
-    NaN for models that hardly ever answered the same rows, or whose gain none of it tells: there a
-    cascade goes by confidence, as without a router.
+    NaN for models that hardly ever answered the same rows, or whose gain cannot be predicted: there
+    a cascade escalates by confidence, as without a router.
     """
-    found: dict[str, BoostedPairs] = {}
+    gains_over: dict[str, BoostedPairs] = {}
     if not len(outcomes.confidence):
-        return found
+        return gains_over
     for column, first in enumerate(outcomes.models):
-        sure = outcomes.confidence[:, column]
+        confidence = outcomes.confidence[:, column]
         gains = np.where(
-            np.isnan(sure)[:, None], np.nan, outcomes.score - outcomes.score[:, [column]]
+            np.isnan(confidence)[:, None], np.nan, outcomes.score - outcomes.score[:, [column]]
         )
-        known = np.count_nonzero(~np.isnan(gains), axis=0)
+        counts = np.count_nonzero(~np.isnan(gains), axis=0)
         others = [
-            other for other, n in enumerate(known) if other != column and n >= LEAST_QUESTIONS
+            other for other, n in enumerate(counts) if other != column and n >= LEAST_QUESTIONS
         ]
         if not others:
             continue
         progress(f"gains over {first} by its confidence")
-        inputs = np.column_stack((x, sure)).astype(np.float32)
+        inputs = np.column_stack((x, confidence)).astype(np.float32)
         base, means = np.full(len(outcomes.models), np.nan), np.eye(len(outcomes.models))
         base[column] = 0.0
         parts: list[_Part] = []
@@ -139,20 +141,20 @@ def _after(outcomes: Outcomes, x: Floats, seed: int, progress: Progress) -> dict
                 base[other] = mean
                 parts.append(part)
         if parts:
-            found[first] = _together(parts, base)
-    return found
+            gains_over[first] = _stack_trees(parts, base)
+    return gains_over
 
 
 def _fit(
     x: Floats, target: Doubles, loadings: Doubles, seed: int, progress: Progress
 ) -> _Part | None:
-    """Trees for one target, with their loadings scaled by what came true.
+    """Fit trees for one target, and scale their loadings by ``came_true``.
 
     Returns:
-        None where the features tell no more of the target than chance would.
+        None where the features predict the target no better than chance.
     """
-    known = np.flatnonzero(~np.isnan(target))
-    x, target = x[known], target[known]
+    recorded = np.flatnonzero(~np.isnan(target))
+    x, target = x[recorded], target[recorded]
     fold = np.random.default_rng(seed).permutation(len(x)) % FOLDS
     crossed = np.zeros(len(x))
     for held in range(FOLDS):
@@ -168,7 +170,7 @@ def _fit(
 
 
 def came_true(predicted: Doubles, target: Doubles) -> float:
-    """How much of a predicted deviation comes true: the slope of the target on it, drawn to 0.
+    """Return the slope of the target on its prediction, shrunk to 0.
 
     The slope is shrunk by its own noise, to nothing where it is within one standard error of 0.
 
@@ -206,9 +208,9 @@ def _boost(x: Floats, target: Doubles, seed: int) -> lgb.Booster:
     return model.booster_
 
 
-def _together(parts: list[_Part], base: Doubles) -> BoostedPairs:
-    """All trees of all parts side by side."""
-    asked: list[tuple[tuple[int, float], ...]] = []
+def _stack_trees(parts: list[_Part], base: Doubles) -> BoostedPairs:
+    """Stack the trees of all parts side by side."""
+    questions: list[tuple[tuple[int, float], ...]] = []
     weights: list[Doubles] = []
     bias = base.copy()
     for trees, loadings in parts:
@@ -216,13 +218,13 @@ def _together(parts: list[_Part], base: Doubles) -> BoostedPairs:
             if "split_feature" not in tree:
                 bias += tree["leaf_value"] * loadings
                 continue
-            left, (a, b) = _question(tree["left_child"])
-            right, (c, d) = _question(tree["right_child"])
-            asked.append(((tree["split_feature"], tree["threshold"]), left, right))
+            left, (a, b) = _split_of(tree["left_child"])
+            right, (c, d) = _split_of(tree["right_child"])
+            questions.append(((tree["split_feature"], tree["threshold"]), left, right))
             weights.append(np.outer([c - a, b - a, a - b, d - c], loadings))
             bias += a * loadings
-    t, m = len(asked), len(base)
-    flat = [question for side in zip(*asked, strict=True) for question in side]
+    t, m = len(questions), len(base)
+    flat = [question for side in zip(*questions, strict=True) for question in side]
     stacked = np.array(weights).reshape(t, 4, m).transpose(1, 0, 2).reshape(4 * t, m)
     return BoostedPairs(
         feature=np.array([feature for feature, _ in flat], np.int32),
@@ -232,16 +234,16 @@ def _together(parts: list[_Part], base: Doubles) -> BoostedPairs:
     )
 
 
-def _question(node: dict[str, Any]) -> tuple[tuple[int, float], tuple[float, float]]:
-    """What a node of the second level asks, and its leaves; a leaf asks what is always no."""
+def _split_of(node: dict[str, Any]) -> tuple[tuple[int, float], tuple[float, float]]:
+    """Return the split of a second-level node and its leaves; a leaf's split is always no."""
     if "split_feature" not in node:
         return (0, np.inf), (node["leaf_value"],) * 2
     leaves = node["left_child"]["leaf_value"], node["right_child"]["leaf_value"]
     return (node["split_feature"], node["threshold"]), leaves
 
 
-def _usual(x: Floats) -> tuple[Floats, Floats, float]:
-    """A usual row, one over the usual distance from it, and the distance few rows exceed."""
+def _usual_row(x: Floats) -> tuple[Floats, Floats, float]:
+    """Return a usual row, one over the usual distance from it, and the rarely exceeded distance."""
     centre = np.median(x, axis=0)
     scale = np.quantile(np.abs(x - centre), _FAR, axis=0)
     scale = np.where(scale > 0, scale, np.maximum(np.abs(x - centre).max(axis=0), 1.0))
@@ -251,7 +253,7 @@ def _usual(x: Floats) -> tuple[Floats, Floats, float]:
 
 
 def _ratios(p_good: Floats) -> tuple[Floats, Floats]:
-    """How P(good) of one model relates to another's over the rows, but for unusual ones."""
+    """Return the range of the ratio of two models' P(good) over the rows, without outliers."""
     ratio = p_good[:, :, None] / p_good[:, None, :]
     least, most = np.quantile(ratio, [_UNUSUAL, 1.0 - _UNUSUAL], axis=0)
     return least.astype(np.float32), most.astype(np.float32)

@@ -24,48 +24,50 @@ Floats = NDArray[np.float64]
 def feature_rows(
     frame: pd.DataFrame, where: str, names: Sequence[str] = ()
 ) -> tuple[Floats, tuple[str, ...]]:
-    """The features of every row.
+    """Read the features of every row.
 
     Args:
         frame: a table; several tables in one.
         where: its files, for messages.
-        names: what unnamed columns are called.
+        names: names for unnamed columns.
 
     Returns:
         shape (rows, d), and d names: those of the first row, else ``f0, f1, ...``. Nothing where
         the table has no features.
 
     Raises:
-        DataError: names the first row that is empty, is not like the first, or holds what is no
-            finite number.
+        DataError: a row is empty, is not like the first, or holds a value that is no finite
+            number; the message names it.
     """
     if "features" not in frame:
         return np.zeros((0, 0)), ()
     if "prompt" in frame:
         raise DataError(f"{where}: some tables have prompts, others features; give one kind")
-    found = [_read(value) for value in frame["features"]]
-    first = found[0] if found else []
+    values = [_read(row_value) for row_value in frame["features"]]
+    first = values[0] if values else []
     order = tuple(first) if isinstance(first, Mapping) else None
     rows: list[list[Any]] = []
-    for number, value in enumerate(found, start=1):
-        row = _in_order(value, order)
+    for number, row_value in enumerate(values, start=1):
+        row = _in_order(row_value, order)
         if row is None or len(row) != len(first) or not row:
-            shown = f"named {', '.join(order)}" if order else f"a list of {len(first)} numbers"
-            raise DataError(f"{where}: row {number}: features must be {shown}, like the first row")
+            expected = f"named {', '.join(order)}" if order else f"a list of {len(first)} numbers"
+            raise DataError(
+                f"{where}: row {number}: features must be {expected}, like the first row"
+            )
         rows.append(row)
     matrix = _numbers(rows, len(first))
-    named = order or _names(names, len(first))
-    if len(wrong := np.argwhere(~np.isfinite(matrix))):
-        row, column = wrong[0]
+    columns = order or _names(names, len(first))
+    if len(not_finite := np.argwhere(~np.isfinite(matrix))):
+        row, column = not_finite[0]
         raise DataError(
-            f"{where}: row {row + 1}: feature {named[column]!r} is {rows[row][column]!r}; "
+            f"{where}: row {row + 1}: feature {columns[column]!r} is {rows[row][column]!r}; "
             "every feature is a finite number"
         )
-    return matrix, named
+    return matrix, columns
 
 
 def _numbers(rows: list[list[Any]], width: int) -> Floats:
-    """The rows as a matrix; NaN where there is no number."""
+    """Return the rows as a matrix; NaN where there is no number."""
     try:
         return np.array(rows, np.float64).reshape(len(rows), width)
     except (TypeError, ValueError):

@@ -32,7 +32,7 @@ class Design:
 
     Attributes:
         raw: shape (n, d), before standardisation.
-        grams: sparse, shape (n, ``BUCKETS``), what ``routing.features.grams`` counts.
+        grams: sparse, shape (n, ``BUCKETS``), counts of ``routing.features.grams``.
         keys: of the prompts, from ``prompt_key``.
     """
 
@@ -44,21 +44,21 @@ class Design:
         return len(self.raw)
 
     def dense(self, encoder: Encoder) -> Floats:
-        """What ``Encoder.encode`` gives as dense features, shape (n, d)."""
+        """Return the dense features of ``Encoder.encode``, shape (n, d)."""
         return standardise(self.raw, encoder.mean, encoder.inverse_std)
 
     def factors(self, encoder: Encoder) -> Floats:
-        """What ``Encoder.encode`` gives as factors, shape (n, k)."""
+        """Return the factors of ``Encoder.encode``, shape (n, k)."""
         pool = encoder.factors
         if pool is None:
             return np.zeros((len(self.raw), 0), dtype=np.float32)
         near = likeness(pool.landmarks, standardise(self.raw, pool.mean, pool.inverse_std))
-        known = np.stack([pool.memory.by_key(key) for key in self.keys])
-        return np.concatenate((near @ pool.weights + pool.bias, known), axis=1)
+        memory = np.stack([pool.memory.by_key(key) for key in self.keys])
+        return np.concatenate((near @ pool.weights + pool.bias, memory), axis=1)
 
 
 def design(encoder: Encoder, prompts: Sequence[str]) -> Design:
-    """Read every prompt once."""
+    """Compute the features of every prompt."""
     raw = np.empty((len(prompts), len(encoder.dense_names)), dtype=np.float32)
     ids: list[NDArray[np.int64]] = []
     values: list[Floats] = []
@@ -66,8 +66,8 @@ def design(encoder: Encoder, prompts: Sequence[str]) -> Design:
         reading = read(prompt)
         word_ids, _ = encoder.word_ids(reading)
         raw[row] = encoder.raw(reading, word_ids)
-        found, weight = grams(reading)
-        ids.append(found)
+        gram_ids, weight = grams(reading)
+        ids.append(gram_ids)
         values.append(weight)
     starts = np.cumsum([0, *map(len, ids)])
     shape = (len(prompts), BUCKETS)
@@ -76,7 +76,7 @@ def design(encoder: Encoder, prompts: Sequence[str]) -> Design:
 
 
 def standardised(encoder: Encoder, raw: Floats) -> Encoder:
-    """The encoder with means and spreads of these prompts.
+    """Return the encoder with means and spreads of these prompts.
 
     Form and wording are standardised one by one, drawn to the encoder's present spread as if by
     ``PRIOR_PROMPTS`` prompts, so that a feature that happens to be constant in a small table does

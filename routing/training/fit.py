@@ -1,4 +1,4 @@
-"""Training a router: from recorded outcomes to a ``LearnedQuality``."""
+"""Training of a router: from recorded outcomes to a ``LearnedQuality``."""
 
 # pyright: basic
 
@@ -49,7 +49,7 @@ FULLER_PRIOR: Final = (0.2, 0.2, 0.25, 0.4)
 
 @dataclass(frozen=True, slots=True)
 class _Inputs:
-    """What every fit reads: features of all questions, and their scores."""
+    """The inputs of every fit: features of all questions, and their scores."""
 
     dense: Floats
     factors: Floats
@@ -70,7 +70,7 @@ class _Inputs:
 
     @property
     def features(self) -> Floats:
-        """Dense features and factors side by side, as trees see them."""
+        """Dense features and factors side by side, as trees read them."""
         return np.concatenate((self.dense, self.factors), axis=1)
 
 
@@ -86,12 +86,12 @@ class _Parts:
     exact: KernelHeads | None
 
     def kernels(self, inputs: _Inputs) -> list[Floats]:
-        """Deviations from the base rate by each member of the kernel's menu."""
-        known = inputs.factors - self.usual_factors
-        return self.menu.estimates(likeness(self.landmarks, inputs.dense), known)
+        """Return deviations from the base rate by each member of the kernel's menu."""
+        centred = inputs.factors - self.usual_factors
+        return self.menu.estimates(likeness(self.landmarks, inputs.dense), centred)
 
     def rest(self, inputs: _Inputs) -> list[Floats]:
-        """Deviations by trees, n-grams and the exact kernel; empty where there are none."""
+        """Return deviations by trees, n-grams and the exact kernel; empty where there are none."""
         if self.forest is None or self.grams is None or self.exact is None:
             return []
         return [
@@ -122,10 +122,10 @@ def train_router(
         rich: fit also the estimates of the fuller tier (trees, n-grams, exact kernel).
         abilities: see ``fit_cold_start``; None gives each model its own.
         crossed: factors of the questions, shape (n, k), where they are among those the encoder's
-            factors were fitted on (``Pretrained.crossed``); None computes them, and leaves out what
-            the pool remembers of these models' own answers.
+            factors were fitted on (``Pretrained.crossed``); None computes them, without the
+            pool's memory of these models' own answers.
         origin: kept in the artifact.
-        progress: told each step.
+        progress: called with each step.
 
     Raises:
         TooFewOutcomes: fewer questions than ``LEAST_QUESTIONS``.
@@ -192,22 +192,22 @@ def train_router(
 
 
 def forget(factors: Floats, n_smooth: int, seed: int) -> Floats:
-    """The factors, as if the pool had met at most half of the prompts.
+    """Return the factors as if the pool had been scored on at most half of the prompts.
 
-    Trained on prompts that the pool had all met, trees and calibration were too sure of those it
-    has not met, which are the usual ones.
+    Trained on prompts that the pool all remembers, trees and calibration were too sure of those it
+    does not remember, which are the usual ones.
     """
-    left = factors.copy()
-    met = np.flatnonzero(left[:, n_smooth:].any(axis=1))
-    kept = int(MOST_MET * len(left))
-    left[np.random.default_rng(seed).permutation(met)[kept:], n_smooth:] = 0.0
-    return left
+    forgotten = factors.copy()
+    met = np.flatnonzero(forgotten[:, n_smooth:].any(axis=1))
+    n_kept = int(MOST_MET * len(forgotten))
+    forgotten[np.random.default_rng(seed).permutation(met)[n_kept:], n_smooth:] = 0.0
+    return forgotten
 
 
 def _cross_fit(
     inputs: _Inputs, seed: int, *, rich: bool, progress: Progress
 ) -> tuple[list[Doubles], list[Doubles]]:
-    """Deviations of every question by fits that had not seen it: of the menu, and of the rest."""
+    """Return every question's deviations by fits on other questions: of the menu, and the rest."""
     n = len(inputs.dense)
     fold = np.random.default_rng(seed).permutation(n) % FOLDS
     menu: list[Doubles] = []
@@ -219,10 +219,10 @@ def _cross_fit(
             _fit(inputs.take(np.flatnonzero(fold != held)), seed, rich=rich),
             inputs.take(test),
         )
-        for store, found in ((menu, parts.kernels(unseen)), (rest, parts.rest(unseen))):
-            store += [np.zeros(inputs.score.shape) for _ in found[len(store) :]]
-            for whole, part in zip(store, found, strict=True):
-                whole[test] = part
+        for store, estimates in ((menu, parts.kernels(unseen)), (rest, parts.rest(unseen))):
+            store += [np.zeros(inputs.score.shape) for _ in estimates[len(store) :]]
+            for table, part in zip(store, estimates, strict=True):
+                table[test] = part
     return menu, rest
 
 

@@ -2,8 +2,8 @@
 
 Targets are scores in [0, 1], not log-odds: so the difference of two models' estimates is itself
 the regression of their gain. How much to smooth, and how far to lean on the pretrained pool,
-differs between tables (few labels and much noise want more of both), so several members are
-fitted and ``stack`` weighs them by what they predicted of questions they had not seen.
+differs between tables (few labels and much noise need more of both), so several members are
+fitted and ``stack`` weighs them by their predictions for questions they were not fitted on.
 """
 
 # pyright: basic
@@ -21,7 +21,7 @@ from scipy.linalg import solve
 from routing.quality.encoder import Encoder
 from routing.quality.kernel import KernelHeads, Landmarks
 from routing.training.calibrate import mean_scores
-from routing.training.response import Curve, fit_curves, pools_slopes, response_curves
+from routing.training.response import Curve, fit_curves, prior_slopes, response_curves
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
@@ -42,8 +42,8 @@ class Member:
         weights: shape (kernels * landmarks, m).
         factor_weights: shape (factors, m).
         curve_weights: shape (curves,).
-        bias: shape (m,), what makes the deviations of the questions that a model answered 0 on
-            average, where models answered different ones.
+        bias: shape (m,), makes the mean deviation over the questions that a model answered 0,
+            where models answered different ones.
     """
 
     weights: Floats
@@ -65,20 +65,20 @@ class Menu:
     curves: tuple[Curve, ...]
 
     def estimates(self, like: Floats, factors: Floats) -> list[Floats]:
-        """Deviations from the base rate by each member, shape (n, m) each.
+        """Return deviations from the base rate by each member, shape (n, m) each.
 
         Args:
             like: shape (n, kernels * landmarks), from ``likeness``.
             factors: shape (n, f), less their usual values.
         """
         curves = [curve.estimate(factors) for curve in self.curves]
-        found: list[Floats] = []
+        estimates: list[Floats] = []
         for member in self.members:
             values = like @ member.weights + factors @ member.factor_weights + member.bias
             for weight, curve in zip(member.curve_weights, curves, strict=True):
                 values += weight * curve
-            found.append(values.astype(np.float32, copy=False))
-        return found
+            estimates.append(values.astype(np.float32, copy=False))
+        return estimates
 
 
 def choose_landmarks(
@@ -89,9 +89,9 @@ def choose_landmarks(
     count: int = LANDMARKS,
     kernels: Sequence[tuple[float, float]] = KERNELS,
 ) -> Landmarks:
-    """Landmarks at random among the training prompts.
+    """Draw landmarks at random among the training prompts.
 
-    The widths are multiples of what each part contributes: about one unit of squared distance
+    The widths are multiples of each part's contribution: about one unit of squared distance
     for each standardised feature, ``MEANING_NORM`` squared (81) for meaning.
     """
     n_form, n_kernel = encoder.n_form, encoder.n_kernel
@@ -106,7 +106,7 @@ def choose_landmarks(
 
 
 def likeness(landmarks: Landmarks, dense: Floats) -> Floats:
-    """``Landmarks.likeness`` of many prompts, shape (n, kernels * k)."""
+    """Return ``Landmarks.likeness`` of many prompts, shape (n, kernels * k)."""
     split = landmarks.form.shape[1]
     form = _distances(dense[:, :split], landmarks.form)
     meaning = _distances(dense[:, split : split + landmarks.meaning.shape[1]], landmarks.meaning)
@@ -123,17 +123,17 @@ def _distances(a: Floats, b: Floats) -> Floats:
 
 
 def between(landmarks: Landmarks) -> Floats:
-    """Likeness of the landmarks to each other, shape (k, kernels * k)."""
+    """Return the likeness of the landmarks to each other, shape (k, kernels * k)."""
     return likeness(landmarks, np.concatenate((landmarks.form, landmarks.meaning), axis=1))
 
 
 def blocks(score: Doubles) -> list[tuple[Rows, Rows]]:
-    """Models that answered the same questions, with those questions: one solve for each block."""
-    found: dict[bytes, list[int]] = {}
+    """Group models that answered the same questions, with those questions: one solve a block."""
+    columns_by_mask: dict[bytes, list[int]] = {}
     answered = ~np.isnan(score)
     for column in range(score.shape[1]):
-        found.setdefault(answered[:, column].tobytes(), []).append(column)
-    return [(np.flatnonzero(answered[:, c[0]]), np.array(c)) for c in found.values()]
+        columns_by_mask.setdefault(answered[:, column].tobytes(), []).append(column)
+    return [(np.flatnonzero(answered[:, c[0]]), np.array(c)) for c in columns_by_mask.values()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,22 +153,22 @@ class Normal:
     own: Doubles
 
     @staticmethod
-    def of(seen: Floats, own: Doubles, extra: Doubles, target: Doubles) -> Normal:
-        """The equations of n prompts.
+    def of(like: Floats, own: Doubles, extra: Doubles, target: Doubles) -> Normal:
+        """Build the equations of n prompts.
 
         Args:
-            seen: shape (n, k), likeness of the training prompts to the landmarks.
+            like: shape (n, k), likeness of the training prompts to the landmarks.
             own: shape (k, k).
             extra: shape (n, e), linear features beside the kernel; e may be 0.
             target: shape (n, m).
         """
-        both = np.concatenate((seen, extra), axis=1, dtype=np.float64)
+        both = np.concatenate((like, extra), axis=1, dtype=np.float64)
         return Normal(both.T @ both, both.T @ target, own)
 
     def solve(
         self, noise: float, ridge: Doubles, columns: slice = slice(None)
     ) -> tuple[Doubles, Doubles]:
-        """Ridge weights of the kernel and of the extra features.
+        """Solve for the ridge weights of the kernel and of the extra features.
 
         Args:
             noise: variance of the outcomes in units of the kernel's.
@@ -194,11 +194,10 @@ def fit_menu(
     score: Doubles,
     leading: Sequence[int],
 ) -> Menu:
-    """The menu: every noise with and without factors, and the two curves of ``fit_curves`` alone.
+    """Fit the menu: each noise with and without factors, and the curves of ``fit_curves`` alone.
 
-    Members with factors start from the pool's word, and regress on likeness and factors what it
-    leaves over. What the pool remembers counts only where it remembers some of the training
-    prompts.
+    Members with factors start from the pool's curve, and regress its residual on likeness and
+    factors. The pool's memory counts only where it remembers some of the training prompts.
 
     Args:
         landmarks: shared by all models.
@@ -211,25 +210,25 @@ def fit_menu(
     n_factors = factors.shape[1]
     own = between(landmarks).astype(np.float64)
     base = mean_scores(score)
-    known = (factors - factors.mean(axis=0)).astype(np.float64)
-    _, ridge = pools_slopes(n_factors, leading)
+    centred = (factors - factors.mean(axis=0)).astype(np.float64)
+    _, ridge = prior_slopes(n_factors, leading)
     settings = [(noise, used) for used in (0, n_factors) for noise in NOISES][
         : 6 if n_factors else 3
     ]
     weights = np.zeros((len(settings), count * k, m))
     linear = np.zeros((len(settings), n_factors, m))
     bias = np.zeros((len(settings), m))
-    curves = fit_curves(known, score, leading) if n_factors else ()
+    curves = fit_curves(centred, score, leading) if n_factors else ()
     for rows, columns in blocks(score):
         if not len(rows):
             continue
         target = score[np.ix_(rows, columns)] - base[columns]
-        untold, n = target, len(columns)
+        remainder, n = target, len(columns)
         if curves:
-            untold = target - curves[0].estimate(known[rows])[:, columns]
-        both = np.concatenate((target, untold), axis=1)
-        centre = known[rows].mean(axis=0)
-        extra = known[rows] - centre
+            remainder = target - curves[0].estimate(centred[rows])[:, columns]
+        both = np.concatenate((target, remainder), axis=1)
+        centre = centred[rows].mean(axis=0)
+        extra = centred[rows] - centre
         for part in (slice(i * k, (i + 1) * k) for i in range(count)):
             normal = Normal.of(like[rows, part], own[:, part], extra, both)
             for i, (noise, used) in enumerate(settings):
@@ -257,14 +256,14 @@ def _member(weights: Doubles, linear: Doubles, curves: Doubles, bias: Doubles) -
 def combine(
     landmarks: Landmarks, menu: Menu, share: Doubles, usual: Floats, base: Doubles
 ) -> KernelHeads:
-    """One set of weights from a weighed menu, for factors as they come.
+    """Combine a weighted menu into one set of weights, for factors that are not centred.
 
     Args:
         landmarks: of the menu.
         menu: from ``fit_menu``.
         share: of each member, shape (members,).
-        usual: what was taken from the factors, shape (f,).
-        base: shape (m,), what the deviations are from.
+        usual: the mean that was subtracted from the factors, shape (f,).
+        base: shape (m,), the rate that the deviations are relative to.
     """
 
     def mixed(parts: Sequence[Floats]) -> Floats:

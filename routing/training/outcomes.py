@@ -1,4 +1,4 @@
-"""Outcome tables: who answered what, and how well.
+"""Outcome tables: the scores of models' answers to questions.
 
 One long format for parquet and JSONL, one row per question and model:
 
@@ -71,14 +71,14 @@ class Outcomes:
 
     @property
     def has_features(self) -> bool:
-        """Whether the queries are rows of numbers, not prompts."""
+        """Whether the queries are rows of numbers instead of prompts."""
         return bool(self.feature_names)
 
     def __len__(self) -> int:
         return len(self.query_ids)
 
     def take(self, rows: NDArray[np.int64]) -> Outcomes:
-        """The questions at these rows."""
+        """Return the questions at these rows."""
         return Outcomes(
             tuple(self.query_ids[i] for i in rows),
             tuple(self.prompts[i] for i in rows),
@@ -92,7 +92,7 @@ class Outcomes:
         )
 
     def only(self, models: Sequence[str]) -> Outcomes:
-        """The columns of these models, and the questions at least one of them answered.
+        """Return the columns of these models, and the questions that at least one of them answered.
 
         Raises:
             DataError: a model is not in the table.
@@ -114,7 +114,7 @@ class Outcomes:
         )
 
     def sample(self, limit: int | None, seed: int) -> Outcomes:
-        """``limit`` questions at random, all when there are no more."""
+        """Draw ``limit`` questions at random, all when there are no more."""
         if limit is None or limit >= len(self):
             return self
         rows = np.random.default_rng(seed).permutation(len(self))[:limit]
@@ -122,19 +122,19 @@ class Outcomes:
 
 
 def same_model(name: str) -> str:
-    """One spelling for a model that tables name differently."""
+    """Return one spelling for a model that tables name differently."""
     return name.split("/")[-1].lower().removeprefix("meta-").replace("3_1", "3.1")
 
 
 def read_outcomes(paths: Sequence[Path]) -> Outcomes:
     """Read tables into one.
 
-    A question met twice, by its prompt (by its id where it has features), is one question; a
+    A question listed twice, by its prompt (by its id where it has features), is one question; a
     model's scores on it are averaged.
 
     Raises:
-        DataError: a file is missing or unreadable, a column is missing, a value is not what it
-            should be, or some tables have prompts and others features.
+        DataError: a file is missing or unreadable, a column is missing, a value is invalid, or
+            some tables have prompts and others features.
         TooFewOutcomes: no rows.
     """
     frame = pd.concat([_read(path) for path in paths], ignore_index=True)
@@ -146,10 +146,12 @@ def read_outcomes(paths: Sequence[Path]) -> Outcomes:
     firsts = frame.drop_duplicates("question").sort_values("question")
     score = _by_question(frame, "score")
     cost = _by_question(frame, "cost_usd").reindex(index=score.index, columns=score.columns)
-    sure = np.zeros((0, 0))
+    confidence = np.zeros((0, 0))
     if frame["confidence"].notna().to_numpy().any():
-        found = _by_question(frame, "confidence")
-        sure = found.reindex(index=score.index, columns=score.columns).to_numpy(dtype=np.float64)
+        by_question = _by_question(frame, "confidence")
+        confidence = by_question.reindex(index=score.index, columns=score.columns).to_numpy(
+            dtype=np.float64
+        )
     return Outcomes(
         query_ids=tuple(firsts["query_id"].astype(str)),
         prompts=("",) * len(firsts) if names else tuple(firsts["prompt"]),
@@ -159,70 +161,70 @@ def read_outcomes(paths: Sequence[Path]) -> Outcomes:
         cost_usd=cost.to_numpy(dtype=np.float64),
         features=features[firsts.index] if names else features,
         feature_names=names,
-        confidence=sure,
+        confidence=confidence,
     )
 
 
 def read_pool(paths: Sequence[Path], apart_from: Sequence[str]) -> Outcomes:
-    """Outcomes of the models a router may lean on: all but those it is trained for.
+    """Read the outcomes of a pool: all models but those that a router is trained for.
 
     Args:
         paths: tables, read into one.
         apart_from: models whose own answers must not help to predict them.
 
     Raises:
-        DataError: as ``read_outcomes``; features in place of prompts; no other model.
+        DataError: see ``read_outcomes``; features in place of prompts; no other model.
         TooFewOutcomes: fewer questions than ``LEAST_IN_POOL``.
     """
     table = read_outcomes(paths)
-    named = ", ".join(map(str, paths))
+    files = ", ".join(map(str, paths))
     if table.has_features:
-        raise DataError(f"{named}: a pool is of prompts; the table has features")
+        raise DataError(f"{files}: a pool is of prompts; the table has features")
     trained = set(map(same_model, apart_from))
     others = [model for model in table.models if same_model(model) not in trained]
     if not others:
         raise DataError(
-            f"{named}: a pool needs outcomes of other models than {', '.join(apart_from)}, "
+            f"{files}: a pool needs outcomes of other models than {', '.join(apart_from)}, "
             "which the router is trained for"
         )
-    found = table.only(others)
-    if len(found) < LEAST_IN_POOL:
+    pool = table.only(others)
+    if len(pool) < LEAST_IN_POOL:
         raise TooFewOutcomes(
-            f"{named}: {len(found)} questions of {', '.join(others)} are too few for a pool (at "
-            f"least {LEAST_IN_POOL}); leave --pool out, and the pool that ships is leant on"
+            f"{files}: {len(pool)} questions of {', '.join(others)} are too few for a pool (at "
+            f"least {LEAST_IN_POOL}); leave --pool out to use the pool that ships"
         )
-    return found
+    return pool
 
 
 def read_queries(path: Path, names: Sequence[str]) -> tuple[list[str], Floats]:
-    """Query ids and features only, each id once, in the file's order.
+    """Read query ids and features only, each id once, in the file's order.
 
     Raises:
         DataError: the file or one of the two columns is missing, or it has other features.
     """
     frame = _load(path, columns=["query_id", "features"])
     _require(path, frame, ("query_id", "features"))
-    features, found = feature_rows(frame, str(path), names)
-    check_names(path, found, names)
+    features, columns = feature_rows(frame, str(path), names)
+    check_names(path, columns, names)
     first = ~frame["query_id"].duplicated().to_numpy()
     return frame["query_id"][first].astype(str).tolist(), features[first]
 
 
-def check_names(path: Path, found: Sequence[str], trained: Sequence[str]) -> None:
-    """Hold a table's features against those of a router.
+def check_names(path: Path, names: Sequence[str], trained: Sequence[str]) -> None:
+    """Check that a table's features are those of a router.
 
     Raises:
         DataError: they differ.
     """
-    if tuple(found) != tuple(trained):
+    if tuple(names) != tuple(trained):
         raise DataError(
-            f"{path}: the features are {', '.join(found)}; the router was trained on "
+            f"{path}: the features are {', '.join(names)}; the router was trained on "
             f"{', '.join(trained)}"
         )
 
 
 def read_prompts(path: Path) -> tuple[list[str], list[str]]:
-    """Query ids and prompts only, each id once, in the file's order.
+    """Read query ids and prompts only, each id once, in the file's order.
 
     Raises:
         DataError: the file or one of the two columns is missing.
@@ -262,8 +264,8 @@ def _read(path: Path) -> pd.DataFrame:
 
 def _load(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
     if not path.is_file():
-        what = "is a folder; name one file in it" if path.is_dir() else "no such file"
-        raise DataError(f"{path}: {what}")
+        problem = "is a folder; name one file in it" if path.is_dir() else "no such file"
+        raise DataError(f"{path}: {problem}")
     try:
         if path.suffix in (".jsonl", ".ndjson"):
             frame = pd.read_json(path, lines=True, dtype={"query_id": str})
@@ -287,7 +289,7 @@ def _require(path: Path, frame: pd.DataFrame, columns: Sequence[str]) -> None:
 
 
 def _check_prompts(path: Path, frame: pd.DataFrame, *, blank: bool = True) -> None:
-    """Every prompt is text; not blank, unless that is allowed. Messages count rows from 1."""
+    """Check that prompts are text, and not blank unless allowed. Messages count rows from 1."""
     for row, prompt in enumerate(frame["prompt"], start=1):
         if not isinstance(prompt, str):
             raise DataError(f"{path}: row {row}: column 'prompt' is not text; drop or fill it")
@@ -296,7 +298,7 @@ def _check_prompts(path: Path, frame: pd.DataFrame, *, blank: bool = True) -> No
 
 
 def _check_ids(path: Path, frame: pd.DataFrame) -> None:
-    """One id, one prompt: predictions are told apart by id alone. No id or model is empty."""
+    """Check that no id or model is empty, and that each id stands for one prompt."""
     for column in ("query_id", "model"):
         if column in frame and (empty := np.flatnonzero(frame[column].isna())).size:
             row = empty[0] + 1
@@ -313,9 +315,9 @@ def _check_ids(path: Path, frame: pd.DataFrame) -> None:
 
 def _check_score(path: Path, frame: pd.DataFrame) -> None:
     score = np.asarray(pd.to_numeric(frame["score"], errors="coerce"), dtype=np.float64)
-    wrong = np.flatnonzero(~((score >= 0.0) & (score <= 1.0)))
-    if len(wrong):
-        row = int(wrong[0])
+    invalid = np.flatnonzero(~((score >= 0.0) & (score <= 1.0)))
+    if len(invalid):
+        row = int(invalid[0])
         raise DataError(
             f"{path}: row {row + 1}: column 'score' is {frame['score'].iloc[row]}; "
             "a score is a number from 0 (useless) to 1 (good)"
@@ -324,13 +326,15 @@ def _check_score(path: Path, frame: pd.DataFrame) -> None:
 
 
 def _check_confidence(path: Path, frame: pd.DataFrame) -> None:
-    given = frame["confidence"]
-    read = np.asarray(pd.to_numeric(given, errors="coerce"), dtype=np.float64)
-    wrong = np.flatnonzero(given.notna().to_numpy() & ~((read >= 0.0) & (read <= 1.0)))
-    if len(wrong):
-        row = int(wrong[0])
+    column = frame["confidence"]
+    confidence = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
+    invalid = np.flatnonzero(
+        column.notna().to_numpy() & ~((confidence >= 0.0) & (confidence <= 1.0))
+    )
+    if len(invalid):
+        row = int(invalid[0])
         raise DataError(
-            f"{path}: row {row + 1}: column 'confidence' is {given.iloc[row]}; it is a number from "
-            "0 (guesses) to 1 (sure), or empty"
+            f"{path}: row {row + 1}: column 'confidence' is {column.iloc[row]}; it is a number "
+            "from 0 (guesses) to 1 (sure), or empty"
         )
-    frame["confidence"] = read
+    frame["confidence"] = confidence

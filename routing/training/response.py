@@ -1,7 +1,7 @@
-"""Fitting the curves of ``routing.quality.response``: what a pool says of a model, and its labels.
+"""Fitting of the curves of ``routing.quality.response``, from a pool and a model's labels.
 
-Beside rates only, a curve takes its slopes from the pool: what is easy for the pool is easy for
-any model. With labels the slopes become the model's own, as far as those labels confirm it.
+Without labels a curve takes its slopes from the pool: prompts that are easy for the pool are easy
+for any model. With labels the slopes become the model's own, as far as the labels support them.
 """
 
 # pyright: basic
@@ -43,24 +43,24 @@ class Curve:
     level: Doubles
 
     def estimate(self, factors: NDArray[np.floating]) -> Doubles:
-        """Deviations from the base rate, shape (n, m); ``factors`` less their usual values."""
+        """Return deviations from the base rate, shape (n, m); ``factors`` less usual values."""
         return expit(factors @ self.slopes + self.ability) - self.level
 
 
 def ability(rate: float, easiness: NDArray[np.floating]) -> float:
-    """The ability whose mean success over prompts of this easiness (log-odds) is the rate."""
+    """Return the ability with this mean success rate over prompts of this easiness (log-odds)."""
     if not len(easiness):
         return float(logit(rate))
     low, high = logit(rate) - easiness.max() - 1.0, logit(rate) - easiness.min() + 1.0
-    found: Any = brentq(lambda where: expit(where + easiness).mean() - rate, low, high)
-    return float(found)
+    root: Any = brentq(lambda where: expit(where + easiness).mean() - rate, low, high)
+    return float(root)
 
 
-def pools_slopes(n_factors: int, leading: Sequence[int]) -> tuple[Doubles, Doubles]:
-    """Slopes that the pool gives any model, and how many questions they count for.
+def prior_slopes(n_factors: int, leading: Sequence[int]) -> tuple[Doubles, Doubles]:
+    """Return the slopes that the pool gives any model, and their weight in questions.
 
-    The log-odds of every model of MMLU-Pro rise by .6 to .8 with a unit of the factor that says
-    how easy a prompt is for the others, of the pool of nine by .5 to 1.3; a pool of several
+    The log-odds of every model of MMLU-Pro rise by .6 to .8 with a unit of the factor of a
+    prompt's easiness for the others, of the pool of nine by .5 to 1.3; a pool of several
     tables has several such factors, which agree in part.
 
     Args:
@@ -78,30 +78,30 @@ def pools_slopes(n_factors: int, leading: Sequence[int]) -> tuple[Doubles, Doubl
 
 
 def fit_curves(factors: Doubles, score: Doubles, leading: Sequence[int]) -> tuple[Curve, Curve]:
-    """The pool's word, which takes only base rates from the labels, and the models' own curves.
+    """Fit the pool's curves, which take only base rates from labels, and the models' own curves.
 
-    A column of the memory that knows none of a model's questions counts for nothing in its curve.
+    A column of the memory without any of a model's questions is ignored in its curve.
 
     Args:
         factors: shape (n, f), less their usual values.
         score: shape (n, m), in [0, 1]; NaN where a model did not answer.
         leading: ``Factors.leading``.
     """
-    given, questions = pools_slopes(factors.shape[1], leading)
-    word: list[tuple[float, Doubles, float]] = []
+    pool_slopes, questions = prior_slopes(factors.shape[1], leading)
+    pool: list[tuple[float, Doubles, float]] = []
     own: list[tuple[float, Doubles, float]] = []
     for rate, column in zip(base_rates(score), score.T, strict=True):
         answered = ~np.isnan(column)
-        seen, good = factors[answered], column[answered]
-        # What is constant here says nothing of this model: it would count as a second ability.
-        seen = np.where((seen != seen[:1]).any(axis=0), seen, 0.0)
-        slopes = np.where(seen.any(axis=0), given, 0.0)
-        start = ability(float(rate), seen @ slopes)
-        found = _penalised(seen, good, start, slopes, questions * rate * (1.0 - rate))
-        for curves, (where, slope) in ((word, (start, slopes)), (own, found)):
-            level = expit(seen @ slope + where).mean() if len(seen) else rate
+        inputs, good = factors[answered], column[answered]
+        # A constant column carries no information: it would count as a second ability.
+        inputs = np.where((inputs != inputs[:1]).any(axis=0), inputs, 0.0)
+        slopes = np.where(inputs.any(axis=0), pool_slopes, 0.0)
+        start = ability(float(rate), inputs @ slopes)
+        fitted = _penalised(inputs, good, start, slopes, questions * rate * (1.0 - rate))
+        for curves, (where, slope) in ((pool, (start, slopes)), (own, fitted)):
+            level = expit(inputs @ slope + where).mean() if len(inputs) else rate
             curves.append((where, slope, float(level)))
-    return _curve(word), _curve(own)
+    return _curve(pool), _curve(own)
 
 
 def _curve(models: Sequence[tuple[float, Doubles, float]]) -> Curve:
@@ -112,7 +112,7 @@ def _curve(models: Sequence[tuple[float, Doubles, float]]) -> Curve:
 def response_curves(
     curves: Sequence[Curve], shares: NDArray[np.floating], usual: NDArray[np.floating]
 ) -> ResponseCurves:
-    """What serves, for factors as they come: ``usual`` is what was taken from them."""
+    """Return curves for serving, for factors without ``usual`` subtracted from them."""
     return ResponseCurves(
         np.asarray(shares, dtype=np.float32),
         np.stack([curve.ability - usual @ curve.slopes for curve in curves]).astype(np.float32),
@@ -123,7 +123,7 @@ def response_curves(
 def _penalised(
     factors: Doubles, score: Doubles, start: float, slopes: Doubles, precision: Doubles
 ) -> tuple[float, Doubles]:
-    """Logistic regression whose slopes are drawn to given ones.
+    """Fit a logistic regression whose slopes are shrunk to prior ones.
 
     Args:
         factors: shape (n, f).
@@ -132,19 +132,19 @@ def _penalised(
         slopes: shape (f,), mean of the slopes' prior.
         precision: shape (f,), inverse variance of it.
     """
-    seen = np.column_stack((np.ones(len(factors)), factors))
+    inputs = np.column_stack((np.ones(len(factors)), factors))
     prior = np.concatenate(([start], slopes))
     ridge = np.concatenate(([1.0], precision))
 
     def loss(weights: Doubles) -> tuple[float, Doubles]:
-        odds, apart = seen @ weights, weights - prior
+        odds, apart = inputs @ weights, weights - prior
         surprise = np.logaddexp(0.0, odds).sum() - score @ odds
         value = float(surprise + 0.5 * (ridge * apart) @ apart)
-        return value, seen.T @ (expit(odds) - score) + ridge * apart
+        return value, inputs.T @ (expit(odds) - score) + ridge * apart
 
     def curvature(weights: Doubles) -> Doubles:
-        p = expit(seen @ weights)
-        return (seen * (p * (1.0 - p))[:, None]).T @ seen + np.diag(ridge)
+        p = expit(inputs @ weights)
+        return (inputs * (p * (1.0 - p))[:, None]).T @ inputs + np.diag(ridge)
 
     found: Any = minimize(loss, prior, jac=True, hess=curvature, method="trust-exact")
     return float(found.x[0]), found.x[1:]

@@ -1,4 +1,4 @@
-"""One training as a person asks for it: a table in, a router in a folder out, and what to know."""
+"""One training run: a table in, a router in a folder out, and notes for a person."""
 
 # pyright: basic
 
@@ -39,25 +39,25 @@ def train_and_save(
     Args:
         table: outcomes of at least two models.
         out: folder of the router.
-        card: what ``router.json`` says beside what it must; ``seed`` is read from it.
+        card: further entries of ``router.json``; ``seed`` is read from it.
         origin: kept in the artifact.
-        pool: tables of other models to lean on; none takes the pool that ships.
-        step: told each step.
+        pool: tables of other models to use; none takes the pool that ships.
+        step: called with each step.
 
     Returns:
-        each model's mean score, and what a person should know of the router.
+        each model's mean score, and notes on the router for a person.
 
     Raises:
-        DataError: a pool for features, or one that tells nothing.
+        DataError: a pool for features, or one without differences.
         TooFewOutcomes: too few questions, in the table or in the pool.
     """
     if table.has_features:
         if pool:
             raise DataError("--pool is of prompts; routers of rows of numbers have none")
-        found = train_features(table, seed=card["seed"], origin=origin, progress=step)
-        save_feature_router(found, out, card)
+        features_router = train_features(table, seed=card["seed"], origin=origin, progress=step)
+        save_feature_router(features_router, out, card)
         flat = "the features tell nothing of who answers well: every row gets the mean scores"
-        return found.base_rate.tolist(), [flat] if found.constant else []
+        return features_router.base_rate.tolist(), [flat] if features_router.constant else []
     encoder, notes = load_encoder(DEFAULT_ROUTER), []
     if pool:
         step("reading the pool")
@@ -66,7 +66,7 @@ def train_and_save(
         card = card | {"pool": [path.name for path in pool]}
         notes.append(
             f"leans on {len(others)} questions of {', '.join(others.models)}; they were asked "
-            f"{_asked(encoder, table)} of these {len(table)}"
+            f"{_in_pool(encoder, table)} of these {len(table)}"
         )
     router = train_router(table, encoder, seed=card["seed"], origin=origin, progress=step)
     step("writing")
@@ -78,14 +78,14 @@ def train_and_save(
     return mean_scores(table.score).tolist(), notes
 
 
-def _asked(encoder: Encoder, table: Outcomes) -> int:
-    """How many of the table's prompts the pool was asked, too."""
+def _in_pool(encoder: Encoder, table: Outcomes) -> int:
+    """Return the number of the table's prompts that the pool was scored on."""
     memory = None if encoder.factors is None else encoder.factors.memory
     return 0 if memory is None else sum(map(memory.was_asked, table.prompts))
 
 
 def _says_little(router: LearnedQuality, prompts: Sequence[str]) -> bool:
-    """Whether P(good) hardly differs between prompts, for any model."""
+    """Return whether P(good) hardly differs between prompts, for every model."""
     models = [ModelPrior(name, 0.5) for name in router.models]
     some = prompts[:: max(1, len(prompts) // SOME_PROMPTS)]
     p_good = np.stack([router.predict(prompt, models, fast=True) for prompt in some])

@@ -1,4 +1,4 @@
-"""How much each estimate counts: weights learned on questions the estimates had not seen."""
+"""Stacking: weights of estimates, learned on questions they were not fitted on."""
 
 # pyright: basic
 
@@ -17,7 +17,7 @@ PRIOR_QUESTIONS: Final = 1_000.0
 
 
 def stack(estimates: Sequence[NDArray[np.floating]], score: Doubles, prior: Doubles) -> Doubles:
-    """Non-negative weights that predict best who does better on a question than who.
+    """Return the non-negative weights that best predict the gains between models.
 
     Estimates and outcomes are centred on each question's mean over its models, so the squared
     error is that of the gains between all pairs. Outcomes are noisy (one yes or no each), so the
@@ -38,11 +38,11 @@ def stack(estimates: Sequence[NDArray[np.floating]], score: Doubles, prior: Doub
     compared = per_question.max(initial=0) > 1
 
     def gains(values: NDArray[np.floating]) -> Doubles:
-        kept = np.where(answered, values, 0.0)
+        filled = np.where(answered, values, 0.0)
         if not compared:
-            return kept[answered]
-        mean = kept.sum(axis=1, keepdims=True) / np.maximum(per_question, 1)
-        return (kept - mean)[answered]
+            return filled[answered]
+        mean = filled.sum(axis=1, keepdims=True) / np.maximum(per_question, 1)
+        return (filled - mean)[answered]
 
     x, y = np.stack([gains(values) for values in estimates], axis=1), gains(score)
     pull = PRIOR_QUESTIONS * max(float((x * x).sum()) / max(x.size, 1), 1e-9) * score.shape[1]

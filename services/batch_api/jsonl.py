@@ -15,7 +15,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError, field_validator
 
 from turnout.errors import PayloadTooLarge
-from turnout.problem import said_of
+from turnout.problem import problem_text
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 MAX_LINES = 1_000_000
@@ -107,7 +107,7 @@ def _problem(error: ValidationError, number: int) -> Problem:
     if kind == "missing":
         return Problem("missing_required_parameter", f"{field} is missing", number, field)
     code = "invalid_type" if kind.endswith("_type") else f"invalid_{field}"
-    return Problem(code, f"{field} {said_of(first)}", number, field)
+    return Problem(code, f"{field} {problem_text(first)}", number, field)
 
 
 def split(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from routing.evaluation.cascade_threshold import Found, Recorded, at, bounded, for_share
+from routing.evaluation.cascade_threshold import Recorded, ThresholdResult, at, bounded, for_share
 from turnout.errors import DataError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -120,5 +120,5 @@ def _parquet(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"{path}: cannot be read ({error})") from None
 
 
-def _as_json(outcomes: dict[str, Found]) -> dict[str, Any]:
+def _as_json(outcomes: dict[str, ThresholdResult]) -> dict[str, Any]:
     return {name: asdict(outcome) for name, outcome in outcomes.items()}

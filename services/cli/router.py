@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from routing.evaluation.evaluate import Evaluation, evaluate_pair, known_questions
+from routing.evaluation.evaluate import Evaluation, evaluate_pair, seen_questions
 from routing.evaluation.predict import load_trained, predict_all, predict_pair
 from routing.evaluation.report import SHARES
 from routing.evaluation.threshold import for_quality, for_share
@@ -184,8 +184,8 @@ def _print_evaluation(evaluation: Evaluation, weak: str, strong: str) -> None:
         lines.add_row(name, str(interval), f"{report.cpt50[name]:.1%}", f"{report.cpt80[name]:.1%}")
     console = Console()
     console.print(lines)
-    if evaluation.known is not None:
-        console.print(f"{evaluation.known}{evaluation.note}", markup=False)
+    if evaluation.seen is not None:
+        console.print(f"{evaluation.seen}{evaluation.note}", markup=False)
     for name, reliability in report.reliability.items():
         console.print(f"calibration error of {name}: {reliability.ece:.3f}")
     if report.aiq is not None:
@@ -245,7 +245,7 @@ def calibrate(
         if strong_share is not None
         else for_quality(gain, table.score, target_quality or 0.0)
     )
-    known = known_questions(quality, table)
+    known = seen_questions(quality, table)
     result = {
         "gain_threshold": threshold.gain,
         "strong_share": threshold.strong_share,

@@ -181,7 +181,7 @@ def _steer(steer: Steer | None) -> LoggedSteer | None:
     if steer is None:
         return None
     return LoggedSteer(
-        steer.target, steer.asked, steer.strongest, steer.share_price, steer.usd_price
+        steer.target, steer.route_target, steer.strongest, steer.share_price, steer.usd_price
     )
 
 

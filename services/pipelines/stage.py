@@ -96,7 +96,7 @@ def stage_inputs(
         _as_written(reference): text_of(resolve(reference, tensors))[:_MAX_TEXT_CHARS]
         for reference in stage.references()
     }
-    prompt = Message("user", stage.asked(texts))
+    prompt = Message("user", stage.filled_prompt(texts))
     return Generation((prompt,), max_tokens=stage.max_tokens), 1
 
 

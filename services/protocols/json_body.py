@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from turnout.errors import InvalidRequest
-from turnout.problem import said_of
+from turnout.problem import problem_text
 
 
 class JsonBody(BaseModel):
@@ -41,5 +41,5 @@ class JsonBody(BaseModel):
             known = ", ".join(sorted({*cls.model_fields, *ignored})) or "none"
             message = f"unknown key {'.'.join(path)}; there are {known}"
         else:
-            message = f"{'.'.join(path)} {said_of(problem)}"
+            message = f"{'.'.join(path)} {problem_text(problem)}"
         raise InvalidRequest(message, param=path[0])

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from turnout.errors import InvalidRequest
-from turnout.problem import said_of
+from turnout.problem import problem_text
 from turnout.types import Generation, JsonFormat, Message
 
 B = TypeVar("B", bound=BaseModel)
@@ -195,7 +195,7 @@ def _first(error: ValidationError, data: dict[str, Any]) -> tuple[str, str]:
     first = found[0][0]
     inside = [path for path, _ in found if path[: len(first)] == first]
     deepest = max(inside, key=len)
-    return ".".join(deepest), said_of(*(item for path, item in found if path == deepest))
+    return ".".join(deepest), problem_text(*(item for path, item in found if path == deepest))
 
 
 def _in_body(item: Any, data: Any) -> tuple[str, ...]:

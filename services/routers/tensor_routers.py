@@ -18,7 +18,7 @@ from routing.features.rows import has_features, rows_of
 from routing.quality.feature_artifact import FILES, load_feature_router
 from routing.quality.feature_quality import MAX_ROWS, FeatureQuality, RowPredictor, row_predictor
 from services.routers.reloader import Reloader, RouterFolder
-from turnout.catalog import Catalog, Route, known_as
+from turnout.catalog import Catalog, Route, trained_name
 from turnout.errors import ArtifactInvalid, ConfigError
 from turnout.types import Request, Task, Tensors
 
@@ -167,7 +167,7 @@ class TensorRouters:
         quality = None if part is None or part.loaded is None else part.loaded.quality
         if quality is None:
             return None
-        first, better = (known_as(name, quality.models) for name in pair)
+        first, better = (trained_name(name, quality.models) for name in pair)
         if first is None or better is None or first not in quality.after:
             return None
         rows = rows_of(request.task, cast("Tensors", request.inputs), len(confidence))
@@ -204,7 +204,7 @@ def _read(name: str, part: RouteRouter) -> FeatureQuality:
         ArtifactInvalid: it cannot be read, or does not fit the route.
     """
     quality = load_feature_router(part.folder)
-    if not any(known_as(model, quality.models) for model in part.route.candidates):
+    if not any(trained_name(model, quality.models) for model in part.route.candidates):
         raise ArtifactInvalid(
             f"router {part.folder}: has no head for a candidate of route {name!r}; it has "
             f"{', '.join(quality.models)}"
@@ -227,7 +227,7 @@ def _adapt(part: RouteRouter, quality: FeatureQuality, digest: str) -> Loaded:
     columns = {
         model: quality.models.index(head)
         for model in route.candidates
-        if (head := known_as(model, quality.models)) is not None
+        if (head := trained_name(model, quality.models)) is not None
     }
     base_rates = {name: float(quality.base_rate[column]) for name, column in columns.items()}
     without_head = tuple(model for model in route.candidates if model not in columns)
@@ -249,7 +249,7 @@ def _is_settled(part: RouteRouter, quality: FeatureQuality, latency_class: str) 
         return False
     cost = {name: models[name].cost.usd_per_request for name in route.candidates}
     order = sorted(route.candidates, key=lambda name: cost[name])
-    heads = [head for name in order if (head := known_as(name, quality.models)) is not None]
+    heads = [head for name in order if (head := trained_name(name, quality.models)) is not None]
     with_heads = len(heads) == len(order)
     return with_heads and quality.settled(heads, route.target_for(latency_class))
 

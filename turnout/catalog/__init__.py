@@ -6,7 +6,7 @@ from turnout.catalog.pipeline import Parameter, Pipeline, Stage
 from turnout.catalog.reading import json_schema, load
 from turnout.catalog.route import Cascade, Explore, Route
 from turnout.catalog.schema import Batching, Cost, LatencyClass, Model, Profile, Quality
-from turnout.catalog.versions import Canary, Rollback, Versioned, known_as, model_name, split
+from turnout.catalog.versions import Canary, Rollback, Versioned, model_name, split, trained_name
 
 __all__ = [
     "Artifact",
@@ -31,9 +31,9 @@ __all__ = [
     "Stage",
     "Versioned",
     "json_schema",
-    "known_as",
     "load",
     "model_name",
     "realiased",
     "split",
+    "trained_name",
 ]

@@ -1,4 +1,4 @@
-"""Where a model's files come from by address, and what is done to them before they serve."""
+"""Sources of a model's files, and the optimisation passes run over them before they serve."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Optimize(Strict):
         return self
 
     def chain(self) -> tuple[tuple[str, PassOptions], ...]:
-        """Every pass as name and options."""
+        """Return every pass as name and options."""
         return tuple(
             (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
             for entry in self.passes
@@ -152,5 +152,5 @@ class Artifact(Strict):
 
     @property
     def base(self) -> Artifact:
-        """The same without what is done to it afterwards."""
+        """The artifact without its optimisation passes."""
         return self.model_copy(update={"optimize": None})

@@ -31,10 +31,10 @@ class Catalog(CatalogEntries):
 
 
 def realiased(catalog: Catalog, name: str, production: str, canary: Canary | None) -> Catalog:
-    """The catalog with other aliases of one model; routes follow its production.
+    """Return the catalog with other aliases of one model; routes follow its production.
 
     Raises:
-        ValueError: there is no such version, or production would be its own canary.
+        ValueError: the model has no such version, or production would be its own canary.
     """
     old = catalog.versioned[name]
     new = Versioned.model_validate(old.model_dump() | {"production": production, "canary": canary})

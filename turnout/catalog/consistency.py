@@ -13,7 +13,7 @@ RESERVED = frozenset({"auto"})
 
 
 def dangling(catalog: CatalogEntries) -> list[str]:
-    """One line for each name that means nothing or two things: ``key: what is wrong``."""
+    """Return a line for each name without meaning or with two: ``key: what is wrong``."""
     problems = _taken_or_reserved(catalog)
     for name in catalog.routes:
         problems += _problems_of_route(catalog, name)
@@ -56,7 +56,7 @@ def _problems_of_route(catalog: CatalogEntries, name: str) -> list[str]:
 
 
 def _class_names(route: Route) -> Iterator[tuple[str, str]]:
-    """Every latency class that a route names, each with the key that names it."""
+    """Yield each latency class that a route names, after the key that names it."""
     yield "latency_class", route.latency_class
     if isinstance(route.target_quality, dict):
         for name in route.target_quality:
@@ -67,15 +67,15 @@ def _class_names(route: Route) -> Iterator[tuple[str, str]]:
 
 
 def _problems_of_pipelines(catalog: CatalogEntries) -> list[str]:
-    taken = {*catalog.names, *RESERVED}
-    problems = [f"pipelines.{n}: this name is taken" for n in catalog.pipelines if n in taken]
+    used = {*catalog.names, *RESERVED}
+    problems = [f"pipelines.{n}: this name is taken" for n in catalog.pipelines if n in used]
     for name, pipeline in catalog.pipelines.items():
         problems += [f"pipelines.{name}.{problem}" for problem in plan(catalog, pipeline).problems]
     return problems
 
 
 def _differing_dimensions(catalog: CatalogEntries, name: str) -> list[str]:
-    """Candidates stand in for each other, so their public tensors must be the same."""
+    """Return a line if the candidates' public tensors differ: they must replace each other."""
     models = [catalog.models.get(candidate) for candidate in catalog.routes[name].candidates]
     dimensions = [
         {**DIMENSIONS.get(model.task, {}), **model.dimensions}
@@ -84,12 +84,12 @@ def _differing_dimensions(catalog: CatalogEntries, name: str) -> list[str]:
     ]
     if all(sizes == dimensions[0] for sizes in dimensions):
         return []
-    shown = ", ".join(map(str, dimensions))
-    return [f"routes.{name}.candidates: they differ in dimensions: {shown}"]
+    listed = ", ".join(map(str, dimensions))
+    return [f"routes.{name}.candidates: they differ in dimensions: {listed}"]
 
 
 def _too_small_to_share(catalog: CatalogEntries) -> list[str]:
-    """Queues that cannot be divided among the gateway's workers."""
+    """Return a line for each queue that cannot be divided among the gateway's workers."""
     workers = catalog.gateway.workers
     return [
         f"models.{name}.batching.max_queue: {model.batching.max_queue} cannot be divided among "
@@ -100,7 +100,7 @@ def _too_small_to_share(catalog: CatalogEntries) -> list[str]:
 
 
 def oversized(catalog: CatalogEntries) -> list[str]:
-    """One line for each model that its device's memory budget can never hold."""
+    """Return a line for each model that its device's memory budget can never hold."""
     problems: list[str] = []
     for device, device_bytes in catalog.gateway.budgets.items():
         budget = device_bytes // catalog.gateway.workers  # each worker has every inline model

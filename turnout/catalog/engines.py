@@ -133,23 +133,23 @@ class DeepSpeed(TextEngine):
 
     @model_validator(mode="after")
     def _one_way_at_a_time(self) -> Self:
-        asked = [key for key in ("kernel_inject", "fastgen", "offload") if getattr(self, key)]
-        if len(asked) > 1:
-            raise ValueError(f"{' and '.join(asked)} exclude each other: keep one")
-        way = asked[0] if asked else ""
-        fused = way in {"kernel_inject", "fastgen"}
-        for wrong, needed in (
+        modes = [key for key in ("kernel_inject", "fastgen", "offload") if getattr(self, key)]
+        if len(modes) > 1:
+            raise ValueError(f"{' and '.join(modes)} exclude each other: keep one")
+        mode = modes[0] if modes else ""
+        fused = mode in {"kernel_inject", "fastgen"}
+        for violated, needed in (
             (fused and self.device != "cuda", "device: cuda"),
             (fused and self.draft_tokens > 0, "draft_tokens: 0"),
-            (way == "fastgen" and self.dtype == "float32", "dtype: bfloat16 or float16"),
-            (way == "kernel_inject" and self.max_sequences > 1, "max_sequences: 1"),
+            (mode == "fastgen" and self.dtype == "float32", "dtype: bfloat16 or float16"),
+            (mode == "kernel_inject" and self.max_sequences > 1, "max_sequences: 1"),
             (
-                way in {"kernel_inject", "offload"} and self.tensor_parallel > 1,
+                mode in {"kernel_inject", "offload"} and self.tensor_parallel > 1,
                 "tensor_parallel: 1",
             ),
         ):
-            if wrong:
-                raise ValueError(f"{way} needs {needed}")
+            if violated:
+                raise ValueError(f"{mode} needs {needed}")
         return self
 
 

@@ -1,4 +1,4 @@
-"""What the catalog's values are made of: strict models, names, sizes, windows and shares."""
+"""Types of the catalog's values: strict models, names, sizes, windows and shares."""
 
 from __future__ import annotations
 

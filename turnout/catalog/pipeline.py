@@ -1,4 +1,4 @@
-"""Composed routes: what a pipeline is made of, as strict pydantic models.
+"""Pipelines, their stages and their parameters, as strict pydantic models.
 
 A pipeline is a small graph. Its stages call routes; a stage's inputs come from the request or from
 the outputs of other stages, which is also what orders them: stages that don't need each other run
@@ -29,12 +29,12 @@ Reference_ = Annotated[str, Field(min_length=1)]
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Where a tensor comes from.
+    """The source of a tensor.
 
     Attributes:
         stage: whose output it is; None for an input of the request.
         tensor: its name.
-        first: its first row alone, so that the items found for one query become rows.
+        first: whether only its first row is read, so that the items of one query become rows.
     """
 
     stage: str | None
@@ -43,10 +43,10 @@ class Reference:
 
     @classmethod
     def read(cls, text: str) -> Reference:
-        """Read ``tensor``, ``stage.tensor`` or ``stage.tensor.0``.
+        """Parse ``tensor``, ``stage.tensor`` or ``stage.tensor.0``.
 
         Raises:
-            ValueError: it is none of these.
+            ValueError: the text is none of these.
         """
         match = _REFERENCE.match(text)
         if match is None or (match["row"] and match["stage"] is None):
@@ -119,30 +119,30 @@ class Stage(Strict):
         return tuple(_BRACED.findall(self.route))
 
     def references(self) -> Iterator[Reference]:
-        """What it reads."""
+        """Yield the references that this stage reads."""
         texts = _BRACED.findall(self.prompt) if self.prompt else self.inputs.values()
         return map(Reference.read, texts)
 
     def filled(self, values: dict[str, str]) -> str:
-        """The route for these parameters."""
+        """Return the route for these parameters."""
         return _BRACED.sub(lambda match: values[match[1]], self.route)
 
-    def asked(self, values: dict[str, str]) -> str:
-        """The prompt with each reference replaced by its text."""
+    def filled_prompt(self, values: dict[str, str]) -> str:
+        """Return the prompt with each reference replaced by its text."""
         return _BRACED.sub(lambda match: values[match[1]], self.prompt or "")
 
     def matches(self, name: str) -> dict[str, str] | None:
-        """The parameters for which this stage calls ``name``; None when it never does."""
+        """Return the parameters for which this stage calls ``name``; None when it never does."""
         parts = _BRACED.split(self.route)
-        seen: set[str] = set()
+        parameters: set[str] = set()
         pattern = ""
         for index, part in enumerate(parts):
             if index % 2 == 0:
                 pattern += re.escape(part)
-            elif part in seen:
+            elif part in parameters:
                 pattern += f"(?P={part})"
             else:
-                seen.add(part)
+                parameters.add(part)
                 pattern += f"(?P<{part}>[a-z0-9._-]+)"
         match = re.fullmatch(pattern, name)
         return None if match is None else match.groupdict()
@@ -175,22 +175,22 @@ class Pipeline(Strict):
                 raise ValueError(f"{text!r}: name a stage's output, such as rank.score")
         return value
 
-    def needs(self, stage: str, given: Collection[str] = ()) -> frozenset[str]:
-        """The stages it waits for, when the request gives these parameters."""
-        found = {ref.stage for ref in self.stages[stage].references() if ref.stage}
-        for word in self.stages[stage].words:
-            source = self.parameters[word].source if word in self.parameters else None
-            if source is not None and word not in given:
-                found.add(Reference.read(source).stage or "")
-        return frozenset(found)
+    def needs(self, stage: str, supplied: Collection[str] = ()) -> frozenset[str]:
+        """Return the stages that ``stage`` waits for, when the request gives these parameters."""
+        needed = {ref.stage for ref in self.stages[stage].references() if ref.stage}
+        for parameter in self.stages[stage].words:
+            source = self.parameters[parameter].source if parameter in self.parameters else None
+            if source is not None and parameter not in supplied:
+                needed.add(Reference.read(source).stage or "")
+        return frozenset(needed)
 
-    def needed(self, given: Collection[str] = ()) -> frozenset[str]:
-        """The stages that the answer takes, when the request gives these parameters."""
-        found: set[str] = set()
+    def needed(self, supplied: Collection[str] = ()) -> frozenset[str]:
+        """Return the stages that the answer depends on, when the request gives these parameters."""
+        needed: set[str] = set()
         todo = [Reference.read(text).stage or "" for text in self.out.values()]
         while todo:
             stage = todo.pop()
-            if stage not in found:
-                found.add(stage)
-                todo.extend(self.needs(stage, given))
-        return frozenset(found)
+            if stage not in needed:
+                needed.add(stage)
+                todo.extend(self.needs(stage, supplied))
+        return frozenset(needed)

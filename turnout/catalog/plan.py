@@ -1,4 +1,4 @@
-"""A pipeline held against its catalog: which routes it calls, in what order, on what tensors."""
+"""Execution plans of pipelines, checked against the catalog: routes, order and tensors."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from turnout.types import Signature, Task, TensorSpec
 
 @dataclass(slots=True)
 class Plan:
-    """What a pipeline amounts to.
+    """The execution plan of a pipeline.
 
     Attributes:
         pipeline: the pipeline.
         inputs: the request's tensors, by name.
-        outputs: the answer's.
+        outputs: the answer's tensors, by name.
         order: its stages, each after those it reads.
-        values: of each parameter, those that have a route.
-        tasks: what each stage does.
+        values: the values of each parameter that have a route.
+        tasks: the task of each stage.
         one_row: whether a request holds one row only (it picks first rows, or writes text).
-        problems: what is wrong, ``stages.rank.route: ...`` each; none when it can run.
+        problems: one line each, ``stages.rank.route: ...``; empty when the pipeline can run.
     """
 
     pipeline: Pipeline
@@ -37,12 +37,12 @@ class Plan:
 
     @property
     def signature(self) -> Signature:
-        """Its public tensors."""
+        """The pipeline's public tensors."""
         return Signature(tuple(self.inputs.values()), tuple(self.outputs.values()))
 
 
 def plan(catalog: CatalogEntries, pipeline: Pipeline) -> Plan:
-    """Hold a pipeline against its catalog."""
+    """Check a pipeline against its catalog and plan its execution."""
     draft = Plan(pipeline)
     if pipeline.latency_class not in catalog.classes:
         draft.problems.append(f"latency_class: no class is named {pipeline.latency_class!r}")
@@ -51,19 +51,19 @@ def plan(catalog: CatalogEntries, pipeline: Pipeline) -> Plan:
         return draft
     signatures: dict[str, Signature] = {}
     for name in draft.order:
-        found = _called(catalog, draft, name)
-        if found is None:
+        called = _signature_of_stage(catalog, draft, name)
+        if called is None:
             return draft
-        signatures[name] = found
-        _connect(draft, name, found, signatures)
-    _answer(draft, signatures)
+        signatures[name] = called
+        _connect(draft, name, called, signatures)
+    _bind_outputs(draft, signatures)
     idle = pipeline.stages.keys() - pipeline.needed()
     draft.problems += [f"stages.{n}: nothing in the answer comes from it" for n in sorted(idle)]
     return draft
 
 
 def _order(draft: Plan) -> None:
-    """Every reference names a stage that is there, and no stage waits for itself."""
+    """Order the stages; report references to missing stages, and cycles."""
     pipeline = draft.pipeline
     for name, stage in pipeline.stages.items():
         draft.problems += [
@@ -79,9 +79,9 @@ def _order(draft: Plan) -> None:
     used = {word for stage in pipeline.stages.values() for word in stage.words}
     unused = [name for name in pipeline.parameters if name not in used]
     draft.problems += [f"parameters.{name}: no stage's route has {{{name}}}" for name in unused]
-    known = pipeline.stages.keys()
+    stages = pipeline.stages.keys()
     for name, text in pipeline.out.items():
-        if (stage := Reference.read(text).stage) not in known:
+        if (stage := Reference.read(text).stage) not in stages:
             draft.problems.append(f"out.{name}: no stage is named {stage!r}")
     if draft.problems:
         return
@@ -93,8 +93,8 @@ def _order(draft: Plan) -> None:
         draft.problems.append(f"stages: they wait for each other: {around}")
 
 
-def _called(catalog: CatalogEntries, draft: Plan, name: str) -> Signature | None:
-    """The one signature of every route or model a stage may call."""
+def _signature_of_stage(catalog: CatalogEntries, draft: Plan, name: str) -> Signature | None:
+    """Return the signature shared by every route or model that a stage may call."""
     stage = draft.pipeline.stages[name]
     matching = {
         target: values for target in catalog.names if (values := stage.matches(target)) is not None
@@ -105,11 +105,11 @@ def _called(catalog: CatalogEntries, draft: Plan, name: str) -> Signature | None
         draft.problems.append(f"stages.{name}.route: no route or model is named {stage.route!r}")
         return None
     for word in stage.words:
-        known = dict.fromkeys(values[word] for values in matching.values())
-        before = draft.values.get(word)
-        draft.values[word] = tuple(v for v in known if before is None or v in before)
+        available = dict.fromkeys(values[word] for values in matching.values())
+        earlier = draft.values.get(word)
+        draft.values[word] = tuple(v for v in available if earlier is None or v in earlier)
         default = draft.pipeline.parameters[word].default
-        if default is not None and default not in known:
+        if default is not None and default not in available:
             draft.problems.append(
                 f"parameters.{word}.default: stage {name!r} has no route for {default!r}"
             )
@@ -117,15 +117,17 @@ def _called(catalog: CatalogEntries, draft: Plan, name: str) -> Signature | None
     signatures = [catalog.signature_of(target) for target in matching]
     first = signatures[0]
     if len(tasks) > 1 or first is None or any(other != first for other in signatures):
-        shown = ", ".join(list(matching)[:4])
-        draft.problems.append(f"stages.{name}.route: they differ in task or dimensions: {shown}")
+        listed = ", ".join(list(matching)[:4])
+        draft.problems.append(f"stages.{name}.route: they differ in task or dimensions: {listed}")
         return None
     draft.tasks[name] = tasks.pop()
     return first
 
 
-def _connect(draft: Plan, name: str, signature: Signature, known: Mapping[str, Signature]) -> None:
-    """Each input of a stage comes from something of its kind."""
+def _connect(
+    draft: Plan, name: str, signature: Signature, signatures: Mapping[str, Signature]
+) -> None:
+    """Check that each input of a stage comes from a tensor of the same kind."""
     stage = draft.pipeline.stages[name]
     if (draft.tasks[name] is Task.CHAT) != (stage.prompt is not None):
         need = "a prompt" if draft.tasks[name] is Task.CHAT else "in, not a prompt"
@@ -135,58 +137,61 @@ def _connect(draft: Plan, name: str, signature: Signature, known: Mapping[str, S
         return
     if stage.prompt is not None:
         draft.one_row = True
-        _prompted(draft, name, stage, known)
+        _check_prompt(draft, name, stage, signatures)
         return
-    wanted = {spec.name: spec for spec in signature.inputs}
-    for tensor in wanted.keys() - stage.inputs.keys():
+    inputs = {spec.name: spec for spec in signature.inputs}
+    for tensor in inputs.keys() - stage.inputs.keys():
         draft.problems.append(f"stages.{name}.in: input {tensor!r} of its route is missing")
     for tensor, text in stage.inputs.items():
         where = f"stages.{name}.in.{tensor}"
-        spec = wanted.get(tensor)
+        spec = inputs.get(tensor)
         if spec is None:
-            takes = ", ".join(wanted)
+            takes = ", ".join(inputs)
             draft.problems.append(f"{where}: its route has no such input (it takes {takes})")
             continue
         reference = Reference.read(text)
         draft.one_row |= reference.first
         if reference.stage is None:
-            _given(draft, where, reference.tensor, spec)
+            _bind_request_input(draft, where, reference.tensor, spec)
             continue
-        source = _output(draft, where, reference, known)
+        source = _output(draft, where, reference, signatures)
         if source is not None and not _fits(source, spec):
             draft.problems.append(f"{where}: it takes {_shown(spec)}, {text} is {_shown(source)}")
 
 
-def _prompted(draft: Plan, name: str, stage: Stage, known: Mapping[str, Signature]) -> None:
+def _check_prompt(
+    draft: Plan, name: str, stage: Stage, signatures: Mapping[str, Signature]
+) -> None:
     for reference in stage.references():
         where = f"stages.{name}.prompt"
         if reference.stage is None:
-            _given(draft, where, reference.tensor, TensorSpec("text", "BYTES", (-1,)))
+            _bind_request_input(draft, where, reference.tensor, TensorSpec("text", "BYTES", (-1,)))
             continue
-        source = _output(draft, where, reference, known)
+        source = _output(draft, where, reference, signatures)
         if source is not None and source.datatype != "BYTES":
             draft.problems.append(f"{where}: {reference.tensor} is no text: {_shown(source)}")
 
 
-def _given(draft: Plan, where: str, tensor: str, spec: TensorSpec) -> None:
-    """An input of the request takes the kind of what it is given to."""
-    before = draft.inputs.setdefault(tensor, TensorSpec(tensor, spec.datatype, spec.shape))
-    if (before.datatype, before.shape) != (spec.datatype, spec.shape):
+def _bind_request_input(draft: Plan, where: str, tensor: str, spec: TensorSpec) -> None:
+    """Give an input of the request the datatype and shape of the stage input that reads it."""
+    earlier = draft.inputs.setdefault(tensor, TensorSpec(tensor, spec.datatype, spec.shape))
+    if (earlier.datatype, earlier.shape) != (spec.datatype, spec.shape):
         draft.problems.append(
-            f"{where}: input {tensor!r} is {_shown(before)} elsewhere, here {_shown(spec)}"
+            f"{where}: input {tensor!r} is {_shown(earlier)} elsewhere, here {_shown(spec)}"
         )
 
 
 def _output(
-    draft: Plan, where: str, reference: Reference, known: Mapping[str, Signature]
+    draft: Plan, where: str, reference: Reference, signatures: Mapping[str, Signature]
 ) -> TensorSpec | None:
-    """The spec of a stage's output, or of its first row."""
-    signature = known[reference.stage or ""]
+    """Return the spec of a stage's output, or of its first row."""
+    signature = signatures[reference.stage or ""]
     spec = next((spec for spec in signature.outputs if spec.name == reference.tensor), None)
     if spec is None:
-        has = ", ".join(spec.name for spec in signature.outputs)
+        outputs = ", ".join(spec.name for spec in signature.outputs)
         draft.problems.append(
-            f"{where}: stage {reference.stage!r} has no output {reference.tensor!r} (it has {has})"
+            f"{where}: stage {reference.stage!r} has no output {reference.tensor!r} "
+            f"(it has {outputs})"
         )
         return None
     shape = spec.shape[1:] if reference.first else spec.shape
@@ -196,12 +201,12 @@ def _output(
     return TensorSpec(spec.name, spec.datatype, shape)
 
 
-def _answer(draft: Plan, known: Mapping[str, Signature]) -> None:
+def _bind_outputs(draft: Plan, signatures: Mapping[str, Signature]) -> None:
     pipeline = draft.pipeline
     for name, text in pipeline.out.items():
         reference = Reference.read(text)
         draft.one_row |= reference.first
-        spec = _output(draft, f"out.{name}", reference, known)
+        spec = _output(draft, f"out.{name}", reference, signatures)
         if spec is not None:
             # A sorted answer is cut to as many rows as the request wants.
             shape = spec.shape if pipeline.sort_by is None else (-1, *spec.shape[1:])
@@ -210,7 +215,9 @@ def _answer(draft: Plan, known: Mapping[str, Signature]) -> None:
         if parameter.source is None:
             continue
         draft.one_row = True
-        spec = _output(draft, f"parameters.{word}.from", Reference.read(parameter.source), known)
+        spec = _output(
+            draft, f"parameters.{word}.from", Reference.read(parameter.source), signatures
+        )
         if spec is not None and spec.datatype != "BYTES":
             draft.problems.append(f"parameters.{word}.from: it is no text: {_shown(spec)}")
     key = draft.outputs.get(pipeline.sort_by or "")

@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from turnout.catalog.catalog import Catalog
 from turnout.catalog.expansion import as_written
 from turnout.errors import CatalogInvalid
-from turnout.problem import said_of
+from turnout.problem import problem_text
 
 Path_ = tuple[str, ...]
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""libyaml's where it is built in: a tenth of the time, at every start."""
+"""libyaml's loader where it is built in: it takes a tenth of the time at every start."""
 
 
 def load(path: Path) -> Catalog:
@@ -37,7 +37,7 @@ def parse(text: str, name: str) -> Catalog:
     """Check catalog text; ``name`` stands for the file in messages.
 
     Raises:
-        CatalogInvalid: as ``load``.
+        CatalogInvalid: the text is not YAML, or breaks the schema; one problem a line.
     """
     try:
         root = cast("yaml.Node | None", yaml.compose(text, Loader=_LOADER))  # pyright: ignore[reportUnknownMemberType]
@@ -60,7 +60,7 @@ def parse(text: str, name: str) -> Catalog:
 
 
 def json_schema() -> str:
-    """The catalog's JSON Schema, for editors."""
+    """Return the catalog's JSON Schema, for editors."""
     return json.dumps(Catalog.model_json_schema(), indent=2) + "\n"
 
 
@@ -81,24 +81,26 @@ def _walk(node: yaml.Node, at: Path_, lines: dict[Path_, int]) -> Iterator[tuple
 
 
 def _problems(error: ValidationError, name: str, lines: dict[Path_, int]) -> list[str]:
-    found: list[str] = []
+    problems: list[str] = []
     for item in error.errors(include_url=False):
         path = as_written(tuple(str(part) for part in item["loc"]), lines)
         if not path and item["type"] == "value_error":
-            found += [_dangling_line(text, name, lines) for text in said_of(item).split("; ")]
+            problems += [
+                _dangling_line(text, name, lines) for text in problem_text(item).split("; ")
+            ]
             continue
-        found.append(f"{name}:{_line(path, lines)}: {_shown(path, lines)}: {said_of(item)}")
-    return list(dict.fromkeys(found))
+        problems.append(f"{name}:{_line(path, lines)}: {_shown(path, lines)}: {problem_text(item)}")
+    return list(dict.fromkeys(problems))
 
 
 def _dangling_line(text: str, name: str, lines: dict[Path_, int]) -> str:
-    key, colon, what = text.partition(":")
+    key, colon, problem = text.partition(":")
     path = as_written(_parted(key.split("."), lines), lines)
-    return f"{name}:{_line(path, lines)}: {'.'.join(path)}{colon}{what}"
+    return f"{name}:{_line(path, lines)}: {'.'.join(path)}{colon}{problem}"
 
 
 def _parted(words: list[str], lines: dict[Path_, int]) -> Path_:
-    """A key in dots as a path, although names may have dots of their own."""
+    """Split a dotted key into a path; names may contain dots themselves."""
     path: Path_ = ()
     while words:
         for end in range(len(words), 0, -1):
@@ -110,19 +112,19 @@ def _parted(words: list[str], lines: dict[Path_, int]) -> Path_:
 
 
 def _line(path: Path_, lines: dict[Path_, int]) -> int:
-    """The line of the deepest known part of ``path`` (pydantic adds union tags to it)."""
-    known: Path_ = ()
+    """Return the line of the deepest written part of ``path`` (pydantic adds union tags)."""
+    deepest: Path_ = ()
     for part in path:
-        if (*known, part) in lines:
-            known = (*known, part)
-    return lines.get(known, 1)
+        if (*deepest, part) in lines:
+            deepest = (*deepest, part)
+    return lines.get(deepest, 1)
 
 
 def _shown(path: Path_, lines: dict[Path_, int]) -> str:
-    """``path`` without what pydantic adds: union tags, ``[key]``, names of types."""
-    shown: Path_ = ()
+    """Return ``path`` without the parts pydantic adds: union tags, ``[key]``, names of types."""
+    written: Path_ = ()
     for index, part in enumerate(path):
         last = index == len(path) - 1
-        if (*shown, part) in lines or (last and part.isidentifier() and part.islower()):
-            shown = (*shown, part)
-    return ".".join(shown) or "catalog"
+        if (*written, part) in lines or (last and part.isidentifier() and part.islower()):
+            written = (*written, part)
+    return ".".join(written) or "catalog"

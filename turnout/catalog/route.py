@@ -1,4 +1,4 @@
-"""A route: the name callers use instead of a model, its candidates, and how one is chosen."""
+"""Routes: names that stand for several candidate models, and how one of these is chosen."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Cascade(Strict):
     classes: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
 
     def covers(self, latency_class: str) -> bool:
-        """Whether requests of this class cascade."""
+        """Return whether requests of this class cascade."""
         return self.classes is None or latency_class in self.classes
 
 
@@ -52,7 +52,7 @@ class Explore(Strict):
     classes: Annotated[tuple[Name, ...], Field(min_length=1)] | None = None
 
     def covers(self, latency_class: str) -> bool:
-        """Whether requests of this class take part."""
+        """Return whether requests of this class take part."""
         return self.classes is None or latency_class in self.classes
 
 
@@ -99,14 +99,14 @@ class Route(Strict):
         return value
 
     @model_validator(mode="after")
-    def _cascade_is_told(self) -> Route:
+    def _cascade_has_settings(self) -> Route:
         if (self.policy == "cascade") != (self.cascade is not None):
             raise ValueError("policy: cascade and the key cascade go together")
         return self
 
     @property
     def steered(self) -> bool:
-        """Whether a knob of this route is held by feedback control."""
+        """Whether feedback control holds a setting of this route."""
         return (
             self.max_strong_share is not None
             or self.budget_usd_per_hour is not None
@@ -121,7 +121,7 @@ class Route(Strict):
         return self.policy
 
     def target_for(self, latency_class: str) -> float:
-        """The target of a class: its own entry, else the strictest one given."""
+        """Return the target of a class: its own entry, else the strictest one listed."""
         if isinstance(self.target_quality, dict):
             return self.target_quality.get(latency_class, max(self.target_quality.values()))
         return self.target_quality

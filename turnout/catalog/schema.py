@@ -1,4 +1,4 @@
-"""The catalog's shape: latency classes, models and what holds them, as strict pydantic models.
+"""The catalog's schema: latency classes, models and gateway limits, as strict pydantic models.
 
 Each model refuses unknown keys and impossible values of its own. ``consistency`` checks what one
 entry says against the others; ``catalog.Catalog`` is the whole, checked.
@@ -128,7 +128,7 @@ class Model(Strict):
 
     @property
     def device(self) -> str:
-        """Where it takes memory while it is loaded: ``cpu`` or ``cuda:N``."""
+        """The device whose memory it takes while loaded: ``cpu`` or ``cuda:N``."""
         runner = self.runner
         if getattr(runner, "provider", None) == "cuda" or runner.engine == "tensorrt":
             return f"cuda:{getattr(runner, 'device', 0)}"
@@ -136,16 +136,16 @@ class Model(Strict):
 
     @property
     def knows_memory(self) -> bool:
-        """Whether the catalog says what it takes."""
+        """Whether the catalog states the model's memory."""
         return "memory" in self.model_fields_set
 
     @model_validator(mode="after")
     def _dimensions_are_the_tasks(self) -> Model:
-        known = DIMENSIONS.get(self.task, {})
+        dimensions = DIMENSIONS.get(self.task, {})
         for name in self.dimensions:
-            if name not in known:
-                has = f"it has {', '.join(known)}" if known else "it has none"
-                raise ValueError(f"task {self.task.value!r} has no dimension {name!r}; {has}")
+            if name not in dimensions:
+                hint = f"it has {', '.join(dimensions)}" if dimensions else "it has none"
+                raise ValueError(f"task {self.task.value!r} has no dimension {name!r}; {hint}")
         return self
 
     @model_validator(mode="after")
@@ -200,21 +200,21 @@ class CatalogEntries(Strict):
     versioned: SkipJsonSchema[dict[Name, Versioned]] = Field(default_factory=dict)
 
     def route_for(self, task: Task) -> str | None:
-        """The first route that does this task: what ``auto`` means."""
+        """Return the first route that does this task, which is the meaning of ``auto``."""
         return next((name for name, route in self.routes.items() if route.task == task), None)
 
     def model_called(self, name: str) -> str | None:
-        """The plain model that a name, ``NAME@VERSION`` or ``NAME@ALIAS`` means now, if any."""
+        """Return the plain model that ``NAME``, ``NAME@VERSION`` or ``NAME@ALIAS`` means now."""
         if name in self.models:
             return name
         base, alias = split(name)
-        known = self.versioned.get(base)
-        wanted = PRODUCTION if alias is None else alias
-        version = None if known is None else known.version_of(wanted)
+        versioned = self.versioned.get(base)
+        alias_or_id = PRODUCTION if alias is None else alias
+        version = None if versioned is None else versioned.version_of(alias_or_id)
         return None if version is None else model_name(base, version)
 
     def no_model(self, name: str, models: Collection[str]) -> InvalidRequest | UnknownModel:
-        """What is said of a name that is none of these models: it may be a route's."""
+        """Return the error for a name that is none of these models; it may be a route's."""
         route = self.routes.get(name)
         if route is None:
             return UnknownModel(name, tuple(models))
@@ -224,14 +224,14 @@ class CatalogEntries(Strict):
         )
 
     def named(self, name: str) -> Route | Model | None:
-        """The route or model that a caller means by a name."""
+        """Return the route or model that a caller means by a name."""
         route = self.routes.get(name)
         return route or self.models.get(self.model_called(name) or "")
 
     def models_of(self, name: str) -> tuple[str, ...]:
-        """The plain models that may answer to the name of a route or model; none if there is none.
+        """Return the plain models that may answer for a route or model; none if there is none.
 
-        Without the canaries, whose part in it is chance.
+        Canaries are left out: chance decides whether they answer.
         """
         route = self.routes.get(name)
         if route is not None:
@@ -241,13 +241,13 @@ class CatalogEntries(Strict):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What callers may name: routes and models, of versioned ones the name and the versions."""
+        """Names that callers may use: routes, models, and versioned models with their versions."""
         return (*self.routes, *self.versioned, *self.models)
 
     def routes_of(self, model: str) -> list[Route]:
-        """The routes that may choose a model: now, or when an alias of its name moves."""
-        known = self.versioned.get(split(model)[0])
-        moving = () if known is None else (*known.routes, *known.steady)
+        """Return the routes that may choose a model: now, or when an alias of its name moves."""
+        versioned = self.versioned.get(split(model)[0])
+        moving = () if versioned is None else (*versioned.routes, *versioned.steady)
         return [
             route
             for name, route in self.routes.items()
@@ -255,6 +255,6 @@ class CatalogEntries(Strict):
         ]
 
     def signature_of(self, name: str) -> Signature | None:
-        """The public tensors of a model or route (its candidates agree); None if there is none."""
+        """Return the public tensors of a model or route (its candidates agree), if it exists."""
         model = self.models.get(next(iter(self.models_of(name)), ""))
         return None if model is None else signature(model.task, model.dimensions)

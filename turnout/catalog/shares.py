@@ -1,4 +1,4 @@
-"""What one of several gateway workers may take, so that the sum is what the catalog says."""
+"""The share of the catalog's queues and memory that each of several gateway workers may take."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from turnout.catalog.schema import Batching, Model
 
 
 def share_of_worker(catalog: Catalog) -> Catalog:
-    """The catalog as each of its ``gateway.workers`` serves it.
+    """Return the catalog as each of its ``gateway.workers`` serves it.
 
     Every worker has every inline model, so queues and the memory budget are divided. Models in
-    processes of their own, or elsewhere, are there once for all workers and keep their limits.
+    processes of their own, or elsewhere, serve all workers together and keep their limits.
     """
     workers = catalog.gateway.workers
     if workers == 1:

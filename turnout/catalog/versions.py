@@ -31,7 +31,7 @@ Raw = dict[str, Any]
 
 
 def as_text(value: object) -> object:
-    """YAML reads ``2`` as a number."""
+    """Return a version as text: YAML reads ``2`` as a number."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -115,7 +115,7 @@ class Versioned(Strict):
         return self
 
     def version_of(self, alias: str) -> str | None:
-        """The version that an alias, or its own id, means now; None when it means none."""
+        """Return the version that an alias or a version id means now; None when it means none."""
         if alias == PRODUCTION:
             return self.production
         if alias == CANARY:
@@ -123,30 +123,30 @@ class Versioned(Strict):
         return alias if alias in self.versions else None
 
 
-def check_alias(known: Versioned, alias: str, version: str) -> None:
-    """Refuse an alias of a version that is not there.
+def check_alias(versioned: Versioned, alias: str, version: str) -> None:
+    """Check that an alias names an existing version.
 
     Raises:
-        ValueError: says which there are.
+        ValueError: the model has no such version.
     """
-    if version not in known.versions:
-        there = ", ".join(known.versions)
-        raise ValueError(f"{alias}: there is no version {version!r}; there are {there}")
+    if version not in versioned.versions:
+        existing = ", ".join(versioned.versions)
+        raise ValueError(f"{alias}: there is no version {version!r}; there are {existing}")
 
 
 def model_name(name: str, version: str) -> str:
-    """The plain model of a version."""
+    """Return the name of a version's plain model."""
     return f"{name}@{version}"
 
 
 def split(model: str) -> tuple[str, str | None]:
-    """A plain model's name and its version; None for one without versions."""
+    """Split a plain model's name into name and version; None for one without versions."""
     name, at, version = model.partition("@")
     return name, version if at else None
 
 
-def known_as(model: str, names: Collection[str]) -> str | None:
-    """How a model is called among what was learned: itself, or the name all its versions share."""
+def trained_name(model: str, names: Collection[str]) -> str | None:
+    """Return the model's name among trained ``names``: its own, or the one its versions share."""
     if model in names:
         return model
     name = split(model)[0]
@@ -154,7 +154,7 @@ def known_as(model: str, names: Collection[str]) -> str | None:
 
 
 def schema_extra(schema: Raw) -> None:
-    """Add the keys that are expanded to the JSON Schema of a model, for editors."""
+    """Add the keys of versioned models to the JSON Schema of a model, for editors."""
     canary = Canary.model_json_schema(ref_template="#/$defs/{model}")
     canary.pop("$defs", None)
     canary["properties"]["rollback"] = Rollback.model_json_schema()

@@ -49,7 +49,12 @@ def test_the_same_policy_gets_its_own_mean_back() -> None:
     made, _ = evidence(500, 0.2)
     n = len(made.reward)
     own = Evidence(
-        np.ones(n, np.bool_), np.ones(n), np.ones(n), made.reward, made.told_taken, made.told_taken
+        np.ones(n, np.bool_),
+        np.ones(n),
+        np.ones(n),
+        made.reward,
+        made.predicted_taken,
+        made.predicted_taken,
     )
     found = estimate(own)
     assert found.effective == pytest.approx(n)
@@ -62,7 +67,12 @@ def test_too_little_overlap_is_said() -> None:
     assert "count like" in (estimate(made).warning or "")
     n = len(made.reward)
     never = Evidence(
-        np.zeros(n, np.bool_), np.ones(n), np.zeros(n), made.reward, made.told_taken, made.told_new
+        np.zeros(n, np.bool_),
+        np.ones(n),
+        np.zeros(n),
+        made.reward,
+        made.predicted_taken,
+        made.predicted_new,
     )
     found = estimate(never)
     assert found.unsupported == 1.0
@@ -73,7 +83,7 @@ def test_too_little_overlap_is_said() -> None:
 def test_impossible_propensities_are_refused() -> None:
     made, _ = evidence(10, 0.2)
     wrong = Evidence(
-        made.same, np.zeros(10), made.support, made.reward, made.told_taken, made.told_new
+        made.same, np.zeros(10), made.support, made.reward, made.predicted_taken, made.predicted_new
     )
     with pytest.raises(DataError, match="propensity"):
         estimate(wrong)
