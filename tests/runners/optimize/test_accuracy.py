@@ -87,7 +87,7 @@ def test_cosine_and_the_nearest_neighbour() -> None:
 @pytest.mark.parametrize(
     ("candidate", "said"),
     [
-        ({"other": np.zeros((4, 5))}, "no output 'logits'"),
+        ({"other": np.zeros((4, 5))}, "output 'logits' is missing"),
         ({"logits": np.zeros((4, 3))}, "of the reference's shape"),
         ({"logits": np.full((4, 5), np.nan)}, "not finite"),
     ],

@@ -359,3 +359,8 @@ def test_calibration_undoes_a_distortion():
     found = calibrate(distorted, score)
     corrected = 1 / (1 + np.exp(-found.scores(distorted.astype(np.float32))))
     assert np.abs(corrected - truth).mean() < 0.02
+
+
+def test_training_the_default_router_names_the_table_it_lacks(tmp_path: Path):
+    with pytest.raises(DataError, match=r"mmlu_mixtral_gpt4\.parquet: no such file"):
+        run("train-default", tmp_path)
