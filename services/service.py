@@ -1,7 +1,7 @@
-"""What the gateway and every model service share: one plane behind BentoML and behind ASGI.
+"""The BentoML service of the gateway and of every model: one data plane behind BentoML and ASGI.
 
-A ``TurnoutService`` answers the hot paths itself and leaves the rest to BentoML; the object
-BentoML makes of it (an ``ServiceInstance``) owns the plane and its life.
+A ``TurnoutService`` answers the hot paths itself and leaves the rest to BentoML; its instance (a
+``ServiceInstance``) owns the plane, starts it and stops it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from services.rollouts.store import AliasStore
     from turnout.catalog import Catalog
 
-# What serves is imported where it is made: ``bentoml serve`` imports this module in a process that
-# only starts the others, and each of them waits for that.
+# The serving modules are imported where they are used: ``bentoml serve`` imports this module in a
+# process that only starts the others, and each of them waits for that.
 
 logger = logging.getLogger("turnout")
 
@@ -39,20 +39,20 @@ _COLLECT = (20_000, 20, 50)
 
 
 class TurnoutService(Service[Any]):
-    """A BentoML service whose hot paths are answered before BentoML's middleware."""
+    """A BentoML service that answers its hot paths before BentoML's middleware."""
 
     plane: DataPlane | None = None
     bulk: BatchService | None = None
 
     def __call__(self) -> Any:
-        """Make the instance and remember its plane."""
+        """Create the instance and keep its plane."""
         instance = super().__call__()
         self.plane = instance.plane
         self.bulk = instance.bulk
         return instance
 
     def to_asgi(self, is_main: bool = True) -> Any:
-        """Our front door, with BentoML's application behind it."""
+        """Return the gateway's ASGI application, with BentoML's application behind it."""
         from services.bento.form_validation import check_forms
         from services.bento.log_filter import drop_caller_errors
         from services.server.access_log import AccessLog
@@ -67,11 +67,11 @@ class TurnoutService(Service[Any]):
 
 
 class ServiceInstance:
-    """The life of one plane inside a BentoML service.
+    """Owns one data plane inside a BentoML service, and starts and stops it.
 
     Attributes:
-        catalog: what it serves; set by the subclass.
-        serves_bulk: whether batches are taken and run here; only a gateway does.
+        catalog: the catalog it serves; set by the subclass.
+        serves_bulk: whether it accepts and runs batches; only a gateway does.
     """
 
     catalog: Catalog
@@ -87,7 +87,7 @@ class ServiceInstance:
 
         settings = from_environment()
         if not self.serves_bulk:
-            # A gateway's models hear each request again; the decision is the gateway's.
+            # The gateway decides and logs each request that reaches its models.
             settings = replace(settings, decision_log=None, feature_routers={})
         kind = SingleModelPlane if beside_a_gateway() else DataPlane
         self.plane = compose(self.catalog, settings, Metrics(), kind=kind)
@@ -108,7 +108,7 @@ class ServiceInstance:
 
     @bentoml.on_startup
     async def open(self) -> None:
-        """Begin to load the models; returns at once, so that the port answers."""
+        """Begin to load the models; return at once, so that the port answers."""
         end_with_parent()
         self.plane.fleet.start()
         if self.plane.peers is not None:
@@ -123,7 +123,7 @@ class ServiceInstance:
 
     @bentoml.on_shutdown
     async def close(self) -> None:
-        """Give batches back to others, finish what is accepted, then stop."""
+        """Give batches back to other gateways, finish the accepted requests, then stop."""
         if self.bulk is not None:
             try:
                 await asyncio.wait_for(self.bulk.stop(), _GIVE_BACK_S)
@@ -144,17 +144,17 @@ class ServiceInstance:
     async def _tick(self) -> None:
         """Keep the metrics of this worker current for scrapes that another worker answers."""
         await self.plane.fleet.settled()
-        # What start-up made stays: a full collection would walk it for tens of milliseconds. What
-        # requests make is freed by reference counts; cycles are rare, so looking for them is too.
+        # Objects of the start-up stay: a full collection would walk them for tens of milliseconds.
+        # Those of requests are freed by reference counts; cycles are rare, so collections can be.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_COLLECT)
         while True:
             await asyncio.sleep(_TICK_S)
-            await self._beat()
+            await self._update_once()
 
-    async def _beat(self) -> None:
-        """Once; what fails is done again the next time."""
+    async def _update_once(self) -> None:
+        """Update metrics, profiles and routers once; failures are retried the next time."""
         try:
             self.plane.measure()
             if due := self.watch.due():
@@ -166,17 +166,17 @@ class ServiceInstance:
             if learned is not None and learned.changed():
                 await asyncio.to_thread(learned.reload)
         except Exception:
-            logger.exception("what is done every %g s failed; trying again", _TICK_S)
+            logger.exception("the periodic update failed; it is retried in %g s", _TICK_S)
 
 
 def _book() -> AliasStore:
-    """The aliases' book; imported here, as only a catalog with versions pays for SQLAlchemy."""
+    """Open the alias store; imported here, as only a catalog with versions needs SQLAlchemy."""
     from services.rollouts.database_store import DatabaseAliasStore
 
     return DatabaseAliasStore(from_environment().database_url)
 
 
 def listening(environment: Mapping[str, str] | None = None) -> Any:
-    """Where a service listens: loopback port 3000 unless ``PORT`` or ``TURNOUT_HOST`` say else."""
+    """Return host and port of a service: ``TURNOUT_HOST`` and ``PORT``, or loopback port 3000."""
     env = os.environ if environment is None else environment
     return {"host": env.get("TURNOUT_HOST", "127.0.0.1"), "port": int(env.get("PORT", "3000"))}

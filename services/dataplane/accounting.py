@@ -1,6 +1,6 @@
-"""Record what comes of each decision: breakers, latency models, metrics, log, controllers.
+"""Record the outcome of each decision in breakers, latency models, metrics, log and controllers.
 
-Everything that is learned from an answer or a failure is prediction here and nowhere else.
+All learning from answers and failures happens here.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Accounting:
     """Accounts for every decided request, once.
 
     Args:
-        catalog: what answers cost.
-        fleet: whose latency models learn.
-        decider: whose controllers learn.
-        metrics: where outcomes are counted.
-        log: where they are written.
+        catalog: gives the cost of answers.
+        fleet: holds the latency models and breakers.
+        decider: holds the controllers.
+        metrics: counts the outcomes.
+        log: writes the outcomes.
         clock: monotonic seconds.
-        routers: whose canary is on trial.
+        routers: holds the canary router on trial.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class Accounting:
         self._clock = clock
 
     def run_succeeded(self, member: Member, result: TensorResult) -> None:
-        """A run of tensors went well; a local backend has learned the time of its run itself."""
+        """Record a successful run of tensors; a local backend learns its run times itself."""
         member.breaker.succeeded()
         if member.model.placement != "inline":
             member.latency.observe_run(float(result.batch), result.run_s)
 
     def attempt_failed(self, record: DecisionRecord, name: str, error: TurnoutError) -> None:
-        """An attempt failed: recorded, and counted by the breaker if the model was at fault."""
+        """Record a failed attempt; the breaker counts it if the model is at fault."""
         after_s = self._clock() - record.arrived_s
         record.failures = (*record.failures, Failure(name, error.code, str(error), after_s))
         if isinstance(error, RunnerError):
@@ -72,7 +72,7 @@ class Accounting:
     def failed(
         self, record: DecisionRecord, name: str, error: BaseException, request: Request
     ) -> None:
-        """A request ended without an answer."""
+        """Record a request that ended without an answer."""
         code = "cancelled" if isinstance(error, asyncio.CancelledError) else "internal"
         if isinstance(error, TurnoutError):
             code = error.code
@@ -80,7 +80,7 @@ class Accounting:
         self._end(record, Outcome(name, code, 0.0, 0.0, total_s, total_s), None, None)
 
     def answered(self, record: DecisionRecord, outcome: Outcome, request: Request) -> None:
-        """Tensors were answered."""
+        """Record an answer of tensors."""
         prediction = prediction_of(record.decision, outcome.model)
         self._end(record, outcome, request, prediction)
         if prediction is not None and outcome.model == record.decision.model:
@@ -95,7 +95,7 @@ class Accounting:
         last: Piece,
         times_s: tuple[float, float],
     ) -> None:
-        """A generation ended.
+        """Record the end of a generation.
 
         Args:
             record: the decision behind it.
@@ -119,20 +119,20 @@ class Accounting:
             if prediction is not None and name == record.decision.model:
                 self._learn_generation(name, prediction, last, own_first_s, total_s)
 
-    def feedback(self, decision_id: str, said: dict[str, Any]) -> bool:
-        """Feedback on an answer, ``score`` in [0, 1]; False when it is not remembered.
+    def feedback(self, decision_id: str, feedback: dict[str, Any]) -> bool:
+        """Record feedback on an answer, ``score`` in [0, 1]; False for an unknown decision.
 
-        All of it is counted and written. Trials and controllers hear the first of a decision only:
-        they take scores as of different requests, and one that is sent again is no other.
+        All of it is counted and written. Trials and controllers get only the first one of a
+        decision: they take scores to be of different requests.
         """
-        known = self._log.get(decision_id)
-        first = known is not None and not known.feedback
-        record = self._log.feedback(decision_id, said)
+        earlier = self._log.get(decision_id)
+        first = earlier is not None and not earlier.feedback
+        record = self._log.feedback(decision_id, feedback)
         if record is None:
             return False
         decision, ended = record.decision, record.outcome
         model = decision.model if ended is None else ended.model
-        score = float(said["score"])
+        score = float(feedback["score"])
         self._metrics.scored(decision.route, model, score)
         if not first:
             return True
@@ -143,7 +143,7 @@ class Accounting:
         return True
 
     def _learn(self, name: str, prediction: Prediction, actual_s: float) -> None:
-        """Compare what was predicted of the chosen model with what it took."""
+        """Update the chosen model's latency model with the actual time."""
         p = prediction
         spread = Spread(p.p50_s, p.p95_s, p.p99_s, p.expected_s, p.waited)
         if name in self._fleet.members:
@@ -184,7 +184,7 @@ class Accounting:
         self._log.end(record, outcome)
 
     def _cost(self, record: DecisionRecord, outcome: Outcome, prediction: Prediction) -> float:
-        """What the answer cost; a generation by the tokens that were read and written."""
+        """Return the cost of the answer; of a generation by its tokens read and written."""
         usd = prediction.cost_usd
         if outcome.output_tokens:
             model = self._models[outcome.model]

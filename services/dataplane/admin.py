@@ -1,4 +1,4 @@
-"""What an operator may do to what is served: done in this worker, then in the gateway's others."""
+"""Operations of an operator on served models: run in this worker, then in the others."""
 
 from __future__ import annotations
 
@@ -19,87 +19,87 @@ _AGAIN_S = 5.0
 
 
 class AdminOperations:
-    """An operator's hand on one plane.
+    """Loads, unloads, pins and reloads models in every worker of a gateway.
 
     Args:
-        plane: this worker's.
-        patience_s: how long another worker may take to do what it is told.
+        plane: this worker's data plane.
+        patience_s: longest time another worker may take for an operation.
     """
 
     def __init__(self, plane: DataPlane, patience_s: float = _PATIENCE_S) -> None:
         self._plane = plane
         self._patience_s = patience_s
 
-    async def do(self, what: str, value: Any) -> dict[str, Any]:
-        """Do it here, then in every other worker.
+    async def do(self, operation: str, value: Any) -> dict[str, Any]:
+        """Run an operation here, then in every other worker.
 
         Args:
-            what: ``load``, ``unload``, ``pin`` or ``reload``.
-            value: what it takes.
+            operation: ``load``, ``unload``, ``pin`` or ``reload``.
+            value: the operation's argument.
 
         Raises:
-            TurnoutError: it cannot be done here, and then it is done nowhere; or another worker
-                could not, with its words.
+            TurnoutError: the operation failed here, and is run nowhere else; or it failed in
+                another worker, with that worker's message.
         """
-        value = self._meant(what, value)
-        said = await self._here(what, value)
+        value = self._with_plain_name(operation, value)
+        result = await self._here(operation, value)
         if self._plane.peers is None:
-            return said
-        asked = [what, value]
-        others, silent = await self._plane.peers.ask_all(_QUESTION, asked, self._patience_s)
-        problems = [one["problem"] for one in others if one["problem"]]
+            return result
+        command = [operation, value]
+        others, silent = await self._plane.peers.ask_all(_QUESTION, command, self._patience_s)
+        problems = [reply["problem"] for reply in others if reply["problem"]]
         problems += [f"worker {name} did not answer" for name in silent]
         if problems:
             raise CapacityError(
                 f"done, but not in every worker: {problems[0]}", retry_after_s=_AGAIN_S
             )
-        return said
+        return result
 
     def answers(self) -> Answers:
-        """What this worker does when another was told to."""
+        """Return this worker's handler of the other workers' operations."""
 
-        async def operate(asked: Any) -> dict[str, Any]:
-            what, value = asked
+        async def operate(command: Any) -> dict[str, Any]:
+            operation, value = command
             try:
-                await self._here(what, value)
+                await self._here(operation, value)
             except TurnoutError as error:
                 return {"problem": str(error)}
             except Exception as error:
-                logger.exception("what another worker was told, %s, failed here", what)
+                logger.exception("operation %s from another worker failed here", operation)
                 return {"problem": f"{type(error).__name__}: {error}"}
             return {"problem": None}
 
         return {_QUESTION: operate}
 
-    async def _here(self, what: str, value: Any) -> dict[str, Any]:
+    async def _here(self, operation: str, value: Any) -> dict[str, Any]:
         pool = self._plane.fleet.pool
-        if what == "reload":
+        if operation == "reload":
             return reload_catalog(self._plane, from_environment().catalog).as_json()
-        if what == "load":
-            await pool.load(self._known(value), priority=0)
-        elif what == "unload":
-            await pool.unload(self._known(value))
-        elif what == "pin":
+        if operation == "load":
+            await pool.load(self._pooled_model(value), priority=0)
+        elif operation == "unload":
+            await pool.unload(self._pooled_model(value))
+        elif operation == "pin":
             name, pinned = value
-            await pool.pin(self._known(name), pinned)
+            await pool.pin(self._pooled_model(name), pinned)
             return {"pinned": pinned}
         return {}
 
-    def _meant(self, what: str, value: Any) -> Any:
-        """The same of a plain model: an alias may mean another one in another worker just now."""
-        if what == "reload":
+    def _with_plain_name(self, operation: str, value: Any) -> Any:
+        """Replace an alias by its plain model: workers may differ in aliases for a moment."""
+        if operation == "reload":
             return value
-        if what == "pin":
+        if operation == "pin":
             name, pinned = value
-            return [self._known(name), pinned]
-        return self._known(value)
+            return [self._pooled_model(name), pinned]
+        return self._pooled_model(value)
 
-    def _known(self, name: str) -> str:
-        """The plain model of this process that a name means.
+    def _pooled_model(self, name: str) -> str:
+        """Return the plain model in this process's pool that a name means.
 
         Raises:
-            UnknownModel: there is none of this name.
-            InvalidRequest: it runs elsewhere.
+            UnknownModel: there is no model of this name.
+            InvalidRequest: the model runs elsewhere.
         """
         model = self._plane.catalog.model_called(name)
         if model is None:

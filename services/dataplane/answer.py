@@ -1,4 +1,4 @@
-"""Answers of the data plane, as the protocols write them."""
+"""Answers of the data plane, which the protocols encode."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from turnout.types import Decision, Piece, Tensors
 
 @dataclass(slots=True)
 class Answer:
-    """Tensors that came back, who made them, and the decision behind them.
+    """An answer of tensors: the decision, the model that answered, and its tensors.
 
-    ``escalated`` says that this model answered what the decision's was unsure of.
+    ``escalated`` says that this model answered rows that the decision's model was unsure of.
     """
 
     decision: Decision
@@ -23,9 +23,9 @@ class Answer:
 
 @dataclass(slots=True)
 class Stream:
-    """A generated answer: the decision, who writes it, and its pieces.
+    """A generated answer: the decision, the model that writes it, and its pieces.
 
-    ``escalated`` says that this model writes because the decision's was unsure.
+    ``escalated`` says that this model writes because the decision's model was unsure.
     """
 
     decision: Decision

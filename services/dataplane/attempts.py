@@ -19,12 +19,12 @@ from turnout.types import Generation, Piece, Request, Tensors
 
 @dataclass(slots=True)
 class OpenedStream:
-    """A generation whose first pieces are there.
+    """A generation whose first piece has arrived.
 
     Attributes:
-        model: who writes it.
+        model: the model that writes it.
         read: pieces already read, in order; at least one.
-        rest: those still to come.
+        rest: the pieces still to come.
         first_s: arrival to the model's own first piece.
     """
 
@@ -40,7 +40,7 @@ class Attempts:
     Args:
         catalog: for the latency classes.
         fleet: the models.
-        accounting: told of each run that went well.
+        accounting: records successful runs.
         clock: monotonic seconds.
     """
 
@@ -71,7 +71,7 @@ class Attempts:
         return result
 
     async def open(self, name: str, request: Request) -> OpenedStream:
-        """Begin an answer on one model; returns once its first piece is there.
+        """Begin an answer on one model; returns once its first piece has arrived.
 
         Raises:
             InvalidRequest, CapacityError, RunnerError: see ``TextBackend.generate``.
@@ -110,11 +110,11 @@ class Attempts:
         return member
 
     async def _wait_ready(self, member: Member, request: Request) -> None:
-        """Wait for a model that still loads, no longer than the request may.
+        """Wait for a model that still loads, until the request's deadline at most.
 
         Raises:
-            DeadlineUnreachable: it is still loading at the deadline.
-            LoadFailed: it is out of service, with the reason.
+            DeadlineUnreachable: the model is still loading at the deadline.
+            LoadFailed: the model is out of service, with the reason.
         """
         if not member.ready.is_set():
             left_s = max(self._ticket(request).deadline_s - self._clock(), 0.0)

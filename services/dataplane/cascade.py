@@ -1,4 +1,4 @@
-"""A cascade's second step: what the cheap model is unsure of goes to the better one."""
+"""A cascade's second step: rows that the cheap model is unsure of go to the better model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from services.routers.tensor_routers import TensorRouters
 
 _STREAM_TOKENS = 24
-_SHOWN_ROWS = 64
+_LOGGED_ROWS = 64
 _ON_LOOP_ROWS = 256
 
 
@@ -32,11 +32,11 @@ class Cascade:
 
     Args:
         catalog: the routes and their thresholds.
-        decider: hears what a second answer costs.
+        decider: charges the cost of a second answer.
         attempts: runs the second model.
-        accounting: told when that fails.
+        accounting: records its failures.
         clock: monotonic seconds.
-        learned: knows what a second answer adds, on routes with a trained router.
+        learned: predicts the gain of a second answer, on routes with a trained router.
     """
 
     def __init__(
@@ -59,30 +59,30 @@ class Cascade:
         self, record: DecisionRecord, request: Request, tensors: Tensors, ran: TensorResult
     ) -> tuple[str, TensorResult] | None:
         """Answer the unsure rows again, on the best fallback; None when the answer stands."""
-        found = self._better(record)
-        if found is None:
+        target = self._better(record)
+        if target is None:
             return None
-        better, threshold = found
-        known = (record, request, better, threshold, of_rows(request.task, ran.tensors))
-        if len(known[-1]) <= _ON_LOOP_ROWS:
-            rows, told = self._unsure(*known)
+        better, threshold = target
+        basis = (record, request, better, threshold, of_rows(request.task, ran.tensors))
+        if len(basis[-1]) <= _ON_LOOP_ROWS:
+            rows, escalation = self._unsure(*basis)
         else:
-            rows, told = await asyncio.to_thread(self._unsure, *known)
-        if self._stands(record, told, better, request):
+            rows, escalation = await asyncio.to_thread(self._unsure, *basis)
+        if self._keeps_first_answer(record, escalation, better, request):
             return None
         try:
-            again = await self._attempts.infer(
+            second = await self._attempts.infer(
                 better.model, request, {key: value[rows] for key, value in tensors.items()}
             )
         except (RunnerError, CapacityError, InvalidRequest) as error:
-            self._failed(record, told, better, error)
+            self._record_failure(record, escalation, better, error)
             return None
         merged = {key: np.array(value) for key, value in ran.tensors.items()}
-        for key, value in again.tensors.items():
+        for key, value in second.tensors.items():
             merged[key][rows] = value
-        self._went_on(record, told, better)
+        self._record_escalation(record, escalation, better)
         return better.model, TensorResult(
-            merged, ran.queue_s + again.queue_s, ran.run_s + again.run_s, ran.batch
+            merged, ran.queue_s + second.queue_s, ran.run_s + second.run_s, ran.batch
         )
 
     def _unsure(
@@ -93,13 +93,13 @@ class Cascade:
         threshold: float,
         confidence: np.ndarray,
     ) -> tuple[np.ndarray, Escalation]:
-        """The rows that go on, by what was learned of them or else by confidence alone."""
-        going = confidence < threshold
+        """Return the rows to escalate, by their predicted gain or else by confidence alone."""
+        unsure = confidence < threshold
         needed, gains = self._gains(record, request, better, confidence)
         if gains is not None:
-            going = np.where(np.isnan(gains), going, gains >= needed)
-        rows = np.flatnonzero(going)
-        shown = len(confidence) <= _SHOWN_ROWS
+            unsure = np.where(np.isnan(gains), unsure, gains >= needed)
+        rows = np.flatnonzero(unsure)
+        logs_rows = len(confidence) <= _LOGGED_ROWS
         return rows, Escalation(
             better.model,
             len(rows),
@@ -108,14 +108,14 @@ class Cascade:
             float(confidence.min()),
             False,
             gain=None if gains is None else needed,
-            confidences=tuple(confidence.tolist()) if shown else None,
-            gains=tuple(gains.tolist()) if shown and gains is not None else None,
+            confidences=tuple(confidence.tolist()) if logs_rows else None,
+            gains=tuple(gains.tolist()) if logs_rows and gains is not None else None,
         )
 
     def _gains(
         self, record: DecisionRecord, request: Request, better: Candidate, confidence: np.ndarray
     ) -> tuple[float, np.ndarray | None]:
-        """The gain a row must bring to go on, and what each is expected to; None: not learned."""
+        """Return the gain a row needs to be escalated, and each row's expected gain, if learned."""
         decision = record.decision
         cascade = self._routes[decision.route].cascade
         if self._learned is None or cascade is None or cascade.gain is None:
@@ -127,7 +127,7 @@ class Cascade:
         return needed, self._learned.gains(decision.route, request, pair, confidence)
 
     def watched(self, record: DecisionRecord, request: Request) -> Request:
-        """The request with the log-probabilities that judging its answer needs."""
+        """Return the request with log-probabilities, which judging its answer needs."""
         if self._better(record) is None:
             return request
         return replace(request, inputs=replace(cast("Generation", request.inputs), logprobs=True))
@@ -140,10 +140,10 @@ class Cascade:
         Nothing has been sent yet. A streamed answer is judged by its first tokens, another by all
         of it. An answer without log-probabilities stands.
         """
-        found = self._better(record)
-        if found is None:
+        target = self._better(record)
+        if target is None:
             return opened
-        better, threshold = found
+        better, threshold = target
         cascade = self._routes[record.decision.route].cascade
         tokens = None if cascade is None else cascade.judged_tokens
         if tokens is None and request.streamed:
@@ -151,7 +151,7 @@ class Cascade:
         logprobs = await _read(opened, tokens)
         confidence = of_text(logprobs)
         unsure = confidence is not None and confidence < threshold
-        told = Escalation(
+        escalation = Escalation(
             better.model,
             int(unsure),
             1,
@@ -160,19 +160,19 @@ class Cascade:
             False,
             confidences=None if confidence is None else (confidence,),
         )
-        if self._stands(record, told, better, request):
+        if self._keeps_first_answer(record, escalation, better, request):
             return opened
         try:
             second = await self._attempts.open(better.model, request)
         except (RunnerError, CapacityError, InvalidRequest) as error:
-            self._failed(record, told, better, error)
+            self._record_failure(record, escalation, better, error)
             return opened
         await opened.rest.aclose()
-        self._went_on(record, told, better)
+        self._record_escalation(record, escalation, better)
         return second
 
     def _better(self, record: DecisionRecord) -> tuple[Candidate, float] | None:
-        """The model unsure rows go to, and the confidence under which they do."""
+        """Return the model that unsure rows go to, and the confidence under which they do."""
         decision = record.decision
         route: Route | None = self._routes.get(decision.route)
         if route is None or route.cascade is None or not decision.fallbacks:
@@ -191,47 +191,49 @@ class Cascade:
             threshold -= steer.share_price + steer.usd_price * better.prediction.cost_usd
         return better, threshold
 
-    def _stands(
-        self, record: DecisionRecord, told: Escalation, better: Candidate, request: Request
+    def _keeps_first_answer(
+        self, record: DecisionRecord, escalation: Escalation, better: Candidate, request: Request
     ) -> bool:
-        """Whether the first answer stays.
+        """Return whether the first answer is kept, and record why.
 
-        It is sure enough, or another is not to be had in the time or for the money that is left.
+        It is sure enough, or there is not enough time or money left for a second answer.
         """
-        if told.rows == 0:
-            self._decider.escalated(record.decision, 0, told.of, 0.0)
-            record.escalation = told
+        if escalation.rows == 0:
+            self._decider.escalated(record.decision, 0, escalation.of, 0.0)
+            record.escalation = escalation
             return True
         if self._clock() + better.prediction.p50_s > request.deadline_s:
-            record.escalation = replace(told, why="no time left for a second answer")
+            record.escalation = replace(escalation, why="no time left for a second answer")
             return True
         limit, first = (
             record.limits.max_cost_usd,
             prediction_of(record.decision, record.decision.model),
         )
-        both_usd = better.prediction.cost_usd * told.rows / told.of
+        both_usd = better.prediction.cost_usd * escalation.rows / escalation.of
         both_usd += 0.0 if first is None else first.cost_usd
         if limit is not None and both_usd > limit:
             why = f"both answers would cost {both_usd:.3g} USD, over the limit of {limit:.3g} USD"
-            record.escalation = replace(told, why=why)
+            record.escalation = replace(escalation, why=why)
             return True
         return False
 
-    def _failed(
-        self, record: DecisionRecord, told: Escalation, better: Candidate, error: TurnoutError
+    def _record_failure(
+        self, record: DecisionRecord, escalation: Escalation, better: Candidate, error: TurnoutError
     ) -> None:
         self._accounting.attempt_failed(record, better.model, error)
-        record.escalation = replace(told, why=str(error))
+        record.escalation = replace(escalation, why=str(error))
 
-    def _went_on(self, record: DecisionRecord, told: Escalation, better: Candidate) -> None:
-        share = told.rows / told.of
+    def _record_escalation(
+        self, record: DecisionRecord, escalation: Escalation, better: Candidate
+    ) -> None:
+        share = escalation.rows / escalation.of
         usd = better.prediction.cost_usd * share
-        self._decider.escalated(record.decision, told.rows, told.of, usd)
-        record.escalation = replace(told, done=True)
+        self._decider.escalated(record.decision, escalation.rows, escalation.of, usd)
+        record.escalation = replace(escalation, done=True)
 
 
 async def _read(opened: OpenedStream, tokens: int | None) -> list[float]:
-    """Read on until so many tokens (all of them when None) are there; their log-probabilities."""
+    """Read until ``tokens`` tokens (None: all) have arrived; return their log-probabilities."""
     logprobs = [chance.logprob for piece in opened.read for chance in piece.logprobs]
     while tokens is None or len(logprobs) < tokens:
         piece = await anext(opened.rest, None)

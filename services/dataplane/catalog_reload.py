@@ -1,7 +1,7 @@
-"""A changed catalog takes effect without a restart: what is new comes in, what is gone drains out.
+"""Reload of a changed catalog without a restart: new models are added, removed ones drain.
 
-A catalog that cannot be read, or that asks for what only a restart can give, is refused with its
-problems, and the old one stays. Requests under way finish on the models they began with.
+A catalog that cannot be read, or that needs a restart, is refused with its problems, and the old
+one stays. Requests under way finish on the models they began with.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ class Changes:
     removed: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self)
 
 
 def reload_catalog(plane: DataPlane, file: Path) -> Changes:
-    """Serve what a catalog file says now.
+    """Serve the present content of a catalog file.
 
     Raises:
         CatalogInvalid: it is refused; each problem by line or name. Nothing has changed.
-        ArtifactInvalid: it has the first chat route that chooses, and the trained router cannot
+        ArtifactInvalid: it adds the first chat route that chooses, and the trained router cannot
             be read. Nothing has changed.
     """
     catalog = with_measured_quality(share_of_worker(load(file)))
@@ -58,7 +58,7 @@ def reload_catalog(plane: DataPlane, file: Path) -> Changes:
 
 
 def compare(old: Catalog, new: Catalog) -> Changes:
-    """What differs between the models of two catalogs."""
+    """Return the differences between the models of two catalogs."""
     return Changes(
         tuple(name for name in new.models if name not in old.models),
         tuple(n for n, model in new.models.items() if n in old.models and old.models[n] != model),
@@ -67,7 +67,7 @@ def compare(old: Catalog, new: Catalog) -> Changes:
 
 
 def needs_restart(old: Catalog, new: Catalog) -> list[str]:
-    """What of a new catalog a running gateway cannot take over."""
+    """Return a line for each change that a running gateway cannot take over."""
     problems = [
         f"models.{name}: has a process of its own, which only a restart can start or change"
         for name, model in new.models.items()

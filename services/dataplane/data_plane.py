@@ -1,6 +1,6 @@
-"""One request through the gateway: look at it, decide, run, fall back, account.
+"""The data plane: decide on a request, run it, fall back, account for it.
 
-The protocols turn bytes into a ``Request`` and back; everything between is here, once, for all
+The protocols turn bytes into a ``Request`` and back; everything in between is here, once for all
 of them.
 """
 
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Snapshot:
-    """What decides, runs and accounts for a request by the catalog it began with, to its end."""
+    """The parts that serve a request, of the catalog it began with, until its end."""
 
     catalog: Catalog
     decider: Decider
@@ -65,19 +65,19 @@ class DataPlane:
     """The data plane over one fleet.
 
     Args:
-        catalog: the catalog, as its file says; ``rollouts`` moves its aliases.
+        catalog: the catalog, as in its file; ``rollouts`` moves its aliases.
         fleet: its models.
-        analyzer: quality of each candidate for a request.
-        metrics: where everything is counted.
-        log: where every decision is kept.
+        analyzer: estimates the quality of each candidate for a request.
+        metrics: counts everything.
+        log: keeps every decision.
         clock: monotonic seconds.
         seed: of exploration's draws; random when none is given.
         routers: the trained routers behind ``analyzer``, where chats are served.
-        learned: those of routes of rows and pictures, where there are any.
+        learned: the trained routers of routes of rows and pictures, where there are any.
 
     Attributes:
-        catalog: the present one, with the aliases of now.
-        snapshot: what a new request goes by.
+        catalog: the present catalog, with the present aliases.
+        snapshot: the parts that serve a new request.
         on_adopt: called after each change of the catalog or its aliases.
         draining: whether new requests are refused.
         peers: the other workers of this gateway, where there are any.
@@ -119,27 +119,27 @@ class DataPlane:
 
     @property
     def decider(self) -> Decider:
-        """Decides over the present catalog."""
+        """The decider over the present catalog."""
         return self.snapshot.decider
 
     def adopt(self, catalog: Catalog, analyzer: RequestAnalyzer) -> None:
         """Decide over this catalog from now on; requests under way end as they began.
 
-        What was learned of each model's latency stays, and so do stickiness, the knobs of routes
-        that are as they were, and aliases of models of which the catalog says the same.
+        Latency models stay, and so do sessions, the controllers of unchanged routes, and the
+        aliases of unchanged models.
         """
         self._analyzer = analyzer
         self.rollouts.adopt(catalog)
         self._realias()
 
     def _realias(self) -> None:
-        """Decide with the aliases of now."""
+        """Decide with the present aliases."""
         self._serve(self.rollouts.catalog(), former=self.snapshot.decider)
         for notify in self.on_adopt:
             notify()
 
     def _serve(self, catalog: Catalog, former: Decider | None) -> None:
-        """Take new requests by this catalog; sessions and knobs of ``former`` go on."""
+        """Serve new requests by this catalog; sessions and controllers of ``former`` stay."""
         self.catalog = catalog
         self.fleet.follow(catalog)
         if self.feature_routers is not None:
@@ -156,7 +156,7 @@ class DataPlane:
         self.snapshot = Snapshot(catalog, decider, attempts, accounting, cascade)
 
     def new_id(self) -> str:
-        """An id for a request: unique over processes and restarts."""
+        """Return an id for a request: unique over processes and restarts."""
         return f"{self._id_prefix}{next(self._id_count):08x}"
 
     def decide(self, request: Request) -> DecisionRecord:
@@ -170,13 +170,13 @@ class DataPlane:
 
     @contextmanager
     def under_way(self, models: Collection[str]) -> Iterator[Snapshot]:
-        """What all parts of one request go by, whatever is reloaded before its end.
+        """Yield the snapshot for all parts of one request, whatever is reloaded before its end.
 
         Args:
-            models: those that may answer a part of it; they stay until then.
+            models: the models that may answer a part of it; they stay until then.
 
         Raises:
-            Draining: no new request is taken.
+            Draining: the gateway shuts down.
         """
         self.refuse_when_draining()
         with self.fleet.promised(models):
@@ -187,7 +187,7 @@ class DataPlane:
 
         Args:
             request: the request.
-            snapshot: what the request goes by of which this is a part.
+            snapshot: that of the request of which this is a part.
 
         Raises:
             TurnoutError: the first candidate's error, once all that may answer have failed.
@@ -195,7 +195,7 @@ class DataPlane:
         return await self._first_answer(request, snapshot, self._infer)
 
     async def generate(self, request: Request, snapshot: Snapshot | None = None) -> Stream:
-        """Begin a generated answer; returns once its first piece is there.
+        """Begin a generated answer; returns once its first piece has arrived.
 
         A candidate that fails before its first piece is replaced by the next; after that its
         error ends the stream. Arguments and errors are those of ``infer``.
@@ -206,12 +206,12 @@ class DataPlane:
         """Count a request that ended before a model was chosen."""
         self.metrics.turned_away(code)
 
-    def feedback(self, decision_id: str, said: dict[str, Any]) -> bool:
-        """Attach feedback to a decision; False when it is not remembered."""
-        return self.snapshot.accounting.feedback(decision_id, said)
+    def feedback(self, decision_id: str, feedback: dict[str, Any]) -> bool:
+        """Attach feedback to a decision; False for an unknown decision."""
+        return self.snapshot.accounting.feedback(decision_id, feedback)
 
     def measure(self) -> None:
-        """Bring the metrics up to date: what has ended, and each model's load now."""
+        """Update the metrics: finished requests, and each model's present load."""
         self.metrics.flush()
         for name, member in self.fleet.members.items():
             if not member.measured_apart:
@@ -225,7 +225,7 @@ class DataPlane:
         self.metrics.pooled(self.fleet.pool)
 
     def answers_to_peers(self) -> Answers:
-        """What this worker does for the others of its gateway."""
+        """Return this worker's handlers of the questions of the gateway's other workers."""
 
         def decision(decision_id: str) -> dict[str, object] | None:
             record = self.log.get(decision_id)
@@ -233,12 +233,12 @@ class DataPlane:
 
         return {
             "decision": decision,
-            "feedback": lambda said: self.feedback(said["decision_id"], said["said"]),
+            "feedback": lambda message: self.feedback(message["decision_id"], message["said"]),
             "measure": lambda _: self.measure(),
         }
 
     def close(self) -> None:
-        """Finish what is counted and written behind the requests."""
+        """Finish the pending shadow decisions, metrics and log lines."""
         self._shadow.close()
         self.metrics.flush()
         self.log.close()
@@ -247,7 +247,7 @@ class DataPlane:
         return None if self.routers is None else self.routers.shadow
 
     def _shadowed(self, record: DecisionRecord, result: dict[str, Any]) -> None:
-        """Keep what the shadow router decided, on its own thread."""
+        """Log and count a decision of the shadow router; called on its thread."""
         self.log.shadowed(record, result)
         self.metrics.shadowed(record.decision.route, agrees=result["agrees"])
 
@@ -255,7 +255,7 @@ class DataPlane:
         """Refuse a new request once the gateway shuts down.
 
         Raises:
-            Draining: it does.
+            Draining: the gateway shuts down.
         """
         if self.draining:
             raise Draining("the gateway is shutting down; retry", retry_after_s=1.0)
@@ -271,9 +271,9 @@ class DataPlane:
         """Decide a request that will run; one that cannot is counted as turned away.
 
         Args:
-            snapshot: what it goes by.
+            snapshot: the parts that serve it.
             request: the request.
-            part: whether it is a part of a request that was taken already.
+            part: whether it is a part of a request that was already accepted.
         """
         try:
             if not part:
@@ -286,17 +286,17 @@ class DataPlane:
         return record
 
     async def _first_answer(
-        self, request: Request, whole: Snapshot | None, attempt: _Attempt[T]
+        self, request: Request, parent: Snapshot | None, attempt: _Attempt[T]
     ) -> T:
-        """The answer of the decision's model, else of its fallbacks in their order.
+        """Return the answer of the decision's model, else of its fallbacks in their order.
 
         Args:
             request: the request.
-            whole: what the request goes by of which this is a part; None where it is no part.
+            parent: snapshot of the request of which this is a part; None where it is no part.
             attempt: runs it on one model.
         """
-        snapshot = whole or self.snapshot
-        record = self._decide(snapshot, request, part=whole is not None)
+        snapshot = parent or self.snapshot
+        record = self._decide(snapshot, request, part=parent is not None)
         accounting, decision = snapshot.accounting, record.decision
         first_error: TurnoutError | None = None
         for name in (decision.model, *decision.fallbacks):
@@ -368,13 +368,13 @@ class DataPlane:
 
 
 def _is_canary(record: DecisionRecord, name: str) -> bool:
-    """Whether a model is the canary that was drawn: what it refuses, production may well take."""
+    """Return whether a model is the drawn canary: production may accept what it refuses."""
     drawn = record.decided.drawn
     return drawn is not None and drawn.served and name == drawn.model
 
 
 def public_tensors(tensors: Tensors) -> Tensors:
-    """The outputs that callers are promised, without what only a cascade needs."""
+    """Return the public outputs, without the confidence that only a cascade reads."""
     if "confidence" not in tensors:
         return tensors
     return {name: tensor for name, tensor in tensors.items() if name != "confidence"}

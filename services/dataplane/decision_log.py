@@ -1,9 +1,9 @@
-"""The last decisions, by id, and their log: one JSON line each, see ``decision.log_schema``.
+"""Log of decisions: the latest by id, and one JSON line each, see ``decision.log_schema``.
 
-Feedback comes later and has lines of its own: ``{"decision_id", "feedback", "at"}``.
+Feedback comes later and has its own lines: ``{"decision_id", "feedback", "at"}``.
 
-A line is made when its request ends and written by a thread every ``_FLUSH_S``. Making it on that
-thread would slow requests down: the event loop releases the interpreter lock in every run of a
+A line is encoded when its request ends and written by a thread every ``_FLUSH_S``. Encoding it on
+that thread would slow requests down: the event loop releases the interpreter lock in every run of a
 model and would wait for the thread to release it again.
 """
 
@@ -32,10 +32,10 @@ class DecisionLog:
 
     Args:
         path: the log file; None keeps none.
-        keep: how many decisions stay readable by id.
+        keep: number of decisions that stay readable by id.
         prompts: whether chat prompts are kept and written.
-        features: whether requests of one row are kept and written: the row, or what a picture's
-            header says. Nothing else of an input ever is.
+        features: whether requests of one row are kept and written: the row, or the features of a
+            picture's header. Nothing else of an input ever is.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class DecisionLog:
             self._write_line(record)
 
     def feedback(self, decision_id: str, feedback: dict[str, Any]) -> DecisionRecord | None:
-        """Attach feedback, the newest if there is much; None where no such decision is known."""
+        """Attach feedback, the newest if there is much; None for an unknown decision."""
         record = self._records.get(decision_id)
         if record is None:
             return None
@@ -98,10 +98,10 @@ class DecisionLog:
             line = item.log_line() if isinstance(item, DecisionRecord) else item
             self._pending.append(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
         except Exception:
-            logger.exception("a line of the decision log could not be made")
+            logger.exception("a line of the decision log could not be encoded and is left out")
 
     def get(self, decision_id: str) -> DecisionRecord | None:
-        """The decision with this id, while it is remembered."""
+        """Return the decision with this id, while it is remembered."""
         return self._records.get(decision_id)
 
     def close(self) -> None:

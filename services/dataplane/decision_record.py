@@ -1,4 +1,4 @@
-"""The record of one decision: its basis, enough to decide it again, and its outcome."""
+"""The record of one decision: its basis, sufficient for a replay, and its outcome."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from turnout.types import Decision, Generation, Limits, Outcome, Prediction, Req
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An attempt that failed: on which model, how, and when after arrival."""
+    """A failed attempt: its model, error, and time after arrival."""
 
     model: str
     code: str
@@ -50,8 +50,8 @@ class DecisionRecord:
         decided_at: wall-clock time, UTC.
         named: the target of the request: a route, ``auto`` or a model.
         arrived_s: monotonic instant of its arrival.
-        latency_class: the request's.
-        deadline_ms: time the request had.
+        latency_class: the request's class.
+        deadline_ms: time from arrival to the deadline.
         limits: the caller's own constraints.
         trace_id: the caller's trace, if it sent one.
         session: the caller's session, if it named one.
@@ -94,11 +94,11 @@ class DecisionRecord:
         return self.escalation is not None and self.escalation.done
 
     def as_json(self) -> dict[str, Any]:
-        """The record as plain values, for ``GET /v1/decisions/{id}``."""
+        """Return the record as plain values, for ``GET /v1/decisions/{id}``."""
         return self.log_line() | {"feedback": self.feedback or []}
 
     def log_line(self) -> dict[str, Any]:
-        """The record's line of the decision log as plain values; feedback has its own lines."""
+        """Return the record's line of the decision log as plain values, without feedback."""
         decision, decided, view = self.decision, self.decided, self.decided.view
         route = decided.route
         entry = LoggedDecision(
@@ -146,7 +146,7 @@ class DecisionRecord:
         return to_builtins(entry)
 
     def _propensity(self, model: str) -> float:
-        """The probability that this model answers: of the policy, chance, and a canary's share."""
+        """Return the probability of this model under policy, exploration and a canary's share."""
         decision, chance, drawn = self.decision, self.decided.exploration, self.decided.drawn
         policy_model, model_of_policy, share = decision.model, model, 1.0
         if drawn is not None:
@@ -158,7 +158,7 @@ class DecisionRecord:
         return share * float(model_of_policy == policy_model)
 
     def _target(self) -> float:
-        """The share of the best quality that was good enough."""
+        """Return the share of the best quality that was good enough."""
         steer, route = self.decided.steer, self.decided.route
         if steer is not None:
             return steer.target
@@ -207,27 +207,27 @@ def _version(drawn: VersionDraw | None) -> LoggedVersion | None:
 
 
 def _router(view: View) -> LoggedRouter | None:
-    """The trained router that judged the request; only chats have a canary router."""
+    """Return the trained router that judged the request; only chats have a canary router."""
     if view.router is None:
         return None
     return LoggedRouter(view.router, view.part or "features", list(view.by_prior))
 
 
-class Kept(Protocol):
-    """Which parts of a request's input are kept with its decision; by default none."""
+class LoggedInputs(Protocol):
+    """The parts of a request's input that are kept with its decision; by default none."""
 
     prompts: bool
     features: bool
 
 
 def record_of(
-    decided: Decided, request: Request, latency_class: LatencyClass, kept: Kept
+    decided: Decided, request: Request, latency_class: LatencyClass, logged: LoggedInputs
 ) -> DecisionRecord:
-    """The record of a decision that was just made."""
+    """Return the record of a new decision."""
     prompt = row = None
-    if kept.prompts and isinstance(request.inputs, Generation):
+    if logged.prompts and isinstance(request.inputs, Generation):
         prompt = request.inputs.messages[-1].content
-    if kept.features and not isinstance(request.inputs, Generation):
+    if logged.features and not isinstance(request.inputs, Generation):
         row = _one_row(request.task, request.inputs)
     return DecisionRecord(
         decided,
@@ -245,7 +245,7 @@ def record_of(
 
 
 def _one_row(task: Task, tensors: Tensors) -> list[float] | None:
-    """A request of one row as numbers; None for others, since feedback is on all rows at once."""
+    """Return a request of one row as numbers; None for others: feedback is on all rows at once."""
     if len(next(iter(tensors.values()))) != 1:
         return None
     rows = rows_of(task, tensors, 1)
@@ -253,12 +253,12 @@ def _one_row(task: Task, tensors: Tensors) -> list[float] | None:
 
 
 def decision_json(decision: Decision) -> dict[str, Any]:
-    """A decision as ``POST /v1/route`` shows it; times in milliseconds."""
+    """Return a decision as ``POST /v1/route`` shows it; times in milliseconds."""
     return to_builtins(DecisionEntry.of(decision))
 
 
 def prediction_of(decision: Decision, model: str) -> Prediction | None:
-    """The prediction for a model; None where it was no candidate."""
+    """Return the prediction for a model; None where it was no candidate."""
     for candidate in decision.candidates:
         if candidate.model == model:
             return candidate.prediction

@@ -1,8 +1,8 @@
-"""From a catalog to a running plane: each model's backend by its placement.
+"""Construction of a data plane from a catalog: each model's backend by its placement.
 
 ``inline`` runs here, in the pool, on threads that all such models share. ``process`` is the
-model's own BentoML service in another process, and ``remote`` any server by URL; both are spoken
-to in open protocols, so a model can move without its callers knowing.
+model's own BentoML service in another process, and ``remote`` any server by URL; both are
+reached by open protocols, so a model can move unnoticed by its callers.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def compose(
 
     Args:
         catalog: the catalog.
-        settings: where routers and logs are.
-        metrics: where everything is counted.
+        settings: paths of routers and logs.
+        metrics: counts everything.
         kind: the class of the plane.
     """
     catalog = with_measured_quality(catalog)
@@ -74,11 +74,11 @@ def compose(
         came_up=metrics.came_up,
         went=metrics.went,
     )
-    here = LocalResources(pool)
+    resources = LocalResources(pool)
 
     def make(name: str, model: Model, latency: RunTimes) -> TensorBackend | TextBackend:
         nice = _NICE_A_RANK * rank_of(catalog, name)
-        return make_backend(name, model, latency, addresses, classes, here, nice)
+        return make_backend(name, model, latency, addresses, classes, resources, nice)
 
     fleet = Fleet(
         catalog,
@@ -110,12 +110,12 @@ def _learned(catalog: Catalog, settings: Settings) -> TensorRouters | None:
 
 @dataclass(frozen=True, slots=True)
 class LocalResources:
-    """What the models of this process share.
+    """The resources that the models of this process share.
 
     Attributes:
-        pool: where they live.
-        verified: folders whose files were held against their hashes; a model that is loaded again
-            need not pay for that again.
+        pool: holds the loaded models.
+        verified: folders whose files matched their hashes, which are not verified again when a
+            model is loaded again.
     """
 
     pool: Pool
@@ -123,7 +123,7 @@ class LocalResources:
     _workers: dict[int, WorkerThreads] = field(default_factory=dict)
 
     def workers(self, nice: int) -> WorkerThreads:
-        """The threads that models of one urgency run on; a few more than there are cores."""
+        """Return the threads that models of one urgency run on; a few more than there are cores."""
         if nice not in self._workers:
             count = _WORKERS_A_CORE * (os.cpu_count() or 1)
             self._workers[nice] = WorkerThreads(count, f"model-nice-{nice}", nice)
@@ -136,19 +136,19 @@ def make_backend(
     latency: RunTimes,
     addresses: Mapping[str, str],
     classes: Classes,
-    here: LocalResources,
+    resources: LocalResources,
     nice: int = 0,
 ) -> TensorBackend | TextBackend:
-    """The backend of one model, not yet loaded.
+    """Build the backend of one model, not yet loaded.
 
     Args:
         name: its catalog name.
         model: its catalog entry.
         latency: learns its run times.
         addresses: URL of each model that runs in a process of its own, by service name.
-        classes: latency class to tell another server, by priority.
-        nice: how far its threads stand back from those of more urgent models.
-        here: what the models of this process share.
+        classes: latency class to send to another server, by priority.
+        nice: niceness of its threads; more for less urgent models.
+        resources: shared by the models of this process.
     """
     runner = model.runner
     if runner.engine == "openai" or runner.engine == "open-inference":
@@ -157,12 +157,12 @@ def make_backend(
     if model.placement == "process" and address is not None:
         return _process(name, model, address, classes)
     if model.task is Task.CHAT:
-        return _local_text(name, model, here)
-    return _local_tensors(name, model, latency, here, nice)
+        return _local_text(name, model, resources)
+    return _local_tensors(name, model, latency, resources, nice)
 
 
 def rank_of(catalog: Catalog, name: str) -> int:
-    """A model's urgency: 0 where a route of the most urgent class may choose it, then 1 and on."""
+    """Return a model's rank: 0 where a route of the most urgent class may choose it, then 1 ..."""
     ranks = sorted({latency_class.priority for latency_class in catalog.classes.values()})
     urgent = [
         ranks.index(catalog.classes[route.latency_class].priority)
@@ -195,26 +195,26 @@ def _process(
     return _remote(name, model, options, classes, turnout=True)
 
 
-def _local_text(name: str, model: Model, here: LocalResources) -> LocalText:
+def _local_text(name: str, model: Model, resources: LocalResources) -> LocalText:
     def make() -> TextRunner:
-        runner = make_runner(name, model, _folder(name, model, here.verified))
+        runner = make_runner(name, model, _folder(name, model, resources.verified))
         if not hasattr(runner, "step"):
             raise LoadFailed(name, f"engine {model.runner.engine!r} does not generate text")
         return runner  # type: ignore[return-value]
 
-    return LocalText(name, make, max_queue=model.batching.max_queue, broke=here.pool.give_up)
+    return LocalText(name, make, max_queue=model.batching.max_queue, broke=resources.pool.give_up)
 
 
 def _local_tensors(
-    name: str, model: Model, latency: RunTimes, here: LocalResources, nice: int
+    name: str, model: Model, latency: RunTimes, resources: LocalResources, nice: int
 ) -> LocalTensors:
     def make() -> tuple[TensorRunner, TensorTask]:
-        folder = _folder(name, model, here.verified)
+        folder = _folder(name, model, resources.verified)
         runner = make_runner(name, model, folder)
         if not hasattr(runner, "run"):
             raise LoadFailed(name, f"engine {model.runner.engine!r} does not run tensors")
         share = getattr(runner, "share", None)
-        if share is not None and here.pool.budgets:
+        if share is not None and resources.pool.budgets:
             share()
         task = PassThrough() if folder is None else load_task(model.task, folder, model.dimensions)
         return runner, task  # type: ignore[return-value]
@@ -233,16 +233,16 @@ def _local_tensors(
             finite=not model.limits.allow_nan,
         ),
         # OpenMP keeps a team of threads for each thread that calls it, so PyTorch has its own.
-        workers=None if model.runner.engine == "torch" else here.workers(nice),
-        hung=here.pool.give_up,
+        workers=None if model.runner.engine == "torch" else resources.workers(nice),
+        hung=resources.pool.give_up,
     )
 
 
 def _folder(name: str, model: Model, verified: set[Path]) -> Path | None:
-    """Where a model's files are, each held against its hash; None when it has none.
+    """Return the folder of a model's verified files; None when it has none.
 
     Raises:
-        LoadFailed: they were never built, are damaged, or their gate refused them.
+        LoadFailed: the files were never built, are damaged, or their gate refused them.
     """
     if model.artifact is None:
         return None

@@ -20,28 +20,30 @@ logger = logging.getLogger("turnout.shadow")
 
 _WAITING = 256
 
-Told = Callable[[DecisionRecord, dict[str, Any]], None]
+OnDecision = Callable[[DecisionRecord, dict[str, Any]], None]
 
 
 class ShadowRouter:
     """Decides again what the serving router has decided, on a thread of its own.
 
     Args:
-        router: the shadow router, if there is one now.
-        told: called with each record and what was found, on that thread.
+        router: returns the shadow router, if there is one.
+        on_decision: called with each record and the shadow's decision, on that thread.
     """
 
-    def __init__(self, router: Callable[[], LearnedPrompts | None], told: Told) -> None:
+    def __init__(
+        self, router: Callable[[], LearnedPrompts | None], on_decision: OnDecision
+    ) -> None:
         self._router = router
-        self._told = told
+        self._on_decision = on_decision
         self._queue: queue.Queue[tuple[DecisionRecord, str, bool] | None] = queue.Queue(_WAITING)
         self._thread: threading.Thread | None = None
         self.dropped = 0
 
     def offer(self, record: DecisionRecord, request: Request) -> None:
-        """Have a decision made again; dropped when too many wait.
+        """Queue a decision to be made again; dropped when too many wait.
 
-        A session's model is history, not this router's doing: such decisions are left out.
+        Decisions by a session's earlier model are left out: no router made them.
         """
         if self._router() is None or not isinstance(request.inputs, Generation):
             return
@@ -57,9 +59,9 @@ class ShadowRouter:
             self.dropped += 1
 
     def close(self) -> None:
-        """Finish what waits and stop the thread."""
+        """Finish the queue and stop the thread."""
         if self._thread is not None:
-            if self._thread.is_alive():  # else nobody makes room for it
+            if self._thread.is_alive():  # else the queue may stay full
                 self._queue.put(None)
             self._thread.join()
             self._thread = None
@@ -70,15 +72,15 @@ class ShadowRouter:
             try:
                 router = self._router()
                 if router is not None:
-                    self._told(record, again(record, router, prompt, fast=fast))
+                    self._on_decision(record, decide_again(record, router, prompt, fast=fast))
             except Exception:
                 logger.exception("the shadow router failed on %s", record.decision.id)
 
 
-def again(
+def decide_again(
     record: DecisionRecord, router: LearnedPrompts, prompt: str, *, fast: bool
 ) -> dict[str, Any]:
-    """What this router would have decided; everything but the quality as it was."""
+    """Return this router's decision, with everything but the quality as logged."""
     decision, route, drawn = record.decision, record.decided.route, record.decided.drawn
     canary = None if drawn is None else drawn.rollout.canary
     considered = [candidate for candidate in decision.candidates if candidate.model != canary]
@@ -86,12 +88,12 @@ def again(
     quality = router.quality(prompt, models, fast=fast)
     bounds = bounds_of(route, record.latency_class, record.deadline_ms / 1e3, record.limits)
 
-    def judged(one: Candidate) -> Candidate:
-        prediction = replace(one.prediction, quality=quality[one.model])
-        reason = one.why_not if one.broken else why_not(prediction, bounds)
-        return Candidate(one.model, prediction, reason is None, reason, one.broken)
+    def rejudged(candidate: Candidate) -> Candidate:
+        prediction = replace(candidate.prediction, quality=quality[candidate.model])
+        reason = candidate.why_not if candidate.broken else why_not(prediction, bounds)
+        return Candidate(candidate.model, prediction, reason is None, reason, candidate.broken)
 
-    candidates = [judged(one) for one in considered]
+    candidates = [rejudged(candidate) for candidate in considered]
     chance = record.decided.exploration
     served = decision.model if drawn is None else drawn.rollout.production
     served = served if chance is None else chance.policy_model

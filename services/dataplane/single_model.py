@@ -1,4 +1,4 @@
-"""The plane of one model in a process beside its gateway: it runs what the gateway has decided."""
+"""The data plane of one model in a process beside its gateway, which makes the decisions."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from turnout.types import Decision, Piece, Request, Tensors
 
 
 class SingleModelPlane(DataPlane):
-    """Runs every request on the one model of its catalog.
+    """Runs every request on the only model of its catalog.
 
-    The gateway has chosen this model, falls back to others, and accounts for the answer; so here
-    nothing is decided, logged, counted or tried again.
+    The gateway has chosen this model, falls back to others, and accounts for the answer; so this
+    plane does not decide, log, count or retry.
     """
 
     async def infer(self, request: Request, snapshot: Snapshot | None = None) -> Answer:
@@ -31,7 +31,7 @@ class SingleModelPlane(DataPlane):
         return Answer(decision, decision.model, public_tensors(result.tensors))
 
     async def generate(self, request: Request, snapshot: Snapshot | None = None) -> Stream:
-        """Begin a generated answer; returns once its first piece is there.
+        """Begin a generated answer; returns once its first piece has arrived.
 
         Raises:
             TurnoutError: the model's own error.
@@ -42,7 +42,7 @@ class SingleModelPlane(DataPlane):
         return Stream(decision, decision.model, _pieces(opened))
 
     def turned_away(self, code: str) -> None:
-        """Nothing: the gateway counts what becomes of its request."""
+        """Do nothing: the gateway counts its requests."""
 
     def _decision(self, request: Request) -> Decision:
         model = next(iter(self.catalog.models))

@@ -1,4 +1,4 @@
-"""What the end of a request says of the version that was drawn for it."""
+"""Outcomes of requests as evidence on the version that was drawn for them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _CANCELLED = "cancelled"
 
 
 def record_trial_outcome(record: DecisionRecord, outcome: Outcome, metrics: Metrics) -> None:
-    """Tell the trial what came of a request that took part in it.
+    """Add a request's outcome to the trial that it took part in.
 
-    What says nothing of the version is left out: a caller that left in time, a request that was
-    wrong, a limit of the caller's that kept the canary away, the time of a load.
+    Outcomes without evidence on the version are left out: a caller that left in time, an invalid
+    request, a limit of the caller's that excluded the canary, the time of a load.
     """
     drawn = record.decided.drawn
     if drawn is None or (drawn.why_not is not None and drawn.fault is None):
@@ -24,10 +24,10 @@ def record_trial_outcome(record: DecisionRecord, outcome: Outcome, metrics: Metr
         failed, late, took_s = drawn.fault == "failed", drawn.fault == "late" or None, None
     else:
         failed = _failed(record, outcome, drawn.model)
-        answered = outcome.status == "ok" and _answered(record, outcome, drawn.model)
-        if not failed and not answered and not late:
+        has_answered = outcome.status == "ok" and _answered(record, outcome, drawn.model)
+        if not failed and not has_answered and not late:
             return
-        took_s = outcome.first_s if answered and not record.escalated else None
+        took_s = outcome.first_s if has_answered and not record.escalated else None
     if drawn.cold:
         late, took_s = None, None
     drawn.rollout.trial.ended(drawn.part, failed=failed, late=late, took_s=took_s)
@@ -35,23 +35,23 @@ def record_trial_outcome(record: DecisionRecord, outcome: Outcome, metrics: Metr
 
 
 def record_trial_score(record: DecisionRecord, score: float) -> None:
-    """Feedback on an answer of the version that was drawn."""
+    """Add the score of an answer of the drawn version to its trial."""
     drawn, ended = record.decided.drawn, record.outcome
     if drawn is not None and ended is not None and ended.model == drawn.model:
         drawn.rollout.trial.scored(drawn.part, score)
 
 
 def _answered(record: DecisionRecord, outcome: Outcome, model: str) -> bool:
-    """Whether the version answered, if only what a cascade then was unsure of."""
+    """Return whether the version answered, even where a cascade then escalated."""
     if record.escalated:
         return all(failure.model != model for failure in record.failures)
     return outcome.model == model
 
 
 def _failed(record: DecisionRecord, outcome: Outcome, model: str) -> bool:
-    """Whether the version failed the request; a deadline that passed is lateness instead.
+    """Return whether the version failed the request; a missed deadline is lateness instead.
 
-    What it refused as invalid is its fault only where another version took it.
+    Refusing a request as invalid is its fault only where another version accepted it.
     """
     codes = [failure.code for failure in record.failures if failure.model == model]
     if outcome.status != "ok" and outcome.model == model:

@@ -1,6 +1,6 @@
-"""The models of one catalog: in the pool or elsewhere, started by urgency, watched.
+"""The models of one catalog: in the pool or elsewhere, started by urgency.
 
-A model that cannot load is out of service with its reason; the others never notice.
+A model that cannot load is out of service with its reason; the others are not affected.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Weigh = Callable[[str, Model], Footprint]
 
 
 def by_catalog(name: str, model: Model) -> Footprint:
-    """What the catalog says a model takes."""
+    """Return the memory that the catalog states for a model."""
     del name
     return Footprint(model.memory)
 
@@ -49,12 +49,12 @@ class Fleet:
         catalog: the catalog.
         make: builds the backend of one model, without loading it; for a pooled model once for
             each time it is loaded.
-        pool: where inline models live; by default one without a budget.
-        weigh: what a model is believed to take until it is measured.
+        pool: holds the inline models; by default one without a budget.
+        weigh: estimates a model's memory until it is measured.
         clock: monotonic seconds.
         sleep: waits before a model that could not be reached is tried again.
-        came_up: told of each remote model that has been reached, and what really runs.
-        prior: the latency a model begins with where it was measured on this host.
+        came_up: called for each remote model that was reached, with the engine that runs.
+        prior: returns a model's initial latency where it was measured on this host.
     """
 
     def __init__(
@@ -84,9 +84,9 @@ class Fleet:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def _member(self, name: str, model: Model) -> Member:
-        known = self._prior(name, model)
-        latency = known or latency_of(model)
-        prior = "host" if known else "catalog"
+        measured = self._prior(name, model)
+        latency = measured or latency_of(model)
+        prior = "host" if measured else "catalog"
         lanes, rows = lanes_of(model), float(model.batching.max_rows)
         if model.placement != "inline":
             backend = self._make(name, model, latency)
@@ -113,15 +113,15 @@ class Fleet:
         return member
 
     def follow(self, catalog: Catalog) -> None:
-        """Go by other aliases of the same models: production is loaded before other versions."""
+        """Use other aliases of the same models: production is loaded before other versions."""
         self._catalog = catalog
 
     async def make_ready(self, name: str) -> None:
         """Load a model, or wait until it was reached, before requests are sent to it.
 
         Raises:
-            LoadFailed: it cannot be loaded or reached, or is out of service, with the reason.
-            OverMemoryBudget: it can never fit.
+            LoadFailed: the model cannot be loaded or reached, or is out of service.
+            OverMemoryBudget: the model can never fit.
         """
         member = self.members[name]
         if member.slot is None:
@@ -132,9 +132,9 @@ class Fleet:
             raise LoadFailed(name, why)
 
     def bring_in(self, name: str) -> None:
-        """Take back an operator's unload of a model that an alias has come to mean.
+        """Undo an operator's unload of a model that an alias now means.
 
-        It is loaded beside, if there is room; else when the first request asks for it.
+        It is loaded in the background, if there is room; else at its first request.
         """
         member = self.members.get(name)
         if member is None or member.slot is None:
@@ -144,7 +144,7 @@ class Fleet:
             self._hold(self._warm(member.slot))
 
     async def _warm(self, slot: Slot) -> None:
-        """Load a model ahead, unless an operator has unloaded it meanwhile."""
+        """Load a model ahead of requests, unless an operator has unloaded it meanwhile."""
         if not slot.parked:
             await self.pool.fill([slot.name])
 
@@ -154,9 +154,9 @@ class Fleet:
         return {name: member.latency for name, member in self.members.items()}
 
     def adopt(self, catalog: Catalog) -> None:
-        """Take over a changed catalog: models come, change and go; the others stay as they are.
+        """Take over a changed catalog: add, replace and remove models; the others stay.
 
-        Work under way on a model that changes or goes is finished there.
+        Work under way on a replaced or removed model is finished there.
         """
         self._catalog = catalog
         self.pool.retune(catalog.gateway.budgets, urgency_of(catalog))
@@ -179,7 +179,7 @@ class Fleet:
         self._hold(self.pool.fill(arriving))
 
     def _leave(self, member: Member) -> None:
-        """Let a member go once what it has accepted is finished."""
+        """Remove a member once its accepted work is finished."""
         self._hold(
             self._close(member) if member.slot is None else self._retire(member.slot, member)
         )
@@ -190,7 +190,7 @@ class Fleet:
         await self.pool.retire(slot)
 
     async def _close(self, member: Member) -> None:
-        """Let go of a model that runs elsewhere once its answers are there, or the fleet stops."""
+        """Close a model that runs elsewhere once its answers have arrived, or the fleet stops."""
         try:
             while member.at_work:
                 await asyncio.sleep(_LOOK_S)
@@ -198,7 +198,7 @@ class Fleet:
             await member.backend.stop()
 
     async def _forget(self, name: str, member: Member) -> None:
-        """Drop a member when nobody can still account for an answer of its."""
+        """Drop a member when none of its answers is left to be accounted for."""
         while member.at_work:
             await asyncio.sleep(_FORGET_S)
         await asyncio.sleep(_FORGET_S)
@@ -207,7 +207,7 @@ class Fleet:
 
     @contextmanager
     def promised(self, names: Collection[str]) -> Iterator[None]:
-        """Keep models for a request that may come to them in parts, should a reload remove them."""
+        """Keep models that parts of a request may still use, should a reload remove them."""
         members = [member for name in names if (member := self.members.get(name)) is not None]
         for member in members:
             member.promised += 1
@@ -223,7 +223,7 @@ class Fleet:
         task.add_done_callback(self._tasks.discard)
 
     def start(self) -> None:
-        """Begin to load every model, the most urgent first; returns at once."""
+        """Begin to load every model, the most urgent first; return at once."""
         self._starting = asyncio.get_running_loop().create_task(self._start_all())
 
     async def settled(self) -> None:
@@ -232,7 +232,7 @@ class Fleet:
             await asyncio.wait([self._starting])
 
     async def stop(self) -> None:
-        """Finish what is accepted, then free every model."""
+        """Finish the accepted work, then free every model."""
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)
@@ -245,16 +245,16 @@ class Fleet:
         await self.pool.stop()
 
     def urgent_ready(self) -> bool:
-        """Whether every model of the most urgent class is warm, broken, or left for later."""
+        """Return whether every model of the most urgent class is warm, broken, or postponed."""
         return all(self._settled(self.members[name]) for name in self._urgent())
 
     def serves(self, name: str) -> bool:
-        """Whether a request to this model can be answered, if only after a load."""
+        """Return whether a request to this model can be answered, possibly after a load."""
         member = self.members[name]
         return self._settled(member) and self.broken(member) is None
 
     def state(self, name: str) -> ModelState:
-        """What the router must know of a model now."""
+        """Return the present state of a model, for the router."""
         member = self.members[name]
         load = member.backend.load_now()
         slot = member.slot
@@ -271,7 +271,7 @@ class Fleet:
         )
 
     def broken(self, member: Member) -> str | None:
-        """Why no request may go to a model now."""
+        """Return why no request may go to a model now; None when requests may."""
         now_s = self._clock()
         slot = member.slot
         why = member.broken if slot is None else slot.broken(now_s)
@@ -281,13 +281,13 @@ class Fleet:
         return member.tried or (member.slot is not None and member.slot.inner is not None)
 
     def failed(self, name: str, error: TurnoutError) -> None:
-        """A run of this model failed; one that a reload removed has no breaker any more."""
+        """Record a failed run of a model; a model that a reload removed has no breaker."""
         why = error.problem if isinstance(error, RunnerError) else str(error)
         if name in self.members:
             self.members[name].breaker.failed(self._clock(), why)
 
     def succeeded(self, name: str) -> None:
-        """A run of this model went well."""
+        """Record a successful run of a model."""
         if name in self.members:
             self.members[name].breaker.succeeded()
 
@@ -296,7 +296,7 @@ class Fleet:
         return [name for name, rank in self._order().items() if rank == first]
 
     def _order(self) -> dict[str, int]:
-        """Each model's urgency: by the most urgent route it may answer; versions on hold last."""
+        """Return each model's rank by its most urgent route; versions on hold come last."""
         ranks = {name: 2 * self._priority(name) + 1 for name in self.members}
         for route in self._catalog.routes.values():
             for name in route.candidates:
@@ -304,13 +304,13 @@ class Fleet:
         return ranks
 
     def _priority(self, name: str) -> int:
-        """The most urgent class of routes that may choose a model, now or under another alias."""
+        """Return the priority of the most urgent route that may choose a model, now or later."""
         classes = self._catalog.classes
         routes = self._catalog.routes_of(name)
         return min((classes[route.latency_class].priority for route in routes), default=49)
 
     async def _start_all(self) -> None:
-        """Pinned models first, then by urgency; under a budget, while there is room."""
+        """Load pinned models first, then by urgency; under a budget, while there is room."""
         order = self._order()
         names = sorted(order, key=lambda name: (not self.members[name].model.pinned, order[name]))
         elsewhere = [name for name in names if self.members[name].slot is None]
@@ -337,13 +337,13 @@ class Fleet:
         member.tried = True
 
     async def _reach(self, member: Member) -> None:
-        """Try once to reach a model that runs elsewhere; if it is down, go on beside."""
+        """Try once to reach a model that runs elsewhere; if it is down, retry in the background."""
         await self._try(member)
         if member.broken is not None:
             self._hold(self._reach_again(member))
 
     async def _reach_again(self, member: Member) -> None:
-        """Try at growing pauses until the model is reached, or is no longer of the fleet."""
+        """Retry at growing intervals until the model is reached, or has left the fleet."""
         pause_s = _AGAIN_S
         while member.broken is not None:
             await self._sleep(pause_s)
@@ -384,9 +384,9 @@ class Fleet:
 
 
 def urgency_of(catalog: Catalog) -> Mapping[int, float]:
-    """By priority, one over the shortest deadline of its classes, in 1/s."""
-    found: dict[int, float] = {}
+    """Return, by priority, one over the shortest deadline of its classes, in 1/s."""
+    urgencies: dict[int, float] = {}
     for entry in catalog.classes.values():
         urgency = 1e3 / entry.deadline_ms
-        found[entry.priority] = max(found.get(entry.priority, 0.0), urgency)
-    return found
+        urgencies[entry.priority] = max(urgencies.get(entry.priority, 0.0), urgency)
+    return urgencies

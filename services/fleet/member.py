@@ -1,4 +1,4 @@
-"""One model of a fleet: what runs it, and what is known of it."""
+"""One model of a fleet: its backend and its state."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Member:
 
     Attributes:
         model: its catalog entry.
-        backend: what runs it.
-        latency: what is learned of its speed.
+        backend: runs it.
+        latency: its learned latency model.
         breaker: keeps requests away while it fails.
         pace: whether it has become slow.
         lanes: runs its engine does at the same time.
-        prior: where its latency began: ``catalog``, or ``host`` where it was measured.
+        prior: source of its initial latency: ``catalog``, or ``host`` where it was measured.
         slot: its place in the pool; None when it runs elsewhere.
-        broken: why it could not be reached the last time; a pooled model's reason is its slot's.
+        broken: why it could not be reached the last time; a pooled model's slot holds its reason.
         ready: set once a request need not wait for it here (the pool lets requests wait itself).
-        tried: whether its first load is over, or was left for later for want of room.
-        promised: requests under way that may still come to it.
+        tried: whether its first load is over, or was postponed for lack of memory.
+        promised: number of requests under way that may still use it.
         measured_apart: whether it runs beside this process, in one that measures its own load.
     """
 
@@ -53,7 +53,7 @@ class Member:
 
     @property
     def at_work(self) -> bool:
-        """Whether something that it has accepted, or must yet, is still under way."""
+        """Whether requests on it, accepted or still to come, are under way."""
         if self.promised:
             return True
         if self.slot is not None:
@@ -62,7 +62,7 @@ class Member:
 
 
 def latency_of(model: Model) -> ModelLatency:
-    """A fresh latency model from the catalog's profile."""
+    """Return a fresh latency model from the catalog's profile."""
     profile = model.profile
     chat = model.task is Task.CHAT
     return ModelLatency(
@@ -73,5 +73,5 @@ def latency_of(model: Model) -> ModelLatency:
 
 
 def lanes_of(model: Model) -> int:
-    """Runs the engine does at the same time."""
+    """Return the number of runs that the engine does at the same time."""
     return getattr(model.runner, "max_sequences", 16 if model.placement == "remote" else 1)

@@ -1,4 +1,4 @@
-"""The status of one model: its state, what really runs, and what the pool counts of it."""
+"""The status of one model: its state, the engine that runs, and the pool's counts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ModelStatus:
     Attributes:
         state: ``cold`` loads on demand; ``broken`` is out of service.
         reason: why it is out of service.
-        details: what really runs, and what the pool has counted, by name.
+        details: the engine that runs and the pool's counts, by name.
     """
 
     state: State
@@ -34,12 +34,12 @@ class ModelStatus:
         return self.reason or self.state
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values; ``state`` is ``shown``."""
+        """Return plain values; ``state`` is ``shown``."""
         return {"state": self.shown, **self.details}
 
 
 def status(fleet: Fleet, name: str) -> ModelStatus:
-    """The state of a model. ``slow`` in its details says why it is slower than it was."""
+    """Return the status of a model; ``slow`` in its details says why it has become slower."""
     member = fleet.members[name]
     details: dict[str, Any] = {}
     active = member.backend.active
@@ -63,24 +63,24 @@ def status(fleet: Fleet, name: str) -> ModelStatus:
 
 
 def version_status(rollouts: RolloutController, model: str) -> dict[str, Any]:
-    """The alias and share of a version of a model, and the state of its trial."""
+    """Return the alias and share of a version of a model, and the state of its trial."""
     name, version = split(model)
-    known = rollouts.state(name)
-    canary = known["canary"]
-    found: dict[str, Any] = {"version": version, "alias": "", "versions": known}
-    if version == known["production"]:
-        found |= {"alias": "production", "share": 1.0 - (canary["share"] if canary else 0.0)}
+    state = rollouts.state(name)
+    canary = state["canary"]
+    details: dict[str, Any] = {"version": version, "alias": "", "versions": state}
+    if version == state["production"]:
+        details |= {"alias": "production", "share": 1.0 - (canary["share"] if canary else 0.0)}
     elif canary is not None and version == canary["version"]:
-        trial = known["trial"]
-        found |= {"alias": "canary", "share": canary["share"]}
-        found |= {"verdict": trial["verdict"], "verdict_why": trial["why"]}
-    elif version == known["taken_back"]:
-        found |= {"verdict": "taken back", "verdict_why": known["taken_back_why"]}
-    return found
+        trial = state["trial"]
+        details |= {"alias": "canary", "share": canary["share"]}
+        details |= {"verdict": trial["verdict"], "verdict_why": trial["why"]}
+    elif version == state["taken_back"]:
+        details |= {"verdict": "taken back", "verdict_why": state["taken_back_why"]}
+    return details
 
 
 def _state(member: Member) -> State:
-    """The state of a model that is not broken."""
+    """Return the state of a model that is not broken."""
     if member.slot is None:
         return "ready" if member.backend.active is not None else "loading"
     if member.slot.inner is not None:

@@ -1,1 +1,1 @@
-"""Trained routers beside the requests: read, reloaded, tried as canaries."""
+"""Trained routers of a gateway: loaded, reloaded, tried as canaries."""

@@ -1,4 +1,4 @@
-"""A canary router on trial: stopped as soon as it is shown to be worse."""
+"""Trial of a canary router, which stops as soon as it is shown to be worse."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ class RouterCanary:
         return self._tests.worse
 
     def ended(self, part: str | None, status: str, held: bool) -> None:
-        """Count the end of a request that this part decided; ``held``: within its deadline."""
+        """Count a finished request that this part decided; ``held``: within its deadline."""
         if part is None or status in _NOT_ITS_FAULT:
             return
         self._add(part, "failed", float(status != "ok"))
         self._add(part, "late", float(not held))
 
     def scored(self, part: str | None, score: float) -> None:
-        """Count feedback on such a request, in [0, 1]."""
+        """Count the score of such a request, in [0, 1]."""
         if part is not None:
             self._add(part, "unhappy", 1.0 - score)
 
     def state(self) -> dict[str, Any]:
-        """The evidence: an alarm is raised where a wealth reaches 60."""
+        """Return the evidence; a test raises the alarm where its wealth reaches 60."""
         return {
             "stopped": self.worse,
             "tests": {

@@ -1,4 +1,4 @@
-"""The trained routers of chat prompts of one gateway: the one that serves, a shadow, a canary.
+"""A gateway's trained routers of chat prompts: the serving one, a shadow, a canary.
 
 Each has a folder, see ``reloader``.
 """
@@ -29,8 +29,8 @@ class LearnedPrompts:
     """``routing.decision.request_view.PromptQuality`` over a trained router.
 
     Args:
-        catalog: whose priors and proxies stand for models the router was not trained on. Versions
-            of a model share what was learned of its name.
+        catalog: gives priors and proxies of models the router was not trained on. Versions of a
+            model share the head of its name.
         router: the trained router.
     """
 
@@ -48,21 +48,21 @@ class LearnedPrompts:
         )
 
     def by_prior(self, models: Iterable[str]) -> list[str]:
-        """Those of these models that have no trained head and are judged by their prior."""
+        """Return the models without a trained head, which are judged by their prior."""
         return [name for name in models if name in self._without_head]
 
     def over(self, catalog: Catalog) -> LearnedPrompts:
-        """The same router over another catalog."""
+        """Return the same router over another catalog."""
         return LearnedPrompts(catalog, self._router)
 
     def quality(self, prompt: str, models: Sequence[str], *, fast: bool) -> Mapping[str, float]:
-        """P(good answer) of each model, by name."""
+        """Return P(good answer) of each model, by name."""
         priors = [self._priors[name] for name in models]
         p_good = self._router.predict(prompt, priors, fast=fast)
         return {name: float(p) for name, p in zip(models, p_good, strict=True)}
 
     def features(self, prompt: str) -> dict[str, float]:
-        """Features for the log; ``routing.quality.explain`` explains a prompt on demand."""
+        """Return features for the log; ``routing.quality.explain`` explains a prompt on demand."""
         return {"prompt_chars": float(len(prompt))}
 
 
@@ -70,10 +70,10 @@ class PromptRouters:
     """``routing.decision.request_view.PromptQuality`` over the routers of a gateway.
 
     Args:
-        catalog: whose priors stand for models that a router was not trained on.
-        current: folder of the one that serves; the one that ships when None.
-        shadow: folder of one that decides beside it without being served.
-        canary: folder of one that serves a share of requests.
+        catalog: gives the priors of models that a router was not trained on.
+        current: folder of the serving router; None takes the one that ships.
+        shadow: folder of a router that decides beside it without serving.
+        canary: folder of a router that serves a share of requests.
         share: the canary's share.
         seed: of the canary's draws.
 
@@ -121,20 +121,20 @@ class PromptRouters:
 
     @property
     def shadow(self) -> LearnedPrompts | None:
-        """The shadow router, if there is one that can be read."""
+        """The shadow router, if one is loaded."""
         part = self.parts.get("shadow")
         return None if part is None else part.loaded
 
     @property
     def share(self) -> float:
-        """The canary's share now: 0 without one, or once it has been shown to be worse."""
+        """The canary's share now: 0 without one, or once it is shown to be worse."""
         part = self.parts.get("canary")
         if part is None or part.loaded is None or self.canary.worse is not None:
             return 0.0
         return self._share
 
     def judge(self, prompt: str, models: Sequence[str], *, fast: bool, key: str) -> QualityEstimate:
-        """See ``PromptQuality.judge``."""
+        """Judge a prompt; see ``PromptQuality.judge``."""
         share = self.share
         name: Name = "current"
         if share > 0.0 and self._draws.draw(f"canary {key}") < share:
@@ -146,13 +146,13 @@ class PromptRouters:
         if prompts is None:
             raise ArtifactInvalid(f"router {part.folder} is not loaded")
         quality = prompts.quality(prompt, models, fast=fast)
-        unknown = tuple(prompts.by_prior(models))
+        by_prior = tuple(prompts.by_prior(models))
         return QualityEstimate(
-            quality, prompts.features(prompt), part.digest, name, by_prior=unknown
+            quality, prompts.features(prompt), part.digest, name, by_prior=by_prior
         )
 
     def changed(self) -> bool:
-        """Whether a folder holds other files than those last tried."""
+        """Return whether a folder holds other files than those last tried."""
         return any(part.changed() for part in self.parts.values())
 
     def reload(self) -> dict[str, Any]:
@@ -168,7 +168,7 @@ class PromptRouters:
         return self.state()
 
     def state(self) -> dict[str, Any]:
-        """Every router, the canary's share and the evidence against it."""
+        """Return every router, the canary's share and the evidence against it."""
         chosen = self._candidates()
         return {
             "routers": {
@@ -184,7 +184,7 @@ class PromptRouters:
         }
 
     def _candidates(self) -> list[str]:
-        """Models that chat routes choose among, by name."""
+        """Return the names of the models that chat routes choose among."""
         chats = [route for route in self._catalog.routes.values() if route.task is Task.CHAT]
         return sorted({name for route in chats for name in route.candidates})
 
@@ -195,7 +195,7 @@ class PromptRouters:
 
 
 def routers_for(catalog: Catalog, settings: Settings) -> PromptRouters | None:
-    """The gateway's routers; None without a chat route that chooses, as they cost to load.
+    """Load the gateway's routers; None without a chat route that chooses, as loading is costly.
 
     Raises:
         ArtifactInvalid: the serving router cannot be read.
@@ -213,6 +213,6 @@ def routers_for(catalog: Catalog, settings: Settings) -> PromptRouters | None:
 
 
 def asks_router(catalog: Catalog) -> bool:
-    """Whether a chat route has models to choose from."""
+    """Return whether a chat route has models to choose from."""
     routes = catalog.routes.values()
     return any(route.task is Task.CHAT and len(route.candidates) > 1 for route in routes)

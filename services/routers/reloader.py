@@ -1,7 +1,7 @@
 """Loading of trained routers from folders whose files may be replaced while they serve.
 
 A router that appears in its folder, or replaces another, is loaded beside the serving one and takes
-over between two requests. One that cannot be read is refused and the old one stays.
+over between two requests. A router that cannot be read is refused and the old one stays.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class RouterFolder(Generic[Loaded]):
     """The folder of one router, and the router loaded from it.
 
     Attributes:
-        label: names the router in the log.
-        folder: where it is.
+        label: name of the router in the log.
+        folder: path of the folder.
         files: its files, the card first; the card holds the hashes of the others.
         loaded: the router; None before the first that can be read.
-        digest: of the card of ``loaded``; empty without one.
+        digest: digest of the card of ``loaded``; empty without one.
         stamp: times and sizes of the files that were last tried.
-        problem: why the last try was refused; None when it was not.
+        problem: reason why the last try was refused; None when it was not.
     """
 
     label: str
@@ -46,7 +46,7 @@ class RouterFolder(Generic[Loaded]):
     problem: str | None = None
 
     def stamp_now(self) -> Stamp | None:
-        """Times and sizes of the files; None while one is missing."""
+        """Return times and sizes of the files; None while one is missing."""
         try:
             stats = [(self.folder / name).stat() for name in self.files]
         except OSError:
@@ -54,7 +54,7 @@ class RouterFolder(Generic[Loaded]):
         return tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
 
     def changed(self) -> bool:
-        """Whether the folder holds other files than those last tried."""
+        """Return whether the folder holds other files than those last tried."""
         return self.stamp_now() != self.stamp
 
 
@@ -79,8 +79,8 @@ class Reloader:
         Args:
             part: the router's folder.
             read: reads the files. Raises ArtifactInvalid where they are refused.
-            adapt: fits what was read, of this digest, to the catalog; called under the lock, since
-                a catalog may have been adopted while the files were read.
+            adapt: fits the router read, of this digest, to the catalog; called under the lock,
+                since a catalog may have been adopted while the files were read.
         """
         stamp = part.stamp_now()
         if stamp == part.stamp and stamp is not None:

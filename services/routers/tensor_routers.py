@@ -38,8 +38,8 @@ class Loaded:
         predict_row: its prediction for one row.
         columns: the head of each candidate, by name; absent without one.
         settled: by latency class, the estimate where the content of a request can't change the
-            choice, so that it is not looked at.
-        digest: of its card, which holds the hash of its weights.
+            choice, so that it is not read.
+        digest: digest of its card, which holds the hash of its weights.
         by_prior: candidates without a head.
     """
 
@@ -56,8 +56,8 @@ class RouteRouter(RouterFolder[Loaded]):
     """The router of one route.
 
     Attributes:
-        route: whose requests it judges.
-        catalog: the route's.
+        route: the route whose requests it judges.
+        catalog: the route's catalog.
     """
 
     route: Route = field(kw_only=True)
@@ -81,8 +81,8 @@ class TensorRouters:
         self._reloader = Reloader()
         self.parts: dict[str, RouteRouter] = {}
         self.adopt(catalog)
-        if wrong := [part.problem for part in self.parts.values() if part.problem]:
-            raise ArtifactInvalid("\n".join(wrong))
+        if problems := [part.problem for part in self.parts.values() if part.problem]:
+            raise ArtifactInvalid("\n".join(problems))
 
     def adopt(self, catalog: Catalog) -> None:
         """Judge the requests of this catalog's routes from now on.
@@ -121,7 +121,7 @@ class TensorRouters:
                 self._by_target["auto", task] = part
 
     def problems(self, catalog: Catalog) -> list[str]:
-        """The names that are no routes of this catalog, or routes without features."""
+        """Return a line for each name that is no route of this catalog with features."""
         able = ", ".join(name for name, r in catalog.routes.items() if has_features(r.task))
         routes = catalog.routes
         return [
@@ -132,7 +132,7 @@ class TensorRouters:
         ]
 
     def judge(self, request: Request, models: Sequence[str]) -> QualityEstimate | None:
-        """See ``TensorQuality.judge``."""
+        """Judge a request; see ``TensorQuality.judge``."""
         part = self._by_target.get((request.target, request.task))
         router = None if part is None else part.loaded
         if part is None or router is None:
@@ -152,13 +152,13 @@ class TensorRouters:
     def gains(
         self, route: str, request: Request, pair: tuple[str, str], confidence: Array
     ) -> Array | None:
-        """The expected gain of a second answer to each row over the first one, which is there.
+        """Return the expected gain of a second answer to each row over the first one.
 
         Args:
             route: the route that decided.
             request: the request.
-            pair: who answered, and who would answer again.
-            confidence: shape (n,), of the first in each row's answer.
+            pair: the model that answered, and the one that would answer again.
+            confidence: shape (n,), of the first model in each row's answer.
 
         Returns:
             shape (n,); NaN for rows unlike those of the training. None where nothing was learned.
@@ -176,7 +176,7 @@ class TensorRouters:
         return quality.gain_after(first, better, rows, confidence)
 
     def changed(self) -> bool:
-        """Whether a folder holds other files than those last tried."""
+        """Return whether a folder holds other files than those last tried."""
         return any(part.changed() for part in self.parts.values())
 
     def reload(self) -> None:
@@ -185,7 +185,7 @@ class TensorRouters:
             self._reloader.reload(part, partial(_read, name, part), partial(_adapt, part))
 
     def state(self) -> dict[str, Any]:
-        """The state of every router: its folder, its problem, and the classes that need no look."""
+        """Return every router's folder, problem, and classes whose requests are not read."""
         return {
             name: {
                 "folder": str(part.folder),
@@ -198,7 +198,7 @@ class TensorRouters:
 
 
 def _read(name: str, part: RouteRouter) -> FeatureQuality:
-    """Read a router and hold it against its route.
+    """Read a router and check it against its route.
 
     Raises:
         ArtifactInvalid: it cannot be read, or does not fit the route.
@@ -209,20 +209,20 @@ def _read(name: str, part: RouteRouter) -> FeatureQuality:
             f"router {part.folder}: has no head for a candidate of route {name!r}; it has "
             f"{', '.join(quality.models)}"
         )
-    wanted = len(NAMES)
+    n_features = len(NAMES)
     if part.route.task is not Task.IMAGE:
         signature = part.catalog.signature_of(name)
-        wanted = signature.inputs[0].shape[-1] if signature else -1
-    if wanted not in (-1, len(quality.names)):
+        n_features = signature.inputs[0].shape[-1] if signature else -1
+    if n_features not in (-1, len(quality.names)):
         raise ArtifactInvalid(
             f"router {part.folder}: was trained on {len(quality.names)} features; requests of "
-            f"route {name!r} have {wanted}"
+            f"route {name!r} have {n_features}"
         )
     return quality
 
 
 def _adapt(part: RouteRouter, quality: FeatureQuality, digest: str) -> Loaded:
-    """A router as a route uses it: with the classes whose requests need no look."""
+    """Fit a router to its route: find the classes whose requests need not be read."""
     catalog, route = part.catalog, part.route
     columns = {
         model: quality.models.index(head)
