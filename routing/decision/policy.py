@@ -60,7 +60,6 @@ def cheapest(feasible: Sequence[Candidate], target: float) -> Choice:
 
 def best(feasible: Sequence[Candidate], target: float) -> Choice:
     """Choose the candidate with the highest expected quality, cheaper first among equals."""
-    del target
     chosen = max(feasible, key=lambda c: (c.prediction.quality, -c.prediction.cost_usd))
     quality = chosen.prediction.quality
     return Choice(chosen, "best", f"highest expected quality: {quality:.0%}")
@@ -68,14 +67,12 @@ def best(feasible: Sequence[Candidate], target: float) -> Choice:
 
 def fastest(feasible: Sequence[Candidate], target: float) -> Choice:
     """Choose the candidate with the lowest predicted p95."""
-    del target
     chosen = min(feasible, key=_by_latency)
     return Choice(chosen, "fastest", f"lowest predicted p95: {shown_ms(chosen.prediction.p95_s)}")
 
 
 def cascade(feasible: Sequence[Candidate], target: float) -> Choice:
     """Choose the cheapest candidate; the data plane escalates when its answer is unsure."""
-    del target
     chosen = min(feasible, key=_by_cost)
     return Choice(chosen, "cascade", f"{chosen.model} answers first; it escalates when unsure")
 

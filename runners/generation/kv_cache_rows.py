@@ -47,7 +47,6 @@ class NamedRows:
 
     def begin(self, row: int, prompt: Sequence[int]) -> int:
         """See ``Rows.begin``: nothing is shared."""
-        del row, prompt
         return 0
 
     def extend(self, row: int, tokens: Sequence[int]) -> None:

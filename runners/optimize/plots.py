@@ -53,7 +53,6 @@ def _loss(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None:
 
 def _latency(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None:
     """Draw the milliseconds per row, the reference first, one bar for each batch size."""
-    del gate
     latencies = [candidate["measured"]["latency"] for candidate in judged]
     series = {
         f"{batch} row{'s' if int(batch) > 1 else ''} a run": [
@@ -69,7 +68,6 @@ def _latency(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None
 
 def _costs(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None:
     """Draw the costs as ratios to the reference; left of the line is better."""
-    del gate
     kinds = {"memory": "memory_bytes", "start": "start_ms", "file": "file_bytes"}
     series = {
         label: [
@@ -110,7 +108,6 @@ def _colour(axes: Axes, judged: Sequence[Any]) -> None:
 
 def _nodes(axes: Axes, judged: Sequence[Any], gate: Mapping[str, Any]) -> None:
     """Draw the most sensitive nodes; those left in float32 in another colour."""
-    del gate
     sensitivity, in_float32 = _sensitivity(judged[0]), _in_float32(judged[0])
     names = list(sensitivity)
     colours = [_BAD if name in in_float32 else _PLAIN for name in names]

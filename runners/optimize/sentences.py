@@ -39,7 +39,6 @@ def read(place: Path) -> Inputs:
 
 def default(report: Report) -> Inputs:
     """Return docstrings of the standard library's functions and classes."""
-    del report
     sentences = sorted(set(_docstrings()))
     np.random.default_rng(0).shuffle(sentences)
     sentences = sentences[:_DEFAULT_COUNT]

@@ -32,7 +32,6 @@ class BatchRoutes:
 
     async def get(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v1/batches/{id}``."""
-        del http
         database = await self._service.database()
         shown = await database.read(lambda c: _show(c, batches.find(c, name)))
         return unknown("batch", name) if shown is None else json_reply(shown)
@@ -51,7 +50,6 @@ class BatchRoutes:
 
     async def cancel(self, http: HttpRequest, name: str) -> Reply:
         """``POST /v1/batches/{id}/cancel``."""
-        del http
         database = await self._service.database()
 
         def work(connection: Connection) -> tuple[bool, dict[str, Any] | None]:

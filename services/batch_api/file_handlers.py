@@ -54,14 +54,12 @@ class FileRoutes:
 
     async def get(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v1/files/{id}``."""
-        del http
         database = await self._service.database()
         file = await database.read(lambda c: files.find(c, name))
         return unknown("file", name) if file is None else json_reply(file_json(file))
 
     async def content(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v1/files/{id}/content``, streamed."""
-        del http
         database = await self._service.database()
         file = await database.read(lambda c: files.find(c, name))
         if file is None:
@@ -74,7 +72,6 @@ class FileRoutes:
 
     async def delete(self, http: HttpRequest, name: str) -> Reply:
         """``DELETE /v1/files/{id}``."""
-        del http
         database = await self._service.database()
         if not await database.write(lambda c: files.remove(c, name)):
             return unknown("file", name)

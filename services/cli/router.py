@@ -245,7 +245,7 @@ def calibrate(
         if strong_share is not None
         else for_quality(gain, table.score, target_quality or 0.0)
     )
-    known = seen_questions(quality, table)
+    overlap = seen_questions(quality, table)
     result = {
         "gain_threshold": threshold.gain,
         "strong_share": threshold.strong_share,

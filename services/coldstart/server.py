@@ -41,7 +41,6 @@ def serve(classifier: Classifier, host: str, port: int) -> int:
     server = ColdServer(classifier, host, port)
 
     def stop(signum: int, frame: object) -> None:
-        del signum, frame
         threading.Thread(target=server.drain, name="drain").start()
 
     for number in (signal.SIGTERM, signal.SIGINT):

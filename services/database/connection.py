@@ -124,7 +124,6 @@ def _engine(url: str) -> Engine:
 
 
 def _sqlite_connected(connection: Any, record: object) -> None:
-    del record
     connection.isolation_level = None  # transactions begin in _sqlite_begins
     connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
     _switch_to_wal(connection)

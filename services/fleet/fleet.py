@@ -38,7 +38,6 @@ Weigh = Callable[[str, Model], Footprint]
 
 def by_catalog(name: str, model: Model) -> Footprint:
     """Return the memory that the catalog states for a model."""
-    del name
     return Footprint(model.memory)
 
 

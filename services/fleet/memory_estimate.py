@@ -22,7 +22,6 @@ _OF_OTHER_ENGINES = {"onnx": (".pt2",), "torch": (".onnx",)}
 
 def footprint(name: str, model: Model) -> Footprint:
     """The estimated memory of a model, until it is measured."""
-    del name
     if model.artifact is None:
         return Footprint(model.memory)
     try:

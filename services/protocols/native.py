@@ -62,7 +62,6 @@ class NativeProtocol:
 
     async def decision(self, http: HttpRequest, decision_id: str) -> Reply:
         """``GET /v1/decisions/{id}``: the whole trace of a past decision."""
-        del http
         record = self._plane.log.get(decision_id)
         if record is not None:
             return json_reply(record.as_json())
@@ -80,7 +79,6 @@ class NativeProtocol:
         Raises:
             UnknownRoute: always.
         """
-        del http
         raise UnknownRoute(name, tuple(self._plane.catalog.pipelines))
 
     async def feedback(self, http: HttpRequest) -> Reply:
@@ -111,7 +109,6 @@ class NativeProtocol:
 
     async def routers(self, http: HttpRequest) -> Reply:
         """``GET /v1/router``: the trained routers, the canary's share and the evidence on it."""
-        del http
         return json_reply(self._state(self._plane.routers.state() if self._plane.routers else {}))
 
     async def reload(self, http: HttpRequest) -> Reply:
@@ -119,7 +116,6 @@ class NativeProtocol:
 
         Answers 409 when a router was refused; the old one stays.
         """
-        del http
         plane, state = self._plane, {}
         if plane.routers is not None:
             state = await asyncio.to_thread(plane.routers.reload)

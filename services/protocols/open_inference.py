@@ -69,7 +69,6 @@ class OpenInferenceProtocol:
 
     async def server(self, http: HttpRequest) -> Reply:
         """``GET /v2``."""
-        del http
         extensions = ["binary_tensor_data", "model_repository"]
         return json_reply(
             {"name": "turnout", "version": version("turnout"), "extensions": extensions}
@@ -77,18 +76,15 @@ class OpenInferenceProtocol:
 
     async def live(self, http: HttpRequest) -> Reply:
         """``GET /v2/health/live``."""
-        del http
         return json_reply({"live": True})
 
     async def ready(self, http: HttpRequest) -> Reply:
         """``GET /v2/health/ready``: the most urgent models are warm."""
-        del http
         ready = self._plane.fleet.urgent_ready() and not self._plane.draining
         return json_reply({"ready": ready}, 200 if ready else 503)
 
     async def model_ready(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v2/models/{name}/ready``: a route is ready when one of its models is."""
-        del http
         task_of(self._plane.catalog, name)
         models = self._plane.catalog.models_of(name)
         ready = any(self._plane.fleet.serves(model) for model in models)
@@ -96,7 +92,6 @@ class OpenInferenceProtocol:
 
     async def metadata(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v2/models/{name}``: tensors, and what really runs."""
-        del http
         signature = self._target(name).signature
         return json_reply(
             {

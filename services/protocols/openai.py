@@ -44,12 +44,10 @@ class OpenAIProtocol:
 
     async def models(self, http: HttpRequest) -> Reply:
         """``GET /v1/models``: ``auto``, every route, every model."""
-        del http
         return json_reply({"object": "list", "data": [self._model(name) for name in self._names()]})
 
     async def model(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v1/models/{name}``."""
-        del http
         if name not in self._names() and self._plane.catalog.model_called(name) is None:
             raise UnknownModel(name, self._names())
         return json_reply(self._model(name))

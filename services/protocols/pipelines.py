@@ -118,7 +118,6 @@ class PipelineProtocol:
 
     async def metadata(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v2/models/NAME``: tensors, stages and parameters."""
-        del http
         plan = self._pipelines.plans[name]
         pipeline = plan.pipeline
         return json_reply(
@@ -138,7 +137,6 @@ class PipelineProtocol:
 
     async def ready(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v2/models/NAME/ready``: every stage has a route with a model that serves."""
-        del http
         plan = self._pipelines.plans[name]
         ready = all(self._serves(plan.pipeline.stages[stage]) for stage in plan.order)
         return json_reply({"name": name, "ready": ready}, 200 if ready else 503)

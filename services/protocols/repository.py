@@ -31,12 +31,10 @@ class RepositoryProtocol:
 
     async def load(self, http: HttpRequest, name: str) -> Reply:
         """``POST /v2/repository/models/{name}/load``: waits until it is loaded."""
-        del http
         return json_reply(await self._operations.do("load", name))
 
     async def unload(self, http: HttpRequest, name: str) -> Reply:
         """``POST /v2/repository/models/{name}/unload``: what is accepted is finished first."""
-        del http
         return json_reply(await self._operations.do("unload", name))
 
     async def pin(self, http: HttpRequest, name: str) -> Reply:
@@ -48,7 +46,6 @@ class RepositoryProtocol:
 
     async def reload(self, http: HttpRequest) -> Reply:
         """``POST /v1/catalog/reload``: serve what the catalog's file says now."""
-        del http
         return json_reply(await self._operations.do("reload", None))
 
     def _row(self, name: str) -> dict[str, Any]:

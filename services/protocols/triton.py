@@ -27,7 +27,6 @@ class TritonProtocol:
 
     async def config(self, http: HttpRequest, name: str) -> Reply:
         """``GET /v2/models/{name}/config``: a route has the configuration its candidates share."""
-        del http
         catalog = self._plane.catalog
         signature = catalog.signature_of(name)
         if signature is None:
@@ -54,7 +53,6 @@ class TritonProtocol:
 
         A batch is not counted here, so ``execution_count`` is that of requests.
         """
-        del http
         # Imported here: whoever starts a server does not wait for what a scrape takes.
         from services.metrics.exposition import totals
 

@@ -111,7 +111,6 @@ def reject_canary(version: str, why: str) -> Step:
     """End the trial of this version if it still is the canary."""
 
     def step(aliases: Aliases, versioned: Versioned) -> Aliases:
-        del versioned
         is_canary = aliases.canary is not None and aliases.canary.version == version
         return _without_canary(aliases, version, why) if is_canary else aliases
 

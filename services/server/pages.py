@@ -19,7 +19,6 @@ class Pages:
 
     async def metrics(self, http: HttpRequest) -> Reply:
         """``GET /metrics``: Turnout's and BentoML's metrics, with the gauges of this moment."""
-        del http
         from services.metrics.exposition import exposition
 
         self._plane.measure()
@@ -30,7 +29,6 @@ class Pages:
 
     async def index(self, http: HttpRequest) -> Reply:
         """``GET /``: what is served here, for a person."""
-        del http
         from services.server.index_page import index_page
 
         content_type = (b"content-type", b"text/html; charset=utf-8")

@@ -69,14 +69,12 @@ class FastGenDecoder:
         self, slot: int, tokens: Sequence[int], start: int, last: int = 1
     ) -> np.ndarray[Any, Any]:
         """See ``Decoder.prefill``; ``last`` is 1, because FastGen returns no other logits."""
-        del last
         if start == 0:
             self._begin(slot)
         return self._put([slot], [tokens])
 
     def decode(self, tokens: Sequence[int], lengths: Sequence[int]) -> np.ndarray[Any, Any]:
         """See ``Decoder.decode``; FastGen knows the lengths."""
-        del lengths
         return self._put(range(len(tokens)), [[token] for token in tokens])
 
     def exchange(self, first: int, second: int) -> None:

@@ -96,14 +96,12 @@ class _IteratedPortions:
         self.error: BaseException | None = None
 
     async def take(self, batch_id: str) -> Portion | None:
-        del batch_id
         return None if self.error is not None else next(self._portions, None)
 
     async def complete(self, portion: Portion, results: Results) -> None:
         await self._keep(portion, results)
 
     def running(self, portion: Portion, task: asyncio.Task[None]) -> None:
-        del portion
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
