@@ -122,7 +122,7 @@ class FakeTensors:
         if not self._loaded:
             raise RunFailed(self._name, "is not loaded; call load first")
         if not tensors:
-            raise RunFailed(self._name, "got no input tensor")
+            raise RunFailed(self._name, "needs an input, but got no tensor")
         counts = {name: len(array) for name, array in tensors.items()}
         if len(set(counts.values())) > 1:
             raise RunFailed(self._name, f"inputs differ in rows: {counts}")

@@ -134,7 +134,7 @@ def test_a_recipe_that_writes_a_pickle_is_refused() -> None:
 @pytest.mark.parametrize(
     ("damage", "what"),
     [
-        (lambda path: (path / "model.onnx").write_text("other"), "model.onnx is not what was"),
+        (lambda path: (path / "model.onnx").write_text("other"), "model.onnx has changed"),
         (lambda path: (path / "model.onnx").unlink(), "model.onnx is missing"),
         (lambda path: (path / "extra.so").write_text("x"), "extra.so does not belong"),
         (lambda path: (path / "artifact.json").write_text("{"), "cannot be read"),
@@ -296,7 +296,7 @@ def test_the_command_lists_and_verifies(home: Path) -> None:
     (path / "model.onnx").write_text("other")
     done = CliRunner().invoke(app, ["verify", "--json"])
     assert done.exit_code == 1
-    assert "not what was built" in json.loads(done.stdout)[f"toy:{path.name}"]
+    assert "has changed since the build" in json.loads(done.stdout)[f"toy:{path.name}"]
 
 
 _RECORDED = {
