@@ -1,4 +1,4 @@
-"""A histogram that takes many values at once, and the bounds of those that hold seconds."""
+"""A histogram that observes many values at once, and bucket bounds for seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prometheus_client import Histogram
 SECONDS = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 )  # fmt: skip
-"""From a small model's run to a long generation."""
+"""Bounds from a small model's run to a long generation."""
 
 
 class BatchHistogram(Histogram):

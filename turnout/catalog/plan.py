@@ -51,11 +51,11 @@ def plan(catalog: CatalogEntries, pipeline: Pipeline) -> Plan:
         return draft
     signatures: dict[str, Signature] = {}
     for name in draft.order:
-        called = _signature_of_stage(catalog, draft, name)
-        if called is None:
+        signature = _signature_of_stage(catalog, draft, name)
+        if signature is None:
             return draft
-        signatures[name] = called
-        _connect(draft, name, called, signatures)
+        signatures[name] = signature
+        _connect(draft, name, signature, signatures)
     _bind_outputs(draft, signatures)
     idle = pipeline.stages.keys() - pipeline.needed()
     draft.problems += [f"stages.{n}: nothing in the answer comes from it" for n in sorted(idle)]
@@ -227,11 +227,11 @@ def _bind_outputs(draft: Plan, signatures: Mapping[str, Signature]) -> None:
         draft.problems.append("sort_by: name an output of one number a row")
 
 
-def _fits(source: TensorSpec, wanted: TensorSpec) -> bool:
+def _fits(source: TensorSpec, needed: TensorSpec) -> bool:
     return (
-        source.datatype == wanted.datatype
-        and len(source.shape) == len(wanted.shape)
-        and all(-1 in (a, b) or a == b for a, b in zip(source.shape, wanted.shape, strict=True))
+        source.datatype == needed.datatype
+        and len(source.shape) == len(needed.shape)
+        and all(-1 in (a, b) or a == b for a, b in zip(source.shape, needed.shape, strict=True))
     )
 
 
