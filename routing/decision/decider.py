@@ -109,11 +109,9 @@ class Decider:
         route, exploration = target.route, None
         if route is not None:
             session = request.session if request.task is Task.CHAT else None
-            sticky = (
-                None if session is None else self._stick(decision, session, route, steer, now_s)
-            )
-            if sticky is not None:
-                decision = sticky
+            stuck = None if session is None else self._stick(decision, session, route, steer, now_s)
+            if stuck is not None:
+                decision = stuck
             elif route.explore is not None and not trial:
                 decision, exploration = self._explore(decision, route)
             if not trial:

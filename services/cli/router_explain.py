@@ -59,7 +59,7 @@ def explain_prompt(
                 "difficulty": found.difficulty,
                 "trust": found.trust,
                 "p_good": found.p_good,
-                "from_trained_heads": list(found.by_trained_head),
+                "from_trained_heads": list(found.by_head),
                 "contributions": {c.feature: c.difficulty for c in found.contributions},
             }
         )
@@ -75,9 +75,7 @@ def explain_prompt(
     console.print(why)
     lines = Table("model", "P(good)", "from", title=of, title_justify="left")
     for name, p in sorted(found.p_good.items(), key=lambda item: -item[1]):
-        lines.add_row(
-            name, f"{p:.3f}", "outcomes" if name in found.by_trained_head else "its prior"
-        )
+        lines.add_row(name, f"{p:.3f}", "outcomes" if name in found.by_head else "its prior")
     console.print(lines)
 
 

@@ -95,12 +95,10 @@ class ResponseFormat(_Body):
         """Return the form for engines; None is free text."""
         if self.type == "text":
             return None
-        json_schema = self.json_schema
-        if self.type == "json_object" or json_schema is None:
+        form = self.json_schema
+        if self.type == "json_object" or form is None:
             return JsonFormat()
-        return JsonFormat(
-            orjson.dumps(json_schema.schema_).decode(), json_schema.name, json_schema.strict
-        )
+        return JsonFormat(orjson.dumps(form.schema_).decode(), form.name, form.strict)
 
 
 class ChatBody(_Body):

@@ -131,9 +131,7 @@ class PipelineProtocol:
                 "parameters": {
                     "latency_class": pipeline.latency_class,
                     "stages": {stage: pipeline.stages[stage].route for stage in plan.order},
-                    "values": {
-                        parameter: list(values) for parameter, values in plan.values.items()
-                    },
+                    "values": {name: list(values) for name, values in plan.values.items()},
                 },
             }
         )

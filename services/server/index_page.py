@@ -66,9 +66,7 @@ def index_page(plane: DataPlane) -> bytes:
             for name, pipeline in catalog.pipelines.items()
         ]
         parts.append(_table("Pipelines", ("pipeline", "stages"), rows))
-    links = [
-        (f'<a href="{place}">{place}</a>', escape(description)) for place, description in _PLACES
-    ]
+    links = [(f'<a href="{path}">{path}</a>', escape(text)) for path, text in _PLACES]
     links.append((
         "<code>/v1/decisions/ID</code>",
         "why a request went where it did; the id is in each answer's "
