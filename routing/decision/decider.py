@@ -174,7 +174,7 @@ class Decider:
     ) -> Decided:
         """Give a request to the canary, unless that is out of service, late or over a limit."""
         view, name = decided.view, rollout.canary
-        learned = view.router is not None  # of the name that both versions share
+        learned = view.router is not None  # for the name that both versions share
         quality = view.quality[rollout.production] if learned else self._strength[name]
         question = Question(request, view.demand, view.input_tokens, {name: quality})
         candidate, bounds = self._router.alone(name, question, state, decided.route)

@@ -88,8 +88,8 @@ def predict_pair(
         raise DataError(f"{path}: no question was answered by both {weak!r} and {strong!r}")
     for name in (weak, strong):
         if name not in quality.models:
-            seen = ", ".join(quality.models)
-            raise DataError(f"this router has no head for {name!r}; it has: {seen}")
+            heads = ", ".join(quality.models)
+            raise DataError(f"this router has no head for {name!r}; it has: {heads}")
     if isinstance(quality, FeatureQuality):
         if only_new:
             raise DataError("--only-new: a router of rows keeps no list of its questions")

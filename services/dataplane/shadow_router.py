@@ -24,7 +24,7 @@ Record = Callable[[DecisionRecord, dict[str, Any]], None]
 
 
 class ShadowRouter:
-    """Decides again what the serving router has decided, on a thread of its own.
+    """Repeats the serving router's decisions with the shadow router, on its own thread.
 
     Args:
         router: returns the shadow router, if there is one.

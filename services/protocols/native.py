@@ -115,7 +115,7 @@ class NativeProtocol:
         return json_reply(self._state(self._plane.routers.state() if self._plane.routers else {}))
 
     async def reload(self, http: HttpRequest) -> Reply:
-        """``POST /v1/router/reload``: load what has changed in the routers' folders, now.
+        """``POST /v1/router/reload``: load changed routers from their folders now.
 
         Answers 409 when a router was refused; the old one stays.
         """

@@ -139,7 +139,7 @@ async def _answer(
         reply.headers.append((b"connection", b"close"))
         await send_reply(send, reply)
         return
-    # A short request is answered before anyone could leave, unless there is a crowd.
+    # A short request ends before its client could leave, unless the server is crowded.
     if route.cancel_on_disconnect and (route.short is None or dispatcher.admission.crowded):
         await until_gone(receive, _run(dispatcher, route, http, send))
     else:

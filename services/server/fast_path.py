@@ -43,7 +43,7 @@ class _Cycle:
     __slots__ = ("disconnected", "keep_alive", "response_complete", "scope")
 
     more_body = False
-    message_event = asyncio.Event()  # nobody waits for it
+    message_event = asyncio.Event()  # no task waits for it
 
     def __init__(self, scope: Any) -> None:
         self.scope = scope

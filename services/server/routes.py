@@ -1,8 +1,8 @@
-"""Every path of the gateway in one table: method, path, handler, shape of errors, who may call.
+"""The route table of the gateway: method, path, handler, shape of errors, authorisation.
 
 A path is looked up by equality first; paths with a name in them are matched with Starlette's path
 templates. The inference paths of every model and route stand in the table by their full path, so
-that the hot path is one look into a dictionary.
+that the hot path is one dictionary look-up.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Route:
     Attributes:
         handler: answers it; takes the names in the path as keywords.
         on_error: the protocol's shape of an error.
-        cancel_on_disconnect: stop the work when the client goes.
+        cancel_on_disconnect: stop the work when the client leaves.
         streams: the handler reads the body itself, from ``HttpRequest.pieces``, and sets its limit.
         short: class of a request that names none, where an answer takes well under a millisecond:
             admission counts these requests. None for others.
