@@ -140,8 +140,8 @@ class ModelLatency:
             max(self._theta[1] + gain_1 * error, 0.0),
         )
         a, b, c = a - gain_0 * row_0, b - gain_0 * row_1, c - gain_1 * row_1
-        # Forget along each direction only up to the prior: a direction without news (every run of
-        # one row, say) must not wind up, nor keep the other from forgetting.
+        # Forget along each direction only up to the prior: a direction without new data (if every
+        # run has one row) must not wind up, nor keep the other from forgetting.
         grow_a = _FORGET**-0.5 if a < 1.0 else 1.0
         grow_c = _FORGET**-0.5 if c < 1.0 else 1.0
         self._cov = (a * grow_a**2, b * grow_a * grow_c, c * grow_c**2)

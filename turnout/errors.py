@@ -92,7 +92,7 @@ class UnknownClass(InvalidRequest):
 
 
 class UnknownPath(InvalidRequest):
-    """Nothing answers at this path."""
+    """No handler answers at this path."""
 
     code = "unknown_path"
 

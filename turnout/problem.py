@@ -38,9 +38,8 @@ _BOUNDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 def problem_text(*items: Mapping[str, Any]) -> str:
     """Describe what is wrong with one value, without its name: ``must be text``.
 
-    Args:
-        items: errors of a ``ValidationError`` about the value, one for each type that it may
-            have. Errors of the types that it is not are left out where another type fits.
+    ``items`` are a ``ValidationError``'s errors about it, one for each type that it may have;
+    those of other types are left out where one fits.
     """
     fitting = [item for item in items if not str(item["type"]).endswith("_type")] or items
     first, *others = dict.fromkeys(_rule(item) for item in fitting)

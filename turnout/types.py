@@ -223,7 +223,7 @@ class Request:
         limits: the caller's own constraints.
         trace_id: the caller's trace, 32 hex digits (W3C Trace Context).
         session: the caller's own id of the conversation it belongs to.
-        streamed: whether a generation goes out piece by piece.
+        streamed: whether a generation is sent piece by piece.
         own_deadline: whether the caller itself set the deadline, instead of its class.
     """
 

@@ -104,9 +104,7 @@ def never_in_time(candidates: Sequence[Candidate], deadline_in_s: float) -> Limi
         None where a candidate waits for other requests, or is probably in time.
     """
     able = [c.prediction for c in candidates if not c.broken]
-    if not able or any(
-        prediction.waited or prediction.p50_s <= deadline_in_s for prediction in able
-    ):
+    if not able or any(p.waited or p.p50_s <= deadline_in_s for p in able):
         return None
     nearest_s = min(prediction.p50_s for prediction in able)
     return LimitUnreachable(

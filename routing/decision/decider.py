@@ -109,11 +109,9 @@ class Decider:
         route, exploration = target.route, None
         if route is not None:
             session = request.session if request.task is Task.CHAT else None
-            sticky = (
-                None if session is None else self._stick(decision, session, route, steer, now_s)
-            )
-            if sticky is not None:
-                decision = sticky
+            stuck = None if session is None else self._stick(decision, session, route, steer, now_s)
+            if stuck is not None:
+                decision = stuck
             elif route.explore is not None and not trial:
                 decision, exploration = self._explore(decision, route)
             if not trial:
@@ -176,7 +174,7 @@ class Decider:
     ) -> Decided:
         """Give a request to the canary, unless that is out of service, late or over a limit."""
         view, name = decided.view, rollout.canary
-        learned = view.router is not None  # of the name that both versions share
+        learned = view.router is not None  # for the name that both versions share
         quality = view.quality[rollout.production] if learned else self._strength[name]
         question = Question(request, view.demand, view.input_tokens, {name: quality})
         candidate, bounds = self._router.alone(name, question, state, decided.route)

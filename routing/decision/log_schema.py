@@ -29,7 +29,7 @@ class CandidateEntry:
 
     @staticmethod
     def of(candidate: Candidate) -> CandidateEntry:
-        """The entry of a candidate."""
+        """Return the entry of a candidate."""
         return CandidateEntry(*_shown(candidate))
 
 
@@ -43,7 +43,7 @@ class LoggedCandidate(CandidateEntry):
 
     @staticmethod
     def with_propensity(candidate: Candidate, propensity: float) -> LoggedCandidate:
-        """The entry of a candidate that was chosen with this probability."""
+        """Return the entry of a candidate that was chosen with this probability."""
         p99_ms = round(candidate.prediction.p99_s * 1e3, 4)
         return LoggedCandidate(*_shown(candidate), p99_ms, candidate.broken, propensity)
 
@@ -74,7 +74,7 @@ class DecisionEntry:
 
     @staticmethod
     def of(decision: Decision) -> DecisionEntry:
-        """The entry of a decision."""
+        """Return the entry of a decision."""
         return DecisionEntry(
             decision.id,
             decision.model,
@@ -155,7 +155,7 @@ class Escalation:
         to: the better model.
         rows: number of rows that the first model was unsure of.
         of: number of rows in the request.
-        threshold: confidence under which a row goes on, with the prices of the moment.
+        threshold: confidence under which a row is escalated, with the present prices.
         confidence: of the first answer's least sure row.
         done: whether the second answer was used; if not, ``why``.
         gain: the least expected gain of a second answer, where a trained router decided.
@@ -199,7 +199,7 @@ class LoggedOutcome:
 
     @staticmethod
     def of(outcome: Outcome, cost_usd: float) -> LoggedOutcome:
-        """The entry of an outcome."""
+        """Return the entry of an outcome."""
         return LoggedOutcome(
             outcome.model,
             outcome.status,

@@ -88,21 +88,17 @@ def predict_pair(
         raise DataError(f"{path}: no question was answered by both {weak!r} and {strong!r}")
     for name in (weak, strong):
         if name not in quality.models:
-            seen = ", ".join(quality.models)
-            raise DataError(f"this router has no head for {name!r}; it has: {seen}")
+            heads = ", ".join(quality.models)
+            raise DataError(f"this router has no head for {name!r}; it has: {heads}")
     if isinstance(quality, FeatureQuality):
         if only_new:
-            raise DataError(
-                "--only-new: a router of rows of numbers keeps no list of its questions"
-            )
+            raise DataError("--only-new: a router of rows keeps no list of its questions")
         if not table.has_features:
             raise DataError(f"{path} has prompts, and this router was trained on features")
         check_names(path, table.feature_names, quality.names)
         rows = table.features.astype(np.float32)
         p_good = quality.predict(rows)[:, [quality.models.index(name) for name in (weak, strong)]]
-        return (
-            (table, p_good) if not cascade else _with_confidence(quality, path, table, rows, p_good)
-        )
+        return _with_confidence(quality, path, table, rows, p_good) if cascade else (table, p_good)
     if cascade:
         raise DataError("--cascade: only routers trained on features learn from a confidence")
     if table.has_features:

@@ -32,14 +32,14 @@ class Explanation:
         contributions: largest first, by size.
         trust: weight of the trained heads against the priors, in (0, 1].
         p_good: by model, from the fuller tier.
-        known: models judged by a trained head or proxy, not by their prior.
+        by_head: models judged by a trained head or proxy, not by their prior.
     """
 
     difficulty: float
     contributions: tuple[Contribution, ...]
     trust: float
     p_good: dict[str, float]
-    known: tuple[str, ...]
+    by_head: tuple[str, ...]
 
 
 def explain(router: LearnedQuality, prompt: str, models: Sequence[ModelPrior]) -> Explanation:
@@ -69,5 +69,5 @@ def explain(router: LearnedQuality, prompt: str, models: Sequence[ModelPrior]) -
         contributions=tuple(contributions),
         trust=router.novelty.trust(encoded),
         p_good={model.name: float(p) for model, p in zip(models, p_good, strict=True)},
-        known=tuple(m.name for m in models if m.name in rows or m.proxy in rows),
+        by_head=tuple(m.name for m in models if m.name in rows or m.proxy in rows),
     )

@@ -38,7 +38,7 @@ class FeatureQuality:
         least: shape (m, m), P(good) of the first over that of the second model, as low as it
             gets but for one training row in a thousand.
         most: the same, as high as it gets.
-        origin: what it was trained on, for people.
+        origin: its training data, for people.
         after: by model, gains of every model over it once its answer is there: from a row and its
             confidence in that answer, shape (n, d + 1), to (n, m). Only of models whose confidence
             was recorded.
@@ -148,7 +148,7 @@ def row_predictor(quality: FeatureQuality) -> RowPredictor:
     weights[: 2 * t, :m] = trees.weights[: 2 * t]
     weights[3 * t + 2 * d :, :m] = trees.weights[2 * t :]
     weights[3 * t : 3 * t + d, m] = 1.0  # above the upper bound
-    weights[3 * t + d : 3 * t + 2 * d, m] = -1.0  # above the lower one, as it should be
+    weights[3 * t + d : 3 * t + 2 * d, m] = -1.0  # above the lower bound, as usual rows are
     bias = np.append(trees.bias, np.float32(d))
 
     def predict(row: Floats) -> list[float]:

@@ -26,7 +26,7 @@ class LearnedQuality:
         trained_on: keys of the questions the heads were trained on, from
             ``routing.features.key.question_key``, shape (q,), each once. Nothing is predicted
             from them.
-        origin: what it was trained on, for people.
+        origin: its training data, for people.
     """
 
     encoder: Encoder

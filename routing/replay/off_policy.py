@@ -113,11 +113,10 @@ def estimate(evidence: Evidence, *, rounds: int = 500, seed: int = 0) -> Estimat
     effective = float(weight.sum()) ** 2 / square if square > 0.0 else 0.0
     unsupported = float((evidence.support <= 0.0).mean())
     values, samples = _named(means[None, :]), _named(resampled)
-    estimates = {name: _interval(float(values[name][0]), samples[name]) for name in values}
-    logged = estimates.pop("logged")
-    return Estimates(
-        n, logged, estimates, effective, unsupported, _warning(n, effective, unsupported)
-    )
+    by_name = {name: _interval(float(values[name][0]), samples[name]) for name in values}
+    logged = by_name.pop("logged")
+    warning = _warning(n, effective, unsupported)
+    return Estimates(n, logged, by_name, effective, unsupported, warning)
 
 
 def _named(means: Floats) -> dict[str, Floats]:

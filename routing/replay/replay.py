@@ -162,9 +162,7 @@ class _Replayer:
         if catalog is None:
             base = {
                 "task": Task.CHAT,
-                "candidates": [
-                    candidate.model for candidate in row.candidates if candidate.model != row.canary
-                ],
+                "candidates": [c.model for c in row.candidates if c.model != row.canary],
                 "latency_class": row.latency_class,
                 "policy": row.policy,
                 "target_quality": row.steer.route_target,
@@ -188,15 +186,12 @@ class _Replayer:
         considered = [candidate for candidate in row.candidates if candidate.model != row.canary]
         if catalog is None:
             return row.bounds, considered
-        latency_class = catalog.classes.get(row.latency_class)
-        if latency_class is None:
+        entry = catalog.classes.get(row.latency_class)
+        if entry is None:
             raise DataError(f"decision {row.id}: the catalog has no class {row.latency_class!r}")
         floor = max(row.bounds.min_quality or 0.0, route.min_quality)
         bounds = replace(
-            row.bounds,
-            percentile=latency_class.percentile,
-            infeasible=latency_class.infeasible,
-            floor=floor,
+            row.bounds, percentile=entry.percentile, infeasible=entry.infeasible, floor=floor
         )
         candidates = [
             _rejudged(row, candidate, catalog, bounds)
@@ -236,8 +231,5 @@ def _rejudged(row: Row, candidate: Candidate, catalog: Catalog, bounds: Bounds) 
 def _strength(candidates: Sequence[Candidate], catalog: Catalog | None) -> Mapping[str, float]:
     """Return prior quality by name; without a catalog the dearest counts as the strongest."""
     if catalog is not None:
-        return {
-            candidate.model: catalog.models[candidate.model].quality.prior
-            for candidate in candidates
-        }
+        return {c.model: catalog.models[c.model].quality.prior for c in candidates}
     return {candidate.model: candidate.prediction.cost_usd for candidate in candidates}

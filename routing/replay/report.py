@@ -96,7 +96,7 @@ def _same(each: ReplayedDecision) -> bool:
     return each.model == each.row.model and abs(each.share - _logged_share(each.row)) < _TIE
 
 
-def _predicted_as_logged(row: Row) -> Prediction:
+def _logged_prediction(row: Row) -> Prediction:
     """Return the prediction for the logged answer."""
     first, share = row.candidate(row.model).prediction, _logged_share(row)
     if row.step is None or not share:
@@ -119,9 +119,8 @@ def _evidence(
         # Escalation is deterministic: the logged policy did it, or never does it.
         never = model == row.model and not same
         support = 0.0 if never else row.propensity[model]
-        samples.append(
-            (same, chance, support, reward, predicted(_predicted_as_logged(row)), predicted(new))
-        )
+        old = predicted(_logged_prediction(row))
+        samples.append((same, chance, support, reward, old, predicted(new)))
     if not samples:
         return None
     same, chance, support, reward, old, new = zip(*samples, strict=True)

@@ -84,7 +84,7 @@ class CanaryTest:
             name: {"production": _Mean(), "canary": _Mean()} for name in _TESTS
         }
         self._slower = rollback.slower
-        self._production_latency = _ProductionLatency()
+        self._latency = _ProductionLatency()
         self.requests: dict[Part, int] = {"production": 0, "canary": 0}
 
     @property
@@ -108,11 +108,11 @@ class CanaryTest:
             self._add(part, "late", float(late))
         if took_s is None or failed:
             return
-        usual_s = self._production_latency.p95_s
+        usual_s = self._latency.p95_s
         if usual_s is not None:
             self._add(part, "slow", float(took_s > self._slower * usual_s))
         if part == "production":
-            self._production_latency.add(took_s)
+            self._latency.add(took_s)
 
     def scored(self, part: Part, score: float) -> None:
         """Add the score of an answer of this part, in [0, 1]."""
@@ -146,9 +146,7 @@ class CanaryTest:
             "verdict": self.verdict,
             "why": self.why,
             "requests": dict(self.requests),
-            "usual_p95_ms": None
-            if self._production_latency.p95_s is None
-            else self._production_latency.p95_s * 1e3,
+            "usual_p95_ms": None if self._latency.p95_s is None else self._latency.p95_s * 1e3,
             "tests": {name: self._evidence(name) for name in _TESTS},
         }
 

@@ -3,7 +3,7 @@
 The policy chooses among production versions as if there were no canary, so a trial changes neither
 routing nor what the two versions are compared on. Where it chose production of a model with a
 canary, a keyed hash of the session (or the request) then says which of the two answers: always the
-same for a session, whichever process decides, and a larger share keeps everybody who was in a
+same for a session, whichever process decides, and a larger share includes every session of a
 smaller one.
 """
 

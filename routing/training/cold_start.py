@@ -40,11 +40,10 @@ def fit_cold_start(
     if len(rows) > MAX_OUTCOMES:
         some = np.random.default_rng(seed).permutation(len(rows))[:MAX_OUTCOMES]
         rows, columns = rows[some], columns[some]
-    abilities_of_rows = np.array(ability_of)[columns]
+    owner = np.array(ability_of)[columns]
     n_abilities = max(ability_of) + 1
     dummies = sp.csr_matrix(
-        (np.ones(len(rows)), (np.arange(len(rows)), abilities_of_rows)),
-        shape=(len(rows), n_abilities),
+        (np.ones(len(rows)), (np.arange(len(rows)), owner)), shape=(len(rows), n_abilities)
     )
     good = score[rows, columns] >= 0.5
     if good.all() or not good.any():

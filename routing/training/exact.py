@@ -33,8 +33,8 @@ def fit_exact(
 ) -> KernelHeads:
     """Fit a kernel ridge regression of every model's scores on up to ``MOST`` prompts.
 
-    Of the factors only what the pool remembers of a prompt takes part, as linear features: the
-    smooth ones come in by the landmark kernel and cost rank here (docs/router-trials.md).
+    Of the factors only the remembered ones take part, as linear features: the smooth ones enter
+    by the landmark kernel and cost rank here (docs/router-trials.md).
 
     Args:
         dense: shape (n, d).

@@ -85,7 +85,7 @@ def train_features(
         least=np.zeros((0, 0), np.float32),
         most=np.zeros((0, 0), np.float32),
         origin=origin,
-        after=_confidence_gains(outcomes, x, seed, progress),
+        after=_gains(outcomes, x, seed, progress),
     )
     least, most = _ratios(draft.predict(x))
     return replace(draft, least=least, most=most)
@@ -107,9 +107,7 @@ def _targets(deviation: Doubles) -> list[tuple[Doubles, Doubles]]:
     return [(level, np.ones(models))] + [(deviation @ gain, gain) for gain in gains]
 
 
-def _confidence_gains(
-    outcomes: Outcomes, x: Floats, seed: int, progress: Progress
-) -> dict[str, BoostedPairs]:
+def _gains(outcomes: Outcomes, x: Floats, seed: int, progress: Progress) -> dict[str, BoostedPairs]:
     """Fit the gains over each model with recorded confidence, given row and confidence.
 
     NaN for models that hardly ever answered the same rows, or whose gain cannot be predicted: there

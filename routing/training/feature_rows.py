@@ -50,10 +50,8 @@ def feature_rows(
     for number, row_value in enumerate(values, start=1):
         row = _in_order(row_value, order)
         if row is None or len(row) != len(first) or not row:
-            expected = f"named {', '.join(order)}" if order else f"a list of {len(first)} numbers"
-            raise DataError(
-                f"{where}: row {number}: features must be {expected}, like the first row"
-            )
+            form = f"named {', '.join(order)}" if order else f"a list of {len(first)} numbers"
+            raise DataError(f"{where}: row {number}: features must be {form}, like the first row")
         rows.append(row)
     matrix = _numbers(rows, len(first))
     columns = order or _names(names, len(first))

@@ -148,10 +148,9 @@ def read_outcomes(paths: Sequence[Path]) -> Outcomes:
     cost = _by_question(frame, "cost_usd").reindex(index=score.index, columns=score.columns)
     confidence = np.zeros((0, 0))
     if frame["confidence"].notna().to_numpy().any():
-        by_question = _by_question(frame, "confidence")
-        confidence = by_question.reindex(index=score.index, columns=score.columns).to_numpy(
-            dtype=np.float64
-        )
+        values = _by_question(frame, "confidence")
+        values = values.reindex(index=score.index, columns=score.columns)
+        confidence = values.to_numpy(dtype=np.float64)
     return Outcomes(
         query_ids=tuple(firsts["query_id"].astype(str)),
         prompts=("",) * len(firsts) if names else tuple(firsts["prompt"]),
@@ -328,9 +327,8 @@ def _check_score(path: Path, frame: pd.DataFrame) -> None:
 def _check_confidence(path: Path, frame: pd.DataFrame) -> None:
     column = frame["confidence"]
     confidence = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
-    invalid = np.flatnonzero(
-        column.notna().to_numpy() & ~((confidence >= 0.0) & (confidence <= 1.0))
-    )
+    valid = column.isna().to_numpy() | ((confidence >= 0.0) & (confidence <= 1.0))
+    invalid = np.flatnonzero(~valid)
     if len(invalid):
         row = int(invalid[0])
         raise DataError(

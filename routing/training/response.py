@@ -146,5 +146,5 @@ def _penalised(
         p = expit(inputs @ weights)
         return (inputs * (p * (1.0 - p))[:, None]).T @ inputs + np.diag(ridge)
 
-    found: Any = minimize(loss, prior, jac=True, hess=curvature, method="trust-exact")
-    return float(found.x[0]), found.x[1:]
+    minimum: Any = minimize(loss, prior, jac=True, hess=curvature, method="trust-exact")
+    return float(minimum.x[0]), minimum.x[1:]

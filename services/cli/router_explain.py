@@ -59,7 +59,7 @@ def explain_prompt(
                 "difficulty": explanation.difficulty,
                 "trust": explanation.trust,
                 "p_good": explanation.p_good,
-                "from_trained_heads": list(explanation.known),
+                "from_trained_heads": list(explanation.by_head),
                 "contributions": {c.feature: c.difficulty for c in explanation.contributions},
             }
         )
@@ -75,7 +75,7 @@ def explain_prompt(
     console.print(why)
     lines = Table("model", "P(good)", "from", title=of, title_justify="left")
     for name, p in sorted(explanation.p_good.items(), key=lambda item: -item[1]):
-        lines.add_row(name, f"{p:.3f}", "outcomes" if name in explanation.known else "its prior")
+        lines.add_row(name, f"{p:.3f}", "outcomes" if name in explanation.by_head else "its prior")
     console.print(lines)
 
 

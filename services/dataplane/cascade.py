@@ -80,7 +80,7 @@ class Cascade:
         merged = {key: np.array(value) for key, value in ran.tensors.items()}
         for key, value in second.tensors.items():
             merged[key][rows] = value
-        self._record_escalation(record, escalation, better)
+        self._charge(record, escalation, better)
         return better.model, TensorResult(
             merged, ran.queue_s + second.queue_s, ran.run_s + second.run_s, ran.batch
         )
@@ -168,7 +168,7 @@ class Cascade:
             self._record_failure(record, escalation, better, error)
             return opened
         await opened.rest.aclose()
-        self._record_escalation(record, escalation, better)
+        self._charge(record, escalation, better)
         return second
 
     def _better(self, record: DecisionRecord) -> tuple[Candidate, float] | None:
@@ -223,11 +223,8 @@ class Cascade:
         self._accounting.attempt_failed(record, better.model, error)
         record.escalation = replace(escalation, why=str(error))
 
-    def _record_escalation(
-        self, record: DecisionRecord, escalation: Escalation, better: Candidate
-    ) -> None:
-        share = escalation.rows / escalation.of
-        usd = better.prediction.cost_usd * share
+    def _charge(self, record: DecisionRecord, escalation: Escalation, better: Candidate) -> None:
+        usd = better.prediction.cost_usd * (escalation.rows / escalation.of)
         self._decider.escalated(record.decision, escalation.rows, escalation.of, usd)
         record.escalation = replace(escalation, done=True)
 

@@ -20,22 +20,20 @@ logger = logging.getLogger("turnout.shadow")
 
 _WAITING = 256
 
-OnDecision = Callable[[DecisionRecord, dict[str, Any]], None]
+Record = Callable[[DecisionRecord, dict[str, Any]], None]
 
 
 class ShadowRouter:
-    """Decides again what the serving router has decided, on a thread of its own.
+    """Repeats the serving router's decisions with the shadow router, on its own thread.
 
     Args:
         router: returns the shadow router, if there is one.
-        on_decision: called with each record and the shadow's decision, on that thread.
+        record: called with each record and the shadow's decision, on that thread.
     """
 
-    def __init__(
-        self, router: Callable[[], LearnedPrompts | None], on_decision: OnDecision
-    ) -> None:
+    def __init__(self, router: Callable[[], LearnedPrompts | None], record: Record) -> None:
         self._router = router
-        self._on_decision = on_decision
+        self._record = record
         self._queue: queue.Queue[tuple[DecisionRecord, str, bool] | None] = queue.Queue(_WAITING)
         self._thread: threading.Thread | None = None
         self.dropped = 0
@@ -72,7 +70,7 @@ class ShadowRouter:
             try:
                 router = self._router()
                 if router is not None:
-                    self._on_decision(record, decide_again(record, router, prompt, fast=fast))
+                    self._record(record, decide_again(record, router, prompt, fast=fast))
             except Exception:
                 logger.exception("the shadow router failed on %s", record.decision.id)
 

@@ -1,1 +1,1 @@
-"""HTTP messages on ASGI, free of any protocol."""
+"""HTTP messages on ASGI, independent of the protocols."""

@@ -1,7 +1,7 @@
-"""The little of HTTP that every protocol adapter needs, straight on ASGI.
+"""HTTP requests and replies directly on ASGI, for every protocol adapter.
 
-No framework: this is the hot path. A handler takes an ``HttpRequest`` and returns a ``Reply``;
-reading the body within its limit, noticing that the client has gone, and sending are here.
+No framework: this is the hot path. A handler takes an ``HttpRequest`` and returns a ``Reply``; this
+module reads the body within its limit, notices that the client has left, and sends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Headers = list[tuple[bytes, bytes]]
 T = TypeVar("T")
 
 _PATIENCE_S = 0.02
-_GONE = "the client went"
+_GONE = "the client left"
 JSON = (b"content-type", b"application/json")
 
 
@@ -45,7 +45,7 @@ class HttpRequest:
     pieces: AsyncIterator[bytes] | None = None
 
     def header(self, name: bytes) -> str | None:
-        """A header's text, or None."""
+        """Return a header's text, or None."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
 
@@ -64,15 +64,15 @@ Handler = Callable[..., Coroutine[Any, Any, Reply]]
 
 
 def json_reply(value: object, status: int = 200, headers: Headers | None = None) -> Reply:
-    """A JSON reply."""
+    """Return a JSON reply."""
     return Reply(status, [JSON, *(headers or [])], orjson.dumps(value))
 
 
 def json_object(http: HttpRequest) -> dict[str, Any]:
-    """The body as a JSON object.
+    """Parse the body as a JSON object.
 
     Raises:
-        InvalidRequest: it is no JSON, or no object.
+        InvalidRequest: the body is no JSON, or no object.
     """
     try:
         value = orjson.loads(http.body)
@@ -87,7 +87,7 @@ async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
     """Read a request's body.
 
     Raises:
-        PayloadTooLarge: it is, or says it is, larger than ``limit_bytes``.
+        PayloadTooLarge: it, or its announced length, is larger than ``limit_bytes``.
         ClientGone: the client left before sending all of it.
     """
     for name, value in scope["headers"]:
@@ -115,7 +115,7 @@ async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
 
 
 async def body_pieces(receive: Receive) -> AsyncIterator[bytes]:
-    """A request's body as it arrives.
+    """Yield a request's body as it arrives.
 
     Raises:
         ClientGone: the client left before sending all of it.
@@ -150,13 +150,12 @@ async def send_reply(send: Send, reply: Reply) -> None:
 
 
 async def until_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Run ``work``; cancel it when the client goes first.
+    """Run ``work``; cancel it when the client leaves first.
 
-    Looks for that only after ``_PATIENCE_S``: most answers are out by then, and looking takes a
-    task.
+    Watching begins after ``_PATIENCE_S``: most answers are out by then, and it takes a task.
 
     Raises:
-        ClientGone: the client went.
+        ClientGone: the client left.
     """
     loop = asyncio.get_running_loop()
     working = asyncio.current_task()

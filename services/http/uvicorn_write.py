@@ -1,9 +1,9 @@
-"""One write to the socket for a whole response, where the server would make two.
+"""One write to the socket for a whole response, instead of uvicorn's two.
 
-uvicorn writes the head and the body of a response each with a system call of its own, and on a
-small answer these are the largest single cost of a request. ASGI has no word for "both at once", so
-this reaches for the transport of uvicorn's response cycle; under any other server, or should
-uvicorn change, the messages are simply sent as they are (see docs/decisions/0001-front-door.md).
+uvicorn writes the head and the body of a response each with its own system call, and for a small
+answer these are the largest single cost of a request. ASGI cannot express one write for both, so
+this module uses the transport of uvicorn's response cycle; under any other server, or should
+uvicorn change, the messages are sent unchanged (see docs/decisions/0001-front-door.md).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class _Transport(Protocol):
 
 
 class _Cork:
-    """Stands for a transport while a response is put together."""
+    """Replaces a transport while a response is put together."""
 
     __slots__ = ("_close", "_parts", "_transport")
 
@@ -39,7 +39,7 @@ class _Cork:
         return getattr(self._transport, name)
 
     def pull(self) -> None:
-        """Write what was held back, and close if that was asked for."""
+        """Write the held parts, and close if that was requested."""
         if self._parts:
             self._transport.write(b"".join(self._parts))
         if self._close:

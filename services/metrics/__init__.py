@@ -1,1 +1,1 @@
-"""Prometheus metrics: what is counted, and how workers add up."""
+"""Prometheus metrics of a gateway, summed over its workers."""

@@ -1,4 +1,4 @@
-"""What the bulk path measures, as Prometheus metrics with bounded labels."""
+"""Prometheus metrics of the batch API, with bounded labels."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _STATUSES = (
 
 
 class BatchMetrics:
-    """Every metric of the bulk path of one process.
+    """Every metric of the batch API of one process.
 
     The gauges describe the database, which replicas share: aggregate them by ``max``, not ``sum``.
 
     Args:
-        registry: where they are registered; a test brings its own.
+        registry: the registry; tests pass their own.
     """
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
@@ -47,12 +47,12 @@ class BatchMetrics:
         )
 
     def finished(self, completed: int, failed: int) -> None:
-        """Count rows that got their result."""
+        """Count rows with a result."""
         self.rows.labels("completed").inc(completed)
         self.rows.labels("failed").inc(failed)
 
     def counted(self, jobs: Mapping[str, int], pending: int) -> None:
-        """Set what the database holds."""
+        """Set the counts of the database."""
         self.pending.set(pending)
         for status in _STATUSES:
             self.jobs.labels(status).set(jobs.get(status, 0))

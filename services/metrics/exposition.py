@@ -1,4 +1,4 @@
-"""The text of ``/metrics``: every worker's metrics added up, or this process's alone."""
+"""The text of ``/metrics``: the sum of every worker's metrics, or this process's alone."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from services.metrics.metrics_folder import lives
 
 
 def exposition() -> tuple[str, bytes]:
-    """Content type and body of the Prometheus text format."""
+    """Return content type and body of the Prometheus text format."""
     return CONTENT_TYPE_LATEST, generate_latest(_of_all_workers(REGISTRY))
 
 
 def totals(registry: CollectorRegistry) -> Iterator[tuple[str, Mapping[str, str], float]]:
-    """Every sample of every worker: name, labels, value.
+    """Yield every sample of every worker: name, labels, value.
 
     Args:
-        registry: of this process, where there are no other workers.
+        registry: this process's registry, where there are no other workers.
     """
     for family in _of_all_workers(registry).collect():
         for sample in family.samples:
@@ -39,7 +39,7 @@ def _of_all_workers(registry: CollectorRegistry) -> CollectorRegistry:
 
 
 def _forget_the_dead(folder: Path) -> None:
-    """Drop the gauges of workers that were killed; what they counted stays counted."""
+    """Drop the gauges of killed workers; their counters stay."""
     for file in folder.glob("gauge_live*.db"):
         pid = file.stem.rpartition("_")[2]
         if pid.isdecimal() and not lives(int(pid)):

@@ -1,4 +1,4 @@
-"""What the gateway measures, as Prometheus metrics with bounded labels.
+"""Prometheus metrics of the gateway, with bounded labels.
 
 In a server with several workers prometheus_client's multiprocess mode adds them up.
 """
@@ -24,7 +24,7 @@ class Metrics:
     """Every metric of one gateway process.
 
     Args:
-        registry: where they are registered; a test brings its own.
+        registry: the registry; tests pass their own.
 
     Attributes:
         versions: metrics of the versions of models.
@@ -91,11 +91,11 @@ class Metrics:
     def ended(
         self, decision: Decision, outcome: Outcome, held: bool, cost_usd: float, within: bool | None
     ) -> None:
-        """Count an answer, or its failure; shown after the next ``flush``.
+        """Count an answer or a failure; exposed after the next ``flush``.
 
         Args:
             decision: the decision behind it.
-            outcome: what happened.
+            outcome: the request's outcome.
             held: whether it held its deadline.
             cost_usd: its expected cost.
             within: whether it came within the p95 predicted for the chosen model; None when
@@ -104,11 +104,11 @@ class Metrics:
         self._requests.ended(decision, outcome, held, cost_usd, within)
 
     def turned_away(self, code: str) -> None:
-        """Count a request that ended before a model was chosen; shown after the next ``flush``."""
+        """Count a request that ended before a model was chosen; exposed after ``flush``."""
         self._requests.turned_away(code)
 
     def flush(self) -> None:
-        """Bring every metric up to date with what has ended."""
+        """Update every metric with the finished requests."""
         self._requests.flush()
 
     def loaded(self, model: str, load: BackendLoad) -> None:
@@ -135,26 +135,26 @@ class Metrics:
         self._canary_share.set(share)
 
     def tried(self, name: str, model: str, part: Part, *, failed: bool, late: bool) -> None:
-        """Count a request of a trial by the version that was drawn for it."""
+        """Count a request of a trial by the version drawn for it."""
         self.versions.tried(name, model, part, failed=failed, late=late)
 
     def rolled_out(self, catalog: Catalog, trials: Mapping[str, tuple[Canary, CanaryTest]]) -> None:
-        """Set each version's share, and how the trials stand."""
+        """Set each version's share, and the trials' verdicts."""
         self.versions.measure(catalog, trials)
 
     def pooled(self, pool: Pool) -> None:
-        """Set what is loaded, and what of the budget it takes."""
+        """Set the gauges of the pool: loaded models, and their use of the budget."""
         self._pool.measure(pool)
 
     def came_up(self, model: str, active: ActiveEngine) -> None:
-        """Show that a model serves, and what really runs."""
+        """Set that a model serves, and the engine that runs it."""
         self._up.labels(model, active.engine, active.provider, active.precision).set(1)
         self._fallback.labels(model, active.requested, active.provider).set(
             active.requested != active.provider
         )
-        if active.load_s > 0:  # what runs elsewhere was loaded there
+        if active.load_s > 0:  # remote models are loaded elsewhere
             self._pool.loaded(model, active.load_s)
 
     def went(self, model: str, active: ActiveEngine) -> None:
-        """Show that a model is no longer loaded."""
+        """Set that a model is no longer loaded."""
         self._up.labels(model, active.engine, active.provider, active.precision).set(0)

@@ -1,7 +1,7 @@
-"""Each server counts in a folder of its own.
+"""A metrics folder for each server.
 
 BentoML keeps the metrics of all servers of one home in one folder and empties it whenever a server
-starts, so a second server takes the first one's metrics away until that restarts.
+starts, so a second server would delete the first one's metrics.
 
 Only the standard library is imported here: this runs before prometheus_client is imported, which
 reads the folder's name from the environment.
@@ -21,14 +21,14 @@ _BENTOML_NAME = "prometheus_multiproc_dir"
 def count_apart(environment: MutableMapping[str, str] = os.environ) -> None:
     """Move this worker's metrics to a folder that it shares with its own server's workers only.
 
-    Before anything is counted. The folder is named for the supervisor's process; those of
+    Call it before anything is counted. The folder is named for the supervisor's process; those of
     supervisors that are gone are removed. A folder that the operator chose stays as it is, and
-    where nothing is shared between processes nothing changes.
+    without multiprocess metrics nothing changes.
     """
-    given = Path(environment.get(_VARIABLE, ""))
-    if given.name != _BENTOML_NAME:
+    configured = Path(environment.get(_VARIABLE, ""))
+    if configured.name != _BENTOML_NAME:
         return
-    servers = given.parent / "turnout" / "metrics"
+    servers = configured.parent / "turnout" / "metrics"
     mine = servers / str(os.getppid())
     mine.mkdir(parents=True, exist_ok=True)
     for folder in servers.iterdir():
@@ -38,7 +38,7 @@ def count_apart(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def lives(process: int) -> bool:
-    """Whether a process of this number runs."""
+    """Return whether a process of this number runs."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""What the pool has loaded and evicted, and what of its budget is taken."""
+"""Metrics of the pool: loads, evictions, and use of the memory budget."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class PoolMetrics:
     """Metrics of the pool of one gateway process.
 
     Args:
-        registry: where they are registered.
+        registry: the registry.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -40,44 +40,44 @@ class PoolMetrics:
         self._budget = new.gauge(
             "turnout_pool_budget_bytes", "A device's memory budget; absent without one.", "device"
         )
-        self._seen: dict[str, tuple[Slot, dict[str, int]]] = {}
-        self._shown: set[tuple[str, str]] = set()
+        self._counted: dict[str, tuple[Slot, dict[str, int]]] = {}
+        self._exposed: set[tuple[str, str]] = set()
 
     def loaded(self, model: str, load_s: float) -> None:
-        """A model was loaded."""
+        """Record the load of a model."""
         self._load_seconds.labels(model).observe(load_s)
 
     def measure(self, pool: Pool) -> None:
-        """Bring everything up to date."""
-        shown: set[tuple[str, str]] = set()
+        """Update every metric."""
+        exposed: set[tuple[str, str]] = set()
         for name, slot in pool.slots.items():
             self._count(name, slot)
-            taken = slot.footprint.resident_bytes if slot.inner is not None else 0
-            self._resident.labels(name, slot.device).set(taken)
-            shown.add((name, slot.device))
-        for name, device in self._shown - shown:  # a reload has removed it
+            resident_bytes = slot.footprint.resident_bytes if slot.inner is not None else 0
+            self._resident.labels(name, slot.device).set(resident_bytes)
+            exposed.add((name, slot.device))
+        for name, device in self._exposed - exposed:  # a reload has removed it
             self._resident.labels(name, device).set(0)
-        self._shown = shown
+        self._exposed = exposed
         for device in dict.fromkeys(slot.device for slot in pool.slots.values()):
             self._used.labels(device).set(pool.used_bytes(device))
         for device, budget in pool.budgets.items():
             self._budget.labels(device).set(budget)
 
     def _count(self, name: str, slot: Slot) -> None:
-        """Add what a slot has counted since the last look; a reload's fresh slot begins at 0."""
-        known, before = self._seen.get(name, (slot, {}))
-        before = before if known is slot else {}
+        """Add a slot's counts since the last update; a reload's fresh slot begins at 0."""
+        counted_slot, before = self._counted.get(name, (slot, {}))
+        before = before if counted_slot is slot else {}
         now = {
             "loads": slot.loads,
             "evictions": slot.evictions,
             "hits": slot.hits,
             "misses": slot.misses,
         }
-        self._seen[name] = slot, now
-        for what, counter in (
+        self._counted[name] = slot, now
+        for event, counter in (
             ("loads", self._loads.labels(name)),
             ("evictions", self._evictions.labels(name)),
             ("hits", self._requests.labels(name, "hit")),
             ("misses", self._requests.labels(name, "miss")),
         ):
-            counter.inc(now[what] - before.get(what, 0))
+            counter.inc(now[event] - before.get(event, 0))

@@ -1,4 +1,4 @@
-"""What is counted of requests: collected as they end, counted together a few times a second.
+"""Metrics of requests: collected as these end, counted together a few times a second.
 
 Counting one answer in every metric costs more than deciding it; so ended requests wait for the
 next ``flush`` in groups of equal labels, and each metric is updated once a group.
@@ -28,8 +28,8 @@ class RequestMetrics:
     """Metrics of the requests of one gateway process.
 
     Args:
-        registry: where they are registered.
-        versions: told of the answers of models with versions.
+        registry: the registry.
+        versions: metrics of models with versions.
     """
 
     def __init__(self, registry: CollectorRegistry, versions: VersionMetrics) -> None:
@@ -107,7 +107,7 @@ class RequestMetrics:
         self._turned_away[code] += 1
 
     def flush(self) -> None:
-        """Bring every metric up to date with what has ended."""
+        """Update every metric with the finished requests."""
         for code, count in self._turned_away.items():
             self._refused.labels(code).inc(count)
         self._turned_away.clear()
@@ -126,8 +126,8 @@ class RequestMetrics:
         outcomes = [outcome for outcome, _ in group]
         total_s = [outcome.total_s for outcome in outcomes]
         self._request_seconds.labels(route, latency_class).observe_all(total_s)
-        self._queue_seconds.labels(model).observe_all([one.queue_s for one in outcomes])
-        self._run_seconds.labels(model).observe_all([one.run_s for one in outcomes])
+        self._queue_seconds.labels(model).observe_all([outcome.queue_s for outcome in outcomes])
+        self._run_seconds.labels(model).observe_all([outcome.run_s for outcome in outcomes])
         self._deadlines.labels(route, latency_class, "true" if held else "false").inc(count)
         self._cost.labels(model).inc(sum(cost_usd for _, cost_usd in group))
         if within is not None:

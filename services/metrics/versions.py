@@ -1,4 +1,4 @@
-"""How the versions of a model do, and what became of its canaries."""
+"""Metrics of models' versions and of their canaries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class VersionMetrics:
     """Metrics of versions, each by model and version.
 
     Args:
-        registry: where they are registered.
+        registry: the registry.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -53,19 +53,19 @@ class VersionMetrics:
         self._back: set[tuple[str, str]] = set()
 
     def tried(self, name: str, model: str, part: Part, *, failed: bool, late: bool) -> None:
-        """A request of a trial has ended."""
+        """Count a finished request of a trial."""
         ended = "failed" if failed else "late" if late else "ok"
         self._tried.labels(name, split(model)[1], part, ended).inc()
 
     def measure(self, catalog: Catalog, trials: Mapping[str, tuple[Canary, CanaryTest]]) -> None:
-        """Bring shares and verdicts up to date."""
-        for name, known in catalog.versioned.items():
-            canary = known.canary
-            for version in known.versions:
+        """Update shares and verdicts."""
+        for name, versioned in catalog.versioned.items():
+            canary = versioned.canary
+            for version in versioned.versions:
                 share = 0.0
                 if canary is not None and version == canary.version:
                     share = canary.share
-                elif version == known.production:
+                elif version == versioned.production:
                     share = 1.0 - (canary.share if canary else 0.0)
                 self._share.labels(name, version).set(share)
         verdicts: set[tuple[str, str]] = set()
@@ -78,7 +78,7 @@ class VersionMetrics:
         self._verdicts = verdicts
 
     def taken_back(self, name: str, version: str, why: str) -> None:
-        """A canary was taken back because it is worse."""
+        """Count a canary that was rolled back because it is worse."""
         self._taken_back.labels(name, version, why).inc()
         self._verdict.labels(name, version).set(_VERDICTS["worse"])
         self._back.add((name, version))

@@ -1,1 +1,1 @@
-"""Protocol adapters: bytes to ``Request``, answers and errors back to bytes."""
+"""Protocol adapters: they decode requests, and encode answers and errors."""

@@ -1,4 +1,4 @@
-"""From error codes to HTTP status, and to each protocol's own shape of an error."""
+"""HTTP statuses of error codes, and each protocol's shape of an error."""
 
 from __future__ import annotations
 
@@ -41,26 +41,26 @@ _OPENAI_TYPE = {429: "rate_limit_error"} | dict.fromkeys(
 
 
 def openai(error: Exception) -> Reply:
-    """``{"error": {"message", "type", "param", "code"}}``."""
+    """Return an error in OpenAI's shape: ``{"error": {"message", "type", "param", "code"}}``."""
     status, headers, document = openai_document(error)
     return Reply(status, headers, orjson.dumps(document))
 
 
 def open_inference(error: Exception) -> Reply:
-    """``{"error": "message"}``."""
+    """Return an error in the Open Inference Protocol's shape: ``{"error": "message"}``."""
     status, headers, document = open_inference_document(error)
     return Reply(status, headers, orjson.dumps(document))
 
 
 def native(error: Exception) -> Reply:
-    """``{"error": {"code", "message", "param"}}``."""
+    """Return an error in Turnout's shape: ``{"error": {"code", "message", "param"}}``."""
     status, code, message, headers = _facts(error)
     body = {"code": code, "message": message, "param": _param(error)}
     return Reply(status, headers, orjson.dumps({"error": body}))
 
 
 def openai_document(error: Exception) -> tuple[int, Headers, dict[str, Any]]:
-    """Status, headers and JSON values of an error in OpenAI's shape."""
+    """Return status, headers and JSON values of an error in OpenAI's shape."""
     status, code, message, headers = _facts(error)
     body = {
         "message": message,
@@ -72,13 +72,13 @@ def openai_document(error: Exception) -> tuple[int, Headers, dict[str, Any]]:
 
 
 def open_inference_document(error: Exception) -> tuple[int, Headers, dict[str, Any]]:
-    """Status, headers and JSON values of an error in the Open Inference Protocol's shape."""
+    """Return status, headers and JSON values of an Open Inference Protocol error."""
     status, _, message, headers = _facts(error)
     return status, headers, {"error": message}
 
 
 def status_of(error: TurnoutError) -> int:
-    """The HTTP status of an error."""
+    """Return the HTTP status of an error."""
     return _STATUS.get(error.code, 500)
 
 

@@ -1,4 +1,4 @@
-"""Request bodies as pydantic models, with refusals that name the field."""
+"""Request bodies as pydantic models; errors name the field."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from turnout.problem import problem_text
 
 
 class JsonBody(BaseModel):
-    """A body of which every key is known and no value is converted."""
+    """A request body without unknown keys, whose values are not converted."""
 
     # A model is built when it is first used: building them all would delay the gateway's start.
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
@@ -29,7 +29,7 @@ class JsonBody(BaseModel):
             besides: keys that another model reads.
 
         Raises:
-            InvalidRequest: names the top field, and what is wrong with it.
+            InvalidRequest: a field is wrong; the message names it and the problem.
         """
         ignored = frozenset(besides)
         try:
@@ -38,8 +38,8 @@ class JsonBody(BaseModel):
             problem = error.errors(include_url=False)[0]
         path = [each for each in (within, *map(str, problem["loc"])) if each]
         if problem["type"] == "extra_forbidden":
-            known = ", ".join(sorted({*cls.model_fields, *ignored})) or "none"
-            message = f"unknown key {'.'.join(path)}; there are {known}"
+            keys = ", ".join(sorted({*cls.model_fields, *ignored})) or "none"
+            message = f"unknown key {'.'.join(path)}; there are {keys}"
         else:
             message = f"{'.'.join(path)} {problem_text(problem)}"
         raise InvalidRequest(message, param=path[0])

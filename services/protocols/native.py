@@ -1,4 +1,4 @@
-"""Turnout's own endpoints: decide without running, look a decision up, say how it went."""
+"""Turnout's own endpoints: decide without running, look decisions up, give feedback."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _KEYS = frozenset({"route", "model", "inputs", "routing", *ROUTING_KEYS})
 
 
 class NativeProtocol:
-    """Adapter over one plane."""
+    """The adapter of Turnout's own endpoints over one plane."""
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
@@ -33,7 +33,7 @@ class NativeProtocol:
         return json_reply(self.decide(json_object(http), http.headers))
 
     def decide(self, body: dict[str, Any], headers: dict[bytes, bytes]) -> dict[str, Any]:
-        """The decision for a route body, as JSON values.
+        """Return the decision for a route body, as JSON values.
 
         Raises:
             InvalidRequest: a key is unknown, missing or of the wrong kind.
@@ -65,16 +65,16 @@ class NativeProtocol:
         record = self._plane.log.get(decision_id)
         if record is not None:
             return json_reply(record.as_json())
-        found = await self._ask_peers("decision", decision_id)
-        if found is not None:
-            return json_reply(found)
+        document = await self._ask_peers("decision", decision_id)
+        if document is not None:
+            return json_reply(document)
         stages = await self._stages(decision_id)
         if not stages:
             return _not_known(decision_id)
         return json_reply({"decision_id": decision_id, "stages": stages})
 
     async def no_pipeline(self, http: HttpRequest, name: str) -> Reply:
-        """Any other path under ``/v1/pipelines/``.
+        """Refuse any other path under ``/v1/pipelines/``.
 
         Raises:
             UnknownRoute: always.
@@ -93,16 +93,16 @@ class NativeProtocol:
             )
         if comment is not None and not isinstance(comment, str):
             raise InvalidRequest("comment must be a string", param="comment")
-        said = {"score": float(score), "comment": comment}
-        known = self._plane.feedback(name, said) or await self._ask_peers(
-            "feedback", {"decision_id": name, "said": said}
+        feedback = {"score": float(score), "comment": comment}
+        accepted = self._plane.feedback(name, feedback) or await self._ask_peers(
+            "feedback", {"decision_id": name, "said": feedback}
         )
-        if not known:
+        if not accepted:
             return _not_known(name)
         return json_reply({"decision_id": name, "accepted": True}, 202)
 
     async def _ask_peers(self, question: str, value: Any) -> Any:
-        """What the gateway's other workers know; None where there are none or they don't."""
+        """Return the first answer of the gateway's other workers; None where there is none."""
         if self._plane.peers is None:
             return None
         return next((each for each in await self._plane.peers.ask(question, value) if each), None)
@@ -112,7 +112,7 @@ class NativeProtocol:
         return json_reply(self._state(self._plane.routers.state() if self._plane.routers else {}))
 
     async def reload(self, http: HttpRequest) -> Reply:
-        """``POST /v1/router/reload``: load what has changed in the routers' folders, now.
+        """``POST /v1/router/reload``: load changed routers from their folders now.
 
         Answers 409 when a router was refused; the old one stays.
         """
@@ -126,10 +126,10 @@ class NativeProtocol:
         return json_reply(state, 409 if any(part["problem"] for part in parts) else 200)
 
     def _state(self, of_prompts: dict[str, Any]) -> dict[str, Any]:
-        """What is known of every trained router.
+        """Return the state of every trained router.
 
         Raises:
-            InvalidRequest: there is none.
+            InvalidRequest: there is no trained router.
         """
         learned = self._plane.feature_routers
         if not of_prompts and learned is None:
@@ -140,16 +140,16 @@ class NativeProtocol:
         return of_prompts | ({} if learned is None else {"feature_routers": learned.state()})
 
     async def _stages(self, name: str) -> dict[str, Any]:
-        """The decisions of a pipeline's request, by stage."""
+        """Return the decisions of a pipeline's request, by stage."""
         pipelines = self._plane.catalog.pipelines.values()
-        found: dict[str, Any] = {}
+        stages: dict[str, Any] = {}
         for stage in dict.fromkeys(stage for pipeline in pipelines for stage in pipeline.stages):
             record = self._plane.log.get(f"{name}.{stage}")
-            known = record.as_json() if record else None
-            known = known or await self._ask_peers("decision", f"{name}.{stage}")
-            if known is not None:
-                found[stage] = known
-        return found
+            document = record.as_json() if record else None
+            document = document or await self._ask_peers("decision", f"{name}.{stage}")
+            if document is not None:
+                stages[stage] = document
+        return stages
 
     def _task(self, name: str) -> Task:
         catalog = self._plane.catalog
@@ -159,7 +159,7 @@ class NativeProtocol:
 
 
 def _routing(body: dict[str, Any]) -> object:
-    """What a route body says of routing: beside the inputs, or in a ``routing`` object (wins)."""
+    """Return a route body's routing options: top-level keys, or a ``routing`` object (wins)."""
     beside = {key: body[key] for key in ROUTING_KEYS if body.get(key) is not None}
     inside = body.get("routing")
     if inside is None:

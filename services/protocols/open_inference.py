@@ -46,17 +46,17 @@ class _Target:
 
 
 class OpenInferenceProtocol:
-    """Adapter over one plane."""
+    """The Open Inference Protocol adapter over one plane."""
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
         self._targets: dict[str, _Target] = {}
 
     def _target(self, name: str) -> _Target:
-        """A model or route; kept, as making its signature costs more than a small model's run.
+        """Return a model or route, cached: its signature costs more than a small model's run.
 
         Raises:
-            UnknownModel: there is none of this name.
+            UnknownModel: there is no model or route of this name.
         """
         target = self._targets.get(name)
         if target is None:
@@ -68,14 +68,14 @@ class OpenInferenceProtocol:
         return target
 
     async def server(self, http: HttpRequest) -> Reply:
-        """``GET /v2``."""
+        """``GET /v2``: name, version and extensions of the server."""
         extensions = ["binary_tensor_data", "model_repository"]
         return json_reply(
             {"name": "turnout", "version": version("turnout"), "extensions": extensions}
         )
 
     async def live(self, http: HttpRequest) -> Reply:
-        """``GET /v2/health/live``."""
+        """``GET /v2/health/live``: always true."""
         return json_reply({"live": True})
 
     async def ready(self, http: HttpRequest) -> Reply:
@@ -91,7 +91,7 @@ class OpenInferenceProtocol:
         return json_reply({"name": split(name)[0], "ready": ready}, 200 if ready else 503)
 
     async def metadata(self, http: HttpRequest, name: str) -> Reply:
-        """``GET /v2/models/{name}``: tensors, and what really runs."""
+        """``GET /v2/models/{name}``: tensors, and the engine that runs."""
         signature = self._target(name).signature
         return json_reply(
             {
@@ -105,13 +105,13 @@ class OpenInferenceProtocol:
         )
 
     async def infer(self, http: HttpRequest, name: str) -> Reply:
-        """``POST /v2/models/{name}/infer``."""
+        """``POST /v2/models/{name}/infer``: answer tensors with tensors."""
         now_s = self._plane.clock()
         target = self._target(name)
         infer = decode_request(http.body, header_length_of(http.headers.get(_LENGTH)))
         answer, outputs = await self._run(infer, target, http.headers, now_s)
         headers, body = encode_response(
-            *self._answered(name, answer.model),
+            *self._answer_name(name, answer.model),
             infer.id,
             infer.chosen(outputs),
             binary=infer.binary(outputs),
@@ -128,10 +128,10 @@ class OpenInferenceProtocol:
     async def infer_document(
         self, document: dict[str, Any], name: str, headers: Mapping[bytes, bytes]
     ) -> tuple[Answer | Stream, dict[str, Any]]:
-        """Answer a request that is there as JSON values; its outputs may be numpy arrays.
+        """Answer a request of JSON values; its outputs may be numpy arrays.
 
         Raises:
-            InvalidRequest: it asks for binary outputs, or see ``infer``.
+            InvalidRequest: it requests binary outputs, or see ``infer``.
         """
         now_s = self._plane.clock()
         target = self._target(name)
@@ -139,13 +139,13 @@ class OpenInferenceProtocol:
         answer, outputs = await self._run(infer, target, headers, now_s)
         if infer.binary(outputs):
             raise InvalidRequest("a row of a batch takes JSON outputs only, no binary ones")
-        own, version = self._answered(name, answer.model)
+        own, version = self._answer_name(name, answer.model)
         return answer, response_document(own, version, infer.id, infer.chosen(outputs))
 
     async def _run(
         self, infer: InferRequest, target: _Target, headers: Mapping[bytes, bytes], now_s: float
     ) -> tuple[Answer | Stream, Tensors]:
-        """Decide and run a request; who answered, and the public outputs."""
+        """Decide and run a request; return the answer and its public outputs."""
         plane, name, task = self._plane, target.name, target.task
         tensors = check(target.signature, infer.tensors)
         options = read_options(headers, _routing(infer))
@@ -157,16 +157,16 @@ class OpenInferenceProtocol:
         text = "".join([piece.text async for piece in stream.pieces])
         return stream, {"text": np.array([text.encode()], object)}
 
-    def _answered(self, name: str, model: str) -> tuple[str, str]:
-        """Name and version of an answer: a route has one version, a model the one that answered."""
+    def _answer_name(self, name: str, model: str) -> tuple[str, str]:
+        """Return an answer's name and version: a route has one, a model the one that answered."""
         if "@" in model and name not in self._plane.catalog.routes:
             own, version = split(model)
             return own, version or ONLY
         return name, ONLY
 
     def _versions(self, name: str) -> list[str]:
-        known = self._plane.catalog.versioned.get(split(name)[0])
-        return [ONLY] if known is None else list(known.versions)
+        versioned = self._plane.catalog.versioned.get(split(name)[0])
+        return [ONLY] if versioned is None else list(versioned.versions)
 
     def _platform(self, name: str) -> str:
         model = self._plane.catalog.models.get(self._plane.catalog.model_called(name) or "")
@@ -177,14 +177,14 @@ class OpenInferenceProtocol:
         if route is not None:
             return {"candidates": list(route.candidates), "latency_class": route.latency_class}
         model = self._plane.catalog.model_called(name) or name
-        found = status(self._plane.fleet, model).as_json()
+        parameters = status(self._plane.fleet, model).as_json()
         if "@" not in model:
-            return found
-        return found | version_status(self._plane.rollouts, model)
+            return parameters
+        return parameters | version_status(self._plane.rollouts, model)
 
 
 def _routing(infer: InferRequest) -> object:
-    """The body's routing options: a ``routing`` object, or parameters of the same names."""
+    """Return the body's routing options: a ``routing`` object, or parameters of these names."""
     if "routing" in infer.extra:
         return infer.extra["routing"]
     parameters = infer.parameters
@@ -194,10 +194,10 @@ def _routing(infer: InferRequest) -> object:
 
 
 def _prompt(rows: np.ndarray[Any, Any]) -> str:
-    """The one prompt of a request.
+    """Return the only prompt of a request.
 
     Raises:
-        InvalidRequest: there are more, or it is not UTF-8.
+        InvalidRequest: there are several, or it is not UTF-8.
     """
     if len(rows) != 1:
         raise InvalidRequest("prompt: send one prompt a request", param="prompt")

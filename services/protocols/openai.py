@@ -31,11 +31,11 @@ _SSE = [
 
 
 class OpenAIProtocol:
-    """Adapter over one plane.
+    """The OpenAI adapter over one plane.
 
     Args:
         plane: answers the requests.
-        started_at: Unix time that models are said to be there since.
+        started_at: Unix time reported as the models' creation.
     """
 
     def __init__(self, plane: DataPlane, started_at: int = 0) -> None:
@@ -47,7 +47,7 @@ class OpenAIProtocol:
         return json_reply({"object": "list", "data": [self._model(name) for name in self._names()]})
 
     async def model(self, http: HttpRequest, name: str) -> Reply:
-        """``GET /v1/models/{name}``."""
+        """``GET /v1/models/{name}``: one route or model."""
         if name not in self._names() and self._plane.catalog.model_called(name) is None:
             raise UnknownModel(name, self._names())
         return json_reply(self._model(name))
@@ -57,7 +57,7 @@ class OpenAIProtocol:
         return ("auto", *catalog.routes, *catalog.pipelines, *catalog.versioned, *catalog.models)
 
     async def chat(self, http: HttpRequest) -> Reply:
-        """``POST /v1/chat/completions``."""
+        """``POST /v1/chat/completions``: a chat answer, whole or streamed."""
         body, stream = await self._begin(json_object(http), http.headers)
         headers = decision_headers(stream)
         if body.stream:
@@ -67,19 +67,19 @@ class OpenAIProtocol:
     async def chat_document(
         self, document: dict[str, Any], headers: Mapping[bytes, bytes]
     ) -> tuple[Stream, dict[str, Any]]:
-        """Answer a chat body that is there as JSON values, unstreamed."""
+        """Answer a chat body of JSON values, unstreamed."""
         body, stream = await self._begin(document, headers)
         return stream, await _completion(stream, body)
 
     async def embeddings(self, http: HttpRequest) -> Reply:
-        """``POST /v1/embeddings``."""
+        """``POST /v1/embeddings``: the embeddings of texts."""
         answer, document = await self.embeddings_document(json_object(http), http.headers)
         return json_reply(document, 200, decision_headers(answer))
 
     async def embeddings_document(
         self, document: dict[str, Any], headers: Mapping[bytes, bytes]
     ) -> tuple[Answer, dict[str, Any]]:
-        """Answer an embeddings body that is there as JSON values."""
+        """Answer an embeddings body of JSON values."""
         now_s = self._plane.clock()
         body = embeddings_body(document)
         texts = [body.input] if isinstance(body.input, str) else body.input
@@ -129,7 +129,7 @@ def _vectors(tensors: Tensors, encoding: str) -> Iterator[object]:
 
 
 async def _completion(stream: Stream, body: ChatBody) -> dict[str, Any]:
-    """The whole answer, once it is written."""
+    """Return the whole answer, once it is written."""
     pieces = [piece async for piece in stream.pieces]
     choice: dict[str, Any] = {
         "index": 0,
@@ -145,7 +145,7 @@ async def _completion(stream: Stream, body: ChatBody) -> dict[str, Any]:
 
 
 async def _events(stream: Stream, body: ChatBody) -> AsyncIterator[bytes]:
-    """The server-sent events of a stream; an error after the first token is one more event."""
+    """Yield the server-sent events of a stream; a late error is one more event."""
     head = _head(stream, "chat.completion.chunk")
     with_usage = body.stream_options is not None and body.stream_options.include_usage
     extra = {"usage": None} if with_usage else {}
@@ -190,19 +190,19 @@ def _delta(delta: dict[str, Any], piece: Piece | None = None) -> dict[str, Any]:
 
 def _logprobs(pieces: list[Piece]) -> dict[str, Any]:
     content = [
-        _chance(one) | {"top_logprobs": [_chance(other) for other in one.top]}
+        _chance(chance) | {"top_logprobs": [_chance(other) for other in chance.top]}
         for piece in pieces
-        for one in piece.logprobs
+        for chance in piece.logprobs
     ]
     return {"content": content, "refusal": None}
 
 
-def _chance(one: TokenChance) -> dict[str, Any]:
-    """A token; ``bytes`` is exact where it is no whole characters and ``token`` cannot be."""
+def _chance(chance: TokenChance) -> dict[str, Any]:
+    """Return a token; ``bytes`` is exact even where the token is no whole characters."""
     return {
-        "token": one.token.decode(errors="replace"),
-        "logprob": one.logprob,
-        "bytes": list(one.token),
+        "token": chance.token.decode(errors="replace"),
+        "logprob": chance.logprob,
+        "bytes": list(chance.token),
     }
 
 

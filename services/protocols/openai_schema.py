@@ -1,4 +1,4 @@
-"""What ``POST /v1/chat/completions`` and ``/v1/embeddings`` accept, as pydantic models.
+"""Bodies of ``POST /v1/chat/completions`` and ``/v1/embeddings``, as pydantic models.
 
 Fields that would change the answer and that no engine here can honour are refused by name;
 fields that only describe the caller (``user``, ``metadata``) are ignored.
@@ -27,7 +27,7 @@ _UNSUPPORTED = ("tools", "functions", "tool_choice", "function_call", "logit_bia
                 "modalities", "prediction", "web_search_options")  # fmt: skip
 
 _OF_ABSENT = frozenset({"missing", "value_error"})
-"""Problems of a field that the body does not hold."""
+"""Kinds of problems with a field that is absent from the body."""
 
 
 class _Body(BaseModel):
@@ -55,7 +55,7 @@ class ChatMessage(_Body):
     content: str | list[TextPart]
 
     def message(self) -> Message:
-        """The message without its parts."""
+        """Return the message with its parts joined."""
         text = (
             self.content
             if isinstance(self.content, str)
@@ -65,13 +65,13 @@ class ChatMessage(_Body):
 
 
 class StreamOptions(_Body):
-    """What a stream carries besides text."""
+    """Options of a stream."""
 
     include_usage: bool = False
 
 
 class JsonSchema(_Body):
-    """A JSON Schema with its name. Whether it can be kept is the answering engine's to say."""
+    """A JSON Schema with its name. The answering engine decides whether it can keep it."""
 
     name: Annotated[str, Field(min_length=1, max_length=64)]
     schema_: Annotated[dict[str, Any], Field(alias="schema")]
@@ -92,13 +92,13 @@ class ResponseFormat(_Body):
         return value
 
     def json_format(self) -> JsonFormat | None:
-        """What engines are asked for; None is free text."""
+        """Return the form for engines; None is free text."""
         if self.type == "text":
             return None
-        asked = self.json_schema
-        if self.type == "json_object" or asked is None:
+        form = self.json_schema
+        if self.type == "json_object" or form is None:
             return JsonFormat()
-        return JsonFormat(orjson.dumps(asked.schema_).decode(), asked.name, asked.strict)
+        return JsonFormat(orjson.dumps(form.schema_).decode(), form.name, form.strict)
 
 
 class ChatBody(_Body):
@@ -135,7 +135,7 @@ class ChatBody(_Body):
         return value
 
     def generation(self) -> Generation:
-        """The body as engines take it."""
+        """Return the body as a ``Generation``."""
         stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
         return Generation(
             tuple(message.message() for message in self.messages),
@@ -164,7 +164,7 @@ def chat_body(data: dict[str, Any]) -> ChatBody:
     """Check a chat body.
 
     Raises:
-        InvalidRequest: names the field and what is wrong with it.
+        InvalidRequest: a field is wrong; the message names it.
     """
     for name in _UNSUPPORTED:
         if data.get(name):
@@ -176,7 +176,7 @@ def embeddings_body(data: dict[str, Any]) -> EmbeddingsBody:
     """Check an embeddings body.
 
     Raises:
-        InvalidRequest: names the field and what is wrong with it.
+        InvalidRequest: a field is wrong; the message names it.
     """
     return _checked(EmbeddingsBody, data)
 
@@ -190,16 +190,16 @@ def _checked(kind: type[B], data: dict[str, Any]) -> B:
 
 
 def _first(error: ValidationError, data: dict[str, Any]) -> tuple[str, str]:
-    """Where the first problem is, and what: of a field that may be several things, the deepest."""
-    found = [(_in_body(item, data), item) for item in error.errors(include_url=False)]
-    first = found[0][0]
-    inside = [path for path, _ in found if path[: len(first)] == first]
+    """Return path and text of the first problem; the deepest where a field has several types."""
+    problems = [(_in_body(item, data), item) for item in error.errors(include_url=False)]
+    first = problems[0][0]
+    inside = [path for path, _ in problems if path[: len(first)] == first]
     deepest = max(inside, key=len)
-    return ".".join(deepest), problem_text(*(item for path, item in found if path == deepest))
+    return ".".join(deepest), problem_text(*(item for path, item in problems if path == deepest))
 
 
 def _in_body(item: Any, data: Any) -> tuple[str, ...]:
-    """A problem's place as the caller wrote it: without the types that pydantic adds."""
+    """Return a problem's path in the body, without the types that pydantic adds."""
     path: tuple[str, ...] = ()
     *_, last = item["loc"]
     for part in item["loc"]:

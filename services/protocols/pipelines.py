@@ -30,27 +30,27 @@ _MAX_ROWS = 1000
 
 
 class PipelineParameters(JsonBody):
-    """The parameters of a request, and the rows of its answer at most."""
+    """The parameters of a request, and the row limit of its answer."""
 
     parameters: dict[str, Any] | None = None
     limit: Annotated[int, Field(ge=1, le=_MAX_ROWS)] | None = None
 
 
 class PipelineBody(PipelineParameters):
-    """``POST /v1/pipelines/NAME``, besides the routing options."""
+    """The body of ``POST /v1/pipelines/NAME``, without the routing options."""
 
     inputs: dict[str, Any] = {}  # noqa: RUF012 - pydantic copies it
 
 
 class PipelineProtocol:
-    """Adapter over the pipelines of one plane."""
+    """The adapter over the pipelines of one plane."""
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
         self._pipelines = PipelineRegistry(plane)
 
     async def native(self, http: HttpRequest, name: str) -> Reply:
-        """``POST /v1/pipelines/NAME``."""
+        """``POST /v1/pipelines/NAME``: answer a native body."""
         result = await self.answer(name, json_object(http), http.headers)
         return json_reply(native_json(name, result), 200, _headers(result))
 
@@ -70,7 +70,7 @@ class PipelineProtocol:
         return await self._run(name, tensors, pipeline_body, headers, routing, arrived_s)
 
     async def infer(self, http: HttpRequest, name: str) -> Reply:
-        """``POST /v2/models/NAME/infer``."""
+        """``POST /v2/models/NAME/infer``: answer tensors with tensors."""
         arrived_s = self._plane.clock()
         request = decode_request(http.body, header_length_of(http.headers.get(_LENGTH)))
         words = {k: v for k, v in request.parameters.items() if not k.startswith("binary_data")}
@@ -130,7 +130,7 @@ class PipelineProtocol:
                 "parameters": {
                     "latency_class": pipeline.latency_class,
                     "stages": {stage: pipeline.stages[stage].route for stage in plan.order},
-                    "values": {word: list(values) for word, values in plan.values.items()},
+                    "values": {name: list(values) for name, values in plan.values.items()},
                 },
             }
         )
@@ -152,7 +152,7 @@ class PipelineProtocol:
 
 
 def native_json(name: str, result: PipelineResult) -> dict[str, Any]:
-    """An answer as a shop reads it: one object a row, then its stages."""
+    """Return an answer as JSON values: one object a row, then its stages."""
     columns = {key: _json_values(tensor) for key, tensor in result.tensors.items()}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=False)]
     return {
@@ -175,10 +175,10 @@ def native_json(name: str, result: PipelineResult) -> dict[str, Any]:
 
 
 def _texts(parameters: Mapping[str, Any]) -> Mapping[str, str]:
-    """The parameters; a refusal names the parameter itself, as refusals of its value do.
+    """Check that parameters are text; the error names the parameter itself.
 
     Raises:
-        InvalidRequest: one is no text.
+        InvalidRequest: a parameter is no text.
     """
     for name, value in parameters.items():
         if not isinstance(value, str):

@@ -1,7 +1,7 @@
-"""Models that come and go by request: the Open Inference Protocol's repository extension, and pins.
+"""Loading, unloading and pinning of models: the Open Inference Protocol's repository extension.
 
-Source: the model repository extension, as Triton documents it. Loading and unloading change what a
-server does for everybody, so they are an operator's: see ``services.server.auth``.
+Source: the model repository extension, as Triton documents it. Loading and unloading affect
+all callers, so only an operator may do it: see ``services.server.auth``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from turnout.errors import InvalidRequest
 
 
 class RepositoryProtocol:
-    """Adapter over one plane."""
+    """The repository adapter over one plane."""
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
@@ -30,11 +30,11 @@ class RepositoryProtocol:
         return json_reply([row for row in rows if not only_ready or row["state"] == "READY"])
 
     async def load(self, http: HttpRequest, name: str) -> Reply:
-        """``POST /v2/repository/models/{name}/load``: waits until it is loaded."""
+        """``POST /v2/repository/models/{name}/load``: return once it is loaded."""
         return json_reply(await self._operations.do("load", name))
 
     async def unload(self, http: HttpRequest, name: str) -> Reply:
-        """``POST /v2/repository/models/{name}/unload``: what is accepted is finished first."""
+        """``POST /v2/repository/models/{name}/unload``: finish accepted requests first."""
         return json_reply(await self._operations.do("unload", name))
 
     async def pin(self, http: HttpRequest, name: str) -> Reply:
@@ -45,7 +45,7 @@ class RepositoryProtocol:
         return json_reply(await self._operations.do("pin", [name, pinned]))
 
     async def reload(self, http: HttpRequest) -> Reply:
-        """``POST /v1/catalog/reload``: serve what the catalog's file says now."""
+        """``POST /v1/catalog/reload``: serve the present content of the catalog's file."""
         return json_reply(await self._operations.do("reload", None))
 
     def _row(self, name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The headers that every answer carries: who answered, by which decision, and why."""
+"""Headers of every answer: the model that answered, the decision, and its reason."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from services.dataplane.answer import Answer, Stream
 
 
-def decision_headers(made: Answer | Stream) -> Headers:
-    """``x-turnout-model``, ``x-turnout-decision`` and ``x-turnout-reason``."""
-    decision, model = made.decision, made.model
+def decision_headers(answer: Answer | Stream) -> Headers:
+    """Return ``x-turnout-model``, ``x-turnout-decision`` and ``x-turnout-reason``."""
+    decision, model = answer.decision, answer.model
     reason = decision.reason
-    if made.escalated:
+    if answer.escalated:
         reason = f"{decision.model} was unsure, so {model} answered too: {reason}"
     elif model != decision.model:
         reason = f"{model} stood in for {decision.model}, which failed: {reason}"

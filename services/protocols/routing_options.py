@@ -1,11 +1,11 @@
-"""What a caller may say about routing, by header or in the body's ``routing`` object.
+"""Routing options of a request, from headers or the body's ``routing`` object.
 
 A header wins over the body. The same names everywhere: ``latency_class`` / ``X-Latency-Class``,
 ``deadline_ms`` / ``X-Deadline-Ms``, ``max_cost_usd`` / ``X-Max-Cost-Usd``,
 ``min_quality`` / ``X-Min-Quality``, ``session`` / ``X-Session-Id``.
 
-A gateway sends a model behind it what is left of a deadline, with ``X-Deadline-Left: 1``: that one
-is held as the latency class says, since the gateway has judged what the caller asked for.
+A gateway sends a model behind it the remaining time of a deadline, with ``X-Deadline-Left: 1``: the
+latency class decides how it is held, since the gateway has already judged the caller's deadline.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _MAX_DEADLINE_MS = 24 * 3600 * 1e3
 
 @dataclass(frozen=True, slots=True)
 class RoutingOptions:
-    """What the caller said; None where it said nothing. ``trace_id`` is W3C Trace Context's.
+    """The caller's options; None where it set none. ``trace_id`` is W3C Trace Context's.
 
-    ``own_deadline`` says that ``deadline_ms`` is a caller's, not what a gateway has left of one.
+    ``own_deadline`` says that ``deadline_ms`` is the caller's, not a gateway's remaining time.
     """
 
     latency_class: str | None = None
@@ -108,10 +108,10 @@ def new_request(
     *,
     streamed: bool = False,
 ) -> Request:
-    """Put a request together: the class's defaults where the caller said nothing.
+    """Build a request, with the class's defaults where the caller set no option.
 
     Raises:
-        UnknownClass: the class named is not in the catalog.
+        UnknownClass: the catalog has no such class.
     """
     catalog = plane.catalog
     name = options.latency_class or default_class(catalog, target, task)
@@ -141,10 +141,10 @@ def new_request(
 
 
 def task_of(catalog: Catalog, name: str) -> Task:
-    """The task of a model or route.
+    """Return the task of a model or route.
 
     Raises:
-        UnknownModel: there is none of this name.
+        UnknownModel: there is no model or route of this name.
     """
     entry = catalog.named(name)
     if entry is None:
@@ -153,7 +153,7 @@ def task_of(catalog: Catalog, name: str) -> Task:
 
 
 def default_class(catalog: Catalog, target: str, task: Task) -> str:
-    """The class of a request that names none: its route's, else that of the task's first route."""
+    """Return the default class of a request: its route's, else that of the task's first route."""
     route = catalog.routes.get(target)
     if route is None:
         name = catalog.route_for(task)
@@ -162,7 +162,7 @@ def default_class(catalog: Catalog, target: str, task: Task) -> str:
 
 
 def signature_for(catalog: Catalog, target: str, task: Task) -> Signature:
-    """The public tensors of what a caller named; of the task itself when that does another."""
+    """Return the public tensors of the named target, or the task's where it does another."""
     name = catalog.route_for(task) if target == "auto" else target
     entry = catalog.named(name or "")
     signature = catalog.signature_of(name) if name and entry and entry.task is task else None
@@ -170,7 +170,7 @@ def signature_for(catalog: Catalog, target: str, task: Task) -> Signature:
 
 
 def _trace_id(traceparent: bytes | None) -> str | None:
-    """The trace id of a ``traceparent`` header; a malformed one counts as absent, as W3C says."""
+    """Return the trace id of a ``traceparent`` header; malformed ones count as absent (W3C)."""
     if traceparent is None:
         return None
     parts = traceparent.decode("latin-1").split("-")

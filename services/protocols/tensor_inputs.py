@@ -1,4 +1,4 @@
-"""Public input tensors: read from JSON values, and checked against a signature."""
+"""Public input tensors: reading from JSON values, and checks against a signature."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check(signature: Signature, tensors: Tensors) -> Tensors:
 
 
 def _plainly_fits(spec: TensorSpec, tensor: np.ndarray[Any, Any] | None) -> bool:
-    """The answer of ``_check_tensor`` for rows of a fixed width, at a third of its cost."""
+    """Return whether rows of a fixed width fit, at a third of the cost of ``_check_tensor``."""
     return (
         tensor is not None
         and _DATATYPES.get(tensor.dtype.str) == spec.datatype
@@ -63,9 +63,9 @@ def _check_tensor(spec: TensorSpec, tensor: np.ndarray[Any, Any]) -> None:
         want in (-1, have) for want, have in zip(spec.shape, tensor.shape, strict=True)
     )
     if not fits:
-        shown = ", ".join("n" if size == -1 else str(size) for size in spec.shape)
+        shape = ", ".join("n" if size == -1 else str(size) for size in spec.shape)
         raise InvalidRequest(
-            f"input {spec.name!r} must have shape [{shown}], got {list(tensor.shape)}",
+            f"input {spec.name!r} must have shape [{shape}], got {list(tensor.shape)}",
             param=spec.name,
         )
     if len(tensor) == 0:
@@ -73,15 +73,15 @@ def _check_tensor(spec: TensorSpec, tensor: np.ndarray[Any, Any]) -> None:
 
 
 def spec_json(spec: TensorSpec) -> dict[str, Any]:
-    """A tensor as metadata shows it."""
+    """Return a tensor as metadata shows it."""
     return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
 
 
 def read_inputs(task: Task, signature: Signature, inputs: dict[str, Any]) -> Tensors | Generation:
-    """A route body's ``inputs`` as engines take them.
+    """Read a route body's ``inputs`` as engines take them.
 
     Raises:
-        InvalidRequest: they are not what the task takes.
+        InvalidRequest: they do not fit the task.
     """
     if task is Task.CHAT:
         return chat_body(inputs).generation()
@@ -89,10 +89,10 @@ def read_inputs(task: Task, signature: Signature, inputs: dict[str, Any]) -> Ten
 
 
 def read_tensors(specs: Sequence[TensorSpec], inputs: dict[str, Any]) -> Tensors:
-    """JSON values as these tensors.
+    """Read JSON values as these tensors.
 
     Raises:
-        InvalidRequest: one is missing, or cannot be read.
+        InvalidRequest: a tensor is missing, or cannot be read.
     """
     unknown = [name for name in inputs if name not in {spec.name for spec in specs}]
     if unknown:

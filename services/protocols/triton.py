@@ -1,4 +1,4 @@
-"""What Triton's clients ask of a server beyond the Open Inference Protocol: config and statistics.
+"""Triton's extensions of the Open Inference Protocol: model configuration and statistics.
 
 Source: Triton's model configuration and statistics extensions, as ``tritonclient.http`` reads them.
 """
@@ -20,7 +20,7 @@ _NS = 1e9
 
 
 class TritonProtocol:
-    """Adapter over one plane."""
+    """The adapter of Triton's extensions over one plane."""
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
@@ -53,7 +53,7 @@ class TritonProtocol:
 
         A batch is not counted here, so ``execution_count`` is that of requests.
         """
-        # Imported here: whoever starts a server does not wait for what a scrape takes.
+        # Imported here: only scrapes need it, and it would delay the start.
         from services.metrics.exposition import totals
 
         catalog = self._plane.catalog
@@ -63,19 +63,19 @@ class TritonProtocol:
         if self._plane.peers is not None:
             await self._plane.peers.ask("measure")
         counted = _Counted(totals(self._plane.metrics.registry))
-        names = (*catalog.routes, *catalog.models) if name is None else _counted_as(catalog, name)
-        found = [counted.of(each, is_route=each in catalog.routes) for each in names]
-        return json_reply({"model_stats": found})
+        names = (*catalog.routes, *catalog.models) if name is None else _metric_names(catalog, name)
+        statistics = [counted.of(each, is_route=each in catalog.routes) for each in names]
+        return json_reply({"model_stats": statistics})
 
     def _unknown(self, name: str) -> UnknownModel:
         return UnknownModel(name, self._plane.catalog.names)
 
 
-def _counted_as(catalog: Catalog, name: str) -> tuple[str, ...]:
-    """What is counted under a name: of a model with versions, each."""
-    known = catalog.versioned.get(name)
-    if known is not None:
-        return tuple(model_name(name, version) for version in known.versions)
+def _metric_names(catalog: Catalog, name: str) -> tuple[str, ...]:
+    """Return the names counted under a name: of a model with versions, each version."""
+    versioned = catalog.versioned.get(name)
+    if versioned is not None:
+        return tuple(model_name(name, version) for version in versioned.versions)
     return (name,) if name in catalog.routes else (catalog.model_called(name) or name,)
 
 
@@ -127,7 +127,7 @@ def _duration(count: float, seconds: float) -> dict[str, int]:
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:
-    """A tensor without its first axis, which is the batch."""
+    """Return a tensor without its first axis, which is the batch."""
     kind = _TYPES.get(spec.datatype, f"TYPE_{spec.datatype}")
     return {"name": spec.name, "data_type": kind, "dims": list(spec.shape[1:]) or [1]}
 

@@ -1,4 +1,4 @@
-"""Canaries, promotions and rollbacks by request: an operator's, like loading and unloading."""
+"""Canaries, promotions and rollbacks by request, for operators."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ B = TypeVar("B", bound=JsonBody)
 
 
 def _as_text(version: object) -> object:
-    """A version number as its name."""
+    """Return a version number as text."""
     is_number = isinstance(version, int) and not isinstance(version, bool)
     return str(version) if is_number else version
 
@@ -38,13 +38,13 @@ class PromoteBody(JsonBody):
 
 
 class RollbackBody(JsonBody):
-    """Whether to undo the last promotion although a canary was taken back since."""
+    """Whether to undo the last promotion even if a canary was rolled back since."""
 
     production: bool = False
 
 
 class VersionsProtocol:
-    """Adapter over one plane."""
+    """The versions adapter over one plane."""
 
     VERBS: ClassVar = frozenset({"canary", "promote", "rollback"})
 
@@ -66,13 +66,13 @@ class VersionsProtocol:
     async def rollback(self, http: HttpRequest, name: str) -> Reply:
         """``POST /v2/repository/models/{name}/rollback``: the canary, else the last promotion.
 
-        ``{"production": true}`` undoes the promotion although a canary was taken back since.
+        ``{"production": true}`` undoes the promotion even if a canary was rolled back since.
         """
         body = _read(RollbackBody, http)
         return await self._move(name, roll_back(_BY, production=body.production))
 
     async def _move(self, name: str, step: Step) -> Reply:
-        """Take a step, once the version that comes in is loaded or reached."""
+        """Apply a rollout step, once its new version is loaded or reached."""
         fleet = self._plane.fleet
         return json_reply(await self._plane.rollouts.change(name, step, fleet.make_ready))
 

@@ -1,1 +1,1 @@
-"""The gateway as a server: routes, admission, the fast path, who may call."""
+"""The gateway's HTTP server: routes, admission, the fast path, authorisation."""

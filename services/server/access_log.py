@@ -1,4 +1,4 @@
-"""One line a request, written in batches by a thread, so that no request waits for a terminal.
+"""Access log: one line a request, written in batches by a thread, so that no request waits.
 
     2026-11-24T03:40:00.123Z POST /v2/models/fraud/infer 200 1.84 ms fraud-small req-9f…
 
@@ -35,11 +35,11 @@ class AccessLog:
         self._writer.start()
 
     def add(self, http: HttpRequest, reply: Reply, took_s: float) -> None:
-        """Make the line of one answered request; it is written later."""
+        """Add the line of one answered request; it is written later."""
         self._lines.append(_line(http, reply, took_s))
 
     def close(self) -> None:
-        """Write what is left and stop."""
+        """Write the remaining lines and stop."""
         self._stopping.set()
         self._writer.join()
 

@@ -1,12 +1,12 @@
-"""Who may come in: a bound on short requests at once, kept where they are answered in time.
+"""Admission of short requests: a bound on their number under way, so that answers are in time.
 
-A model that takes microseconds is limited by the event loop, not by its own queue, so nothing but
-the number of requests inside says how long a new one will take. The bound moves with the time they
-really spend inside: up while that is short and the bound was met, down when it is long. Less urgent
+A model that takes microseconds is limited by the event loop, not by its own queue, so only the
+number of requests under way tells how long a new one will take. The bound follows the time they
+spend inside: up while that is short and the bound was met, down when it is long. Less urgent
 classes may fill less of it, so bulk is refused first and real time last.
 
 Refusing has to cost far less than serving, or a server under three times its load does nothing
-else: ``services/server/fast_path.py`` asks this before a request is even parsed.
+else: ``services/server/fast_path.py`` checks this before a request is parsed.
 
 Sources: Chiu & Jain, Computer Networks and ISDN Systems 17 (1989), for the control; Nichols &
 Jacobson, "Controlling Queue Delay" (ACM Queue 10, 2012), for judging a queue by its delay.
@@ -32,13 +32,13 @@ _LONGEST_RETRY_S = 30.0
 
 
 class Admission:
-    """Counts short requests in and out.
+    """Counts the short requests under way and bounds their number.
 
     Args:
         shares: share of the bound that each class may fill, by name.
-        target_s: how long a request should be inside at most, on average over a tenth of a second.
+        target_s: longest mean time inside, over a tenth of a second.
         clock: monotonic seconds.
-        refused: told of each refusal.
+        refused: called for each refusal.
     """
 
     def __init__(
@@ -64,18 +64,18 @@ class Admission:
         self.retry_after_s = 1.0
 
     def retune(self, shares: Mapping[str, float], target_s: float) -> None:
-        """Go by another catalog from now on; who is inside stays counted."""
+        """Use another catalog's terms from now on; requests inside stay counted."""
         self._shares, self._target_s = shares, target_s
 
     @property
     def crowded(self) -> bool:
-        """Whether any class is near its bound; while not, nobody needs to ask ``admits``."""
+        """Whether any class is near its bound; if not, ``admits`` need not be called."""
         return self.inside + self.arriving >= self.limit * _RANK_SHARE
 
     def admits(self, latency_class: str) -> bool:
-        """Whether one more request of this class may come in.
+        """Return whether one more request of this class may come in.
 
-        Unknown classes are let in: what reads them in full refuses them with a better word.
+        Unknown classes are admitted: their handler refuses them with a better message.
         """
         return self.inside + self.arriving < self.limit * self._shares.get(latency_class, 1.0)
 
@@ -92,7 +92,7 @@ class Admission:
         return True
 
     def begin_turn(self) -> None:
-        """What arrived begins now and counts itself as inside."""
+        """Let the arrived requests begin; each then counts itself with ``enter``."""
         self.beginning, self.arriving = self.arriving, 0
 
     def enter(self) -> float:
@@ -119,7 +119,7 @@ class Admission:
         self._refused()
 
     def overloaded(self) -> Overloaded:
-        """The error of a request that was refused."""
+        """Return the error of a refused request."""
         return overloaded(self.retry_after_s)
 
     def _adapt(self, now_s: float) -> None:
@@ -128,10 +128,10 @@ class Admission:
         if full and mean_s > self._target_s:
             self.limit *= max(self._target_s / mean_s, _MOST_SHRINK)
         elif full or self.limit < _FIRST_LIMIT:
-            # A slow moment without a crowd (another process had the cores) is no reason to shrink.
+            # A slow moment without load (another process had the cores) is no reason to shrink.
             self.limit *= _GROWTH
         self.limit = min(max(self.limit, _LIMITS[0]), _LIMITS[1])
-        # All who are refused in this time, spread over so long, would find room.
+        # Spread over this time, all refused requests of the window would be admitted.
         seconds = math.ceil((self._turned_away + self._answered) / self._answered)
         self.retry_after_s = min(float(seconds), _LONGEST_RETRY_S)
         self._window_s, self._spent_s = now_s, 0.0
@@ -139,7 +139,7 @@ class Admission:
 
 
 def overloaded(retry_after_s: float) -> Overloaded:
-    """The error of a request that was refused, with the seconds after which to try again."""
+    """Return the error of a refused request, with the seconds after which to retry."""
     return Overloaded(
         f"more requests arrive than can be answered in time; retry in {retry_after_s:g} s",
         retry_after_s=retry_after_s,
@@ -147,7 +147,7 @@ def overloaded(retry_after_s: float) -> Overloaded:
 
 
 def admission_terms(catalog: Catalog) -> tuple[dict[str, float], float]:
-    """What a door goes by: urgency sets the shares, the tightest deadline the target."""
+    """Return an admission's terms: shares by urgency, the target by the tightest deadline."""
     classes = catalog.classes
     ranks = sorted({latency_class.priority for latency_class in classes.values()})
     shares = {

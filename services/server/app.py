@@ -1,4 +1,4 @@
-"""The gateway's ASGI application: paths of the route table are answered here, others by BentoML.
+"""The gateway's ASGI application: it answers the route table's paths, BentoML the others.
 
 BentoML's own stack costs several times what a small model does; a request that is answered
 before it enters that stack costs little more than bare uvicorn (see docs/decisions/0001).
@@ -38,12 +38,12 @@ App = Callable[[Scope, Receive, Send], Any]
 
 
 class GatewayApp:
-    """Answers the paths of one plane and passes the rest on.
+    """Answers the paths of one plane and passes the others to BentoML.
 
     Args:
         plane: the data plane; a callable because BentoML makes the instance only at start-up.
         rest: BentoML's application.
-        access_log: told of every answer; None keeps no log.
+        access_log: gets every answer; None keeps no log.
         bulk: the batch API, where there is one.
 
     Attributes:
@@ -101,7 +101,7 @@ class GatewayApp:
 async def _answer_short(
     dispatcher: Dispatcher, route: Route, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Answer a short request if admitted; the next ones of its connection take the fast path."""
+    """Answer a short request if admitted; its connection's next ones take the fast path."""
     admission = dispatcher.admission
     if not dispatcher.admits(route, _class_header(scope["headers"])):
         install_fast_path(send, dispatcher)
@@ -139,7 +139,7 @@ async def _answer(
         reply.headers.append((b"connection", b"close"))
         await send_reply(send, reply)
         return
-    # A short request is answered before anyone could leave, unless there is a crowd.
+    # A short request ends before its client could leave, unless the server is crowded.
     if route.cancel_on_disconnect and (route.short is None or dispatcher.admission.crowded):
         await until_gone(receive, _run(dispatcher, route, http, send))
     else:

@@ -1,7 +1,7 @@
-"""Answers requests by the route table, whichever way they were read.
+"""Dispatch of requests by the route table.
 
-Both readers of HTTP, uvicorn's (``app``) and the fast path's (``fast_path``), ask one dispatcher:
-for the route, for admission, for the answer.
+Both readers of HTTP, uvicorn's (``app``) and the fast path's (``fast_path``), use one dispatcher
+for the route, for admission and for the answer.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Dispatcher:
     Args:
         plane: the data plane; its catalog may change, and the table with it.
         batches: the batch API, where it is served.
-        access_log: told of every answer by who writes it; None keeps no log.
+        access_log: the writer of an answer adds it here; None keeps no log.
 
     Attributes:
         routes: the route table of the present catalog.
-        admission: bounds the short requests inside.
+        admission: bounds the short requests under way.
         max_body: the largest body in bytes.
     """
 
@@ -53,10 +53,10 @@ class Dispatcher:
         self._adopt()
 
     def admits(self, route: Route, named_class: bytes | None) -> bool:
-        """Whether a short request may come in; a refusal is counted.
+        """Return whether a short request is admitted; count a refusal.
 
         Args:
-            route: the request's.
+            route: the request's route.
             named_class: its ``x-latency-class`` header.
         """
         admission = self.admission
@@ -69,7 +69,7 @@ class Dispatcher:
         return False
 
     async def answer(self, route: Route, http: HttpRequest) -> Reply:
-        """Run a route's handler; its errors in the protocol's shape.
+        """Run a route's handler; return its errors in the protocol's shape.
 
         Raises:
             ClientGone: the client left while its body was read.
@@ -87,7 +87,7 @@ class Dispatcher:
         return reply
 
     def _adopt(self) -> None:
-        """Go by the plane's present catalog."""
+        """Rebuild the routes and limits from the plane's present catalog."""
         catalog = self._plane.catalog
         self.routes = route_table(self._plane, self._batches, self._started_at)
         self.max_body = catalog.gateway.max_body

@@ -1,15 +1,13 @@
-"""Answers short requests at the socket, or refuses them there.
+"""Fast path: short requests are answered, or refused, at the socket.
 
 A model that takes microseconds costs less than the framework around it: uvicorn's parser, scope,
-task and response take as long as the rest of such a request, and under overload a refusal that
-takes that way costs too much of an answer. A ``FastPathProtocol`` stands between a connection's
-transport and uvicorn's protocol from the second request of the connection on. Bytes that are one
-whole short request between two others are answered here: by the handler, or with 503 while
-admission is closed. Everything else goes through untouched. While it answers, it puts a cycle of
-its own in the place of uvicorn's, so that pipelining, keep-alive and shutdown stay uvicorn's
-business. Under
-another server than uvicorn with httptools there is no gate, and requests take the normal way (see
-docs/decisions/0034-answers-at-the-socket.md).
+task and response take as long as the rest of such a request, and a refusal on that path costs too
+much under overload. A ``FastPathProtocol`` stands between a connection's transport and uvicorn's
+protocol from the second request of the connection on. Bytes that are one whole short request
+between two others are answered here: by the handler, or with 503 while admission is closed.
+Everything else passes through unchanged. While it answers, a cycle of its own replaces uvicorn's,
+so that uvicorn still handles pipelining, keep-alive and shutdown. Under other servers than uvicorn
+with httptools there is no fast path (see docs/decisions/0034-answers-at-the-socket.md).
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from services.http.messages import HttpRequest, Reply
 from services.http.uvicorn_write import Send
 from services.server.admission import overloaded
-from services.server.http1 import Head, head_of, written
+from services.server.http1 import Head, head_of, response_bytes
 
 if TYPE_CHECKING:
     from services.server.dispatcher import Dispatcher
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 
 try:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-except ImportError:  # uvicorn without httptools: nothing to stand before
+except ImportError:  # uvicorn without httptools has no fast path
     HttpToolsProtocol = None
 
 logger = logging.getLogger("turnout.gate")
@@ -40,12 +38,12 @@ MOST_BODY = 64 * 1024
 
 
 class _Cycle:
-    """Stands in uvicorn's protocol for the cycle of a request that is answered here."""
+    """Replaces uvicorn's request cycle while a request is answered here."""
 
     __slots__ = ("disconnected", "keep_alive", "response_complete", "scope")
 
     more_body = False
-    message_event = asyncio.Event()  # nobody waits for it
+    message_event = asyncio.Event()  # no task waits for it
 
     def __init__(self, scope: Any) -> None:
         self.scope = scope
@@ -55,12 +53,12 @@ class _Cycle:
 
 
 class FastPathProtocol(asyncio.Protocol):
-    """Before uvicorn's protocol of one connection.
+    """Answers short requests of one connection; passes the others to uvicorn's protocol.
 
     Args:
         inner: uvicorn's protocol.
         transport: the connection.
-        dispatcher: knows the short requests, and answers them.
+        dispatcher: finds the short requests, and answers them.
     """
 
     __slots__ = ("_answering", "_cycle", "_dispatcher", "_held", "_inner", "_loop", "_transport")
@@ -94,12 +92,12 @@ class FastPathProtocol(asyncio.Protocol):
         self._inner.data_received(data)
 
     def eof_received(self) -> bool | None:
-        """Pass it on, after what was held."""
-        self._let_go()
+        """Pass the held data and the end of the stream on."""
+        self._flush_held()
         return self._inner.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Pass it on, and end the work that nobody waits for any more."""
+        """Pass it on, and cancel the answer that no client waits for."""
         self._held = b""
         self._inner.connection_lost(exc)
         if self._cycle is not None and self._answering is not None:
@@ -107,19 +105,19 @@ class FastPathProtocol(asyncio.Protocol):
             self._answering.cancel()
 
     def pause_writing(self) -> None:
-        """Pass it on."""
+        """Pass the call on."""
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
-        """Pass it on."""
+        """Pass the call on."""
         self._inner.resume_writing()
 
     def _takes(self, size_bytes: int) -> bool:
-        """Whether a body may come in here, and the client reads what it is sent."""
+        """Return whether a body fits in here, and the client reads its answers."""
         fits = size_bytes <= min(MOST_BODY, self._dispatcher.max_body)
         return fits and not self._inner.flow.write_paused
 
-    def _let_go(self) -> None:
+    def _flush_held(self) -> None:
         data, self._held = self._held, b""
         if data:
             self._count()
@@ -131,7 +129,7 @@ class FastPathProtocol(asyncio.Protocol):
             self._loop.call_soon(admission.begin_turn)
 
     def _between_requests(self) -> bool:
-        """Whether uvicorn has read and answered all that came before."""
+        """Return whether uvicorn has read and answered all earlier requests."""
         cycle = self._inner.cycle
         return (
             cycle is not None
@@ -185,7 +183,7 @@ class FastPathProtocol(asyncio.Protocol):
         if not (closes or cycle.keep_alive):  # the server has begun to stop
             reply.headers.append((b"connection", b"close"))
             closes = True
-        self._transport.write(written(reply, inner.server_state.default_headers))
+        self._transport.write(response_bytes(reply, inner.server_state.default_headers))
         cycle.response_complete, cycle.keep_alive = True, not closes
         if closes:
             self._transport.close()
@@ -193,7 +191,7 @@ class FastPathProtocol(asyncio.Protocol):
 
 
 def install_fast_path(send: Send, dispatcher: Dispatcher) -> None:
-    """Put the fast path before the connection that ``send`` answers on, if it is not there yet."""
+    """Install the fast path on the connection of ``send``, if it is not installed yet."""
     transport: Any = getattr(getattr(send, "__self__", None), "transport", None)
     if transport is None or HttpToolsProtocol is None:
         return
@@ -203,11 +201,11 @@ def install_fast_path(send: Send, dispatcher: Dispatcher) -> None:
 
 
 def _watched(inner: Any) -> bool:
-    """Whether uvicorn was asked to log requests or to bound them, and so must see each."""
+    """Return whether uvicorn logs or bounds requests, and so must process each."""
     logs = inner.access_log and inner.access_logger.isEnabledFor(logging.INFO)
     return logs or inner.limit_concurrency is not None
 
 
 @lru_cache(maxsize=128)
 def _refusal(on_error: ErrorShape, retry_after_s: float) -> bytes:
-    return written(on_error(overloaded(retry_after_s)))
+    return response_bytes(on_error(overloaded(retry_after_s)))

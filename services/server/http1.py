@@ -1,7 +1,7 @@
-"""HTTP/1.1 on the wire, as far as a small POST needs it: its head read, its answer written.
+"""HTTP/1.1 parsing and writing for small POST requests.
 
-Only what a well-behaved client sends is read here: one POST with a ``content-length`` and nothing
-that changes how its bytes are framed. Everything else is None, and uvicorn's parser decides.
+Only plain requests are read here: one POST with a ``content-length`` and no header that changes its
+framing. For everything else the result is None, and uvicorn's parser decides.
 
 Source: RFC 9110 and 9112 (field syntax, message framing).
 """
@@ -34,7 +34,7 @@ class Head:
     """The head of a plain POST.
 
     Attributes:
-        path: its target.
+        path: the request's target.
         headers: by lower-case name, the last of equal ones; equal heads share them.
         size: bytes of the head, with the blank line.
         length: bytes of the body.
@@ -47,14 +47,14 @@ class Head:
 
 
 def head_of(data: bytes) -> Head | None:
-    """The head that data begins with; None unless it is complete, a POST and plain."""
+    """Return the head that data begins with; None unless it is complete, a POST and plain."""
     end = data.find(b"\r\n\r\n", 0, _MOST_HEAD)
     return None if end < 0 else _read(data[: end + 4])
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def _read(head: bytes) -> Head | None:
-    """Read a head; a client repeats its own, so equal ones are read once."""
+    """Parse a head; clients repeat theirs, so equal heads are parsed once."""
     match = _HEAD.fullmatch(head)
     if match is None:
         return None
@@ -73,8 +73,8 @@ def _read(head: bytes) -> Head | None:
     return Head(match[1].decode("ascii"), headers, len(head), int(length))
 
 
-def written(reply: Reply, more: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
-    """A reply with a complete body as bytes; ``more`` are headers that every answer carries.
+def response_bytes(reply: Reply, more: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
+    """Encode a reply with a complete body; ``more`` are headers that every answer carries.
 
     Raises:
         TypeError: the body is a stream, which has no length to write.

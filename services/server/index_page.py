@@ -1,4 +1,4 @@
-"""``GET /``: what is served here, on one page without scripts and without requests to others."""
+"""``GET /``: the served routes and models, on one page without scripts or foreign content."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PLACES = (
 
 
 def index_page(plane: DataPlane) -> bytes:
-    """The page as HTML."""
+    """Return the page as HTML."""
     catalog = plane.catalog
     routes = [
         (
@@ -45,11 +45,11 @@ def index_page(plane: DataPlane) -> bytes:
     classes = [
         (
             f"<code>{escape(name)}</code>",
-            f"{told.deadline_ms:g} ms",
-            f"{told.percentile:.0%}",
-            escape(told.infeasible),
+            f"{latency_class.deadline_ms:g} ms",
+            f"{latency_class.percentile:.0%}",
+            escape(latency_class.infeasible),
         )
-        for name, told in catalog.classes.items()
+        for name, latency_class in catalog.classes.items()
     ]
     parts = [
         f"<h1>Turnout</h1><p class=few>{escape(version('turnout'))}</p>",
@@ -66,7 +66,7 @@ def index_page(plane: DataPlane) -> bytes:
             for name, pipeline in catalog.pipelines.items()
         ]
         parts.append(_table("Pipelines", ("pipeline", "stages"), rows))
-    links = [(f'<a href="{place}">{place}</a>', escape(what)) for place, what in _PLACES]
+    links = [(f'<a href="{path}">{path}</a>', escape(text)) for path, text in _PLACES]
     links.append((
         "<code>/v1/decisions/ID</code>",
         "why a request went where it did; the id is in each answer's "
@@ -81,24 +81,24 @@ def index_page(plane: DataPlane) -> bytes:
 
 def _models(plane: DataPlane) -> Iterable[Sequence[str]]:
     for name, model in plane.catalog.models.items():
-        found = status(plane.fleet, name)
-        kind = {"loading": "waits", "cold": "waits"}.get(found.state, found.state)
-        shown = "loads on demand" if found.state == "cold" else found.shown
+        model_status = status(plane.fleet, name)
+        kind = {"loading": "waits", "cold": "waits"}.get(model_status.state, model_status.state)
+        label = "loads on demand" if model_status.state == "cold" else model_status.shown
         runs = " ".join(
-            str(found.details[key])
+            str(model_status.details[key])
             for key in ("engine", "provider", "precision")
-            if key in found.details
+            if key in model_status.details
         )
         yield (
             f"<code>{escape(name)}</code>",
             escape(model.task.value),
-            f"<span class={kind}>{escape(shown)}</span>",
+            f"<span class={kind}>{escape(label)}</span>",
             escape(runs or f"{model.runner.engine} ({model.placement})"),
         )
 
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are HTML already."""
+    """Return a table; its cells are HTML already."""
     head = "".join(f"<th>{column}</th>" for column in columns)
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return f"<h2>{title}</h2><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -1,4 +1,4 @@
-"""Pages that are no protocol's: the metrics and the index."""
+"""Pages outside the protocols: the metrics and the index."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _NO_FOREIGN_CONTENT = (
 
 
 class Pages:
-    """Pages over one plane; what makes them is imported with the first request for it."""
+    """Pages over one plane; their modules are imported with the first request."""
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
 
     async def metrics(self, http: HttpRequest) -> Reply:
-        """``GET /metrics``: Turnout's and BentoML's metrics, with the gauges of this moment."""
+        """``GET /metrics``: Turnout's and BentoML's metrics, with current gauges."""
         from services.metrics.exposition import exposition
 
         self._plane.measure()
@@ -28,7 +28,7 @@ class Pages:
         return Reply(200, [(b"content-type", content_type.encode())], body)
 
     async def index(self, http: HttpRequest) -> Reply:
-        """``GET /``: what is served here, for a person."""
+        """``GET /``: the served models and routes, for a person."""
         from services.server.index_page import index_page
 
         content_type = (b"content-type", b"text/html; charset=utf-8")

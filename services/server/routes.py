@@ -1,8 +1,8 @@
-"""Every path of the gateway in one table: method, path, handler, shape of errors, who may call.
+"""The route table of the gateway: method, path, handler, shape of errors, authorisation.
 
 A path is looked up by equality first; paths with a name in them are matched with Starlette's path
 templates. The inference paths of every model and route stand in the table by their full path, so
-that the hot path is one look into a dictionary.
+that the hot path is one dictionary look-up.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ _VARIABLE = re.compile(r"\{(\w+)(?::path)?\}")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How one method of one path is answered.
+    """The handling of one method of one path.
 
     Attributes:
         handler: answers it; takes the names in the path as keywords.
         on_error: the protocol's shape of an error.
-        cancel_on_disconnect: stop the work when the client goes.
+        cancel_on_disconnect: stop the work when the client leaves.
         streams: the handler reads the body itself, from ``HttpRequest.pieces``, and sets its limit.
         short: class of a request that names none, where an answer takes well under a millisecond:
-            admission counts these requests. None elsewhere.
+            admission counts these requests. None for others.
         operator: only an operator may call it.
     """
 
@@ -65,7 +65,7 @@ class Route:
     operator: bool = False
 
     def bind(self, **names: str) -> Route:
-        """The same route with the names in its path filled in."""
+        """Return the same route with the names in its path bound to the handler."""
         return replace(self, handler=partial(self.handler, **names)) if names else self
 
 
@@ -92,16 +92,16 @@ class RouteTable:
         return frozenset((*self._exact, *self._templates))
 
     def find(self, method: str, path: str) -> Route | None:
-        """The route of a method and path; None where there is none."""
+        """Return the route of a method and path; None where there is none."""
         return self._methods(path).get(method)
 
     def refusal(self, method: str, path: str) -> Reply | None:
-        """The answer to a request that has no route; None where the path may be BentoML's.
+        """Return the answer to a request without a route; None where the path may be BentoML's.
 
-        405 where the path takes other methods, 404 under the prefixes that are ours.
+        405 where the path takes other methods, 404 under Turnout's own prefixes.
         """
         if method == "OPTIONS":
-            return None  # a browser's question, which BentoML answers
+            return None  # a browser's preflight, which BentoML answers
         methods = self._methods(path)
         if methods:
             shape = next(iter(methods.values())).on_error
@@ -114,14 +114,14 @@ class RouteTable:
         return shape(UnknownPath(path, tuple(sorted(listed))))
 
     def _listed(self) -> Iterator[str]:
-        """Every path, those of one model as their template."""
+        """Yield every path, those of one model as their template."""
         yield from self._templates
         for path in self._exact:
             if not any(pattern.match(path) for pattern in self._patterns.values()):
                 yield path
 
     def _methods(self, path: str) -> dict[str, Route]:
-        """The route of every method that a path takes."""
+        """Return the route of every method that a path takes."""
         if (exact := self._exact.get(path)) is not None:
             return exact
         for template, pattern in self._patterns.items():
@@ -132,7 +132,7 @@ class RouteTable:
 
 
 def route_table(plane: DataPlane, batches: BatchService | None, started_at: int) -> RouteTable:
-    """The table of a plane's present catalog.
+    """Build the table of a plane's present catalog.
 
     Args:
         plane: the data plane.
@@ -155,9 +155,9 @@ def route_table(plane: DataPlane, batches: BatchService | None, started_at: int)
     def operator(handler: Handler) -> Route:
         return Route(handler, errors.open_inference, operator=True)
 
-    named = partial(_resolved, plane)
+    resolved = partial(_resolved, plane)
     model, repository_model = "/v2/models/{name}", "/v2/repository/models/{name}"
-    infer = v2(named(oip.infer), cancel_on_disconnect=True)
+    infer = v2(resolved(oip.infer), cancel_on_disconnect=True)
     routes = {
         ("POST", "/v1/chat/completions"): v1(openai.chat, cancel_on_disconnect=True),
         ("POST", "/v1/embeddings"): v1(openai.embeddings, cancel_on_disconnect=True),
@@ -187,10 +187,10 @@ def route_table(plane: DataPlane, batches: BatchService | None, started_at: int)
     }
     for path in (model, f"{model}/versions/{{version}}"):
         routes |= {
-            ("GET", path): v2(named(oip.metadata)),
-            ("GET", f"{path}/ready"): v2(named(oip.model_ready)),
-            ("GET", f"{path}/config"): v2(named(triton.config)),
-            ("GET", f"{path}/stats"): v2(named(triton.stats)),
+            ("GET", path): v2(resolved(oip.metadata)),
+            ("GET", f"{path}/ready"): v2(resolved(oip.model_ready)),
+            ("GET", f"{path}/config"): v2(resolved(triton.config)),
+            ("GET", f"{path}/stats"): v2(resolved(triton.stats)),
             ("POST", f"{path}/infer"): infer,
         }
     for path, name in _inference_paths(plane.catalog):
@@ -206,7 +206,7 @@ def route_table(plane: DataPlane, batches: BatchService | None, started_at: int)
 
 
 def _resolved(plane: DataPlane, handler: Handler) -> Handler:
-    """A handler of a model's path, given the plain name that name and version in the path mean."""
+    """Wrap a handler of a model's path, whose name and version become one plain name."""
 
     async def call(http: HttpRequest, name: str, version: str | None = None) -> Reply:
         return await handler(http, name=_named(plane.catalog, name, version))
@@ -215,14 +215,14 @@ def _resolved(plane: DataPlane, handler: Handler) -> Handler:
 
 
 def _named(catalog: Catalog, name: str, version: str | None) -> str:
-    """The name of a version of a model; a model without versions has version 1 only."""
+    """Return the name of a model's version; a model without versions has version 1 only."""
     if version is None or (version == ONLY and name not in catalog.versioned):
         return name
     return model_name(name, version)
 
 
 def _inference_paths(catalog: Catalog) -> Iterator[tuple[str, str]]:
-    """Every path that inference can be asked at, and the name it means."""
+    """Yield every inference path, with the name it means."""
     for name in catalog.names:
         yield f"/v2/models/{name}/infer", name
         versioned = catalog.versioned.get(name)
@@ -232,7 +232,7 @@ def _inference_paths(catalog: Catalog) -> Iterator[tuple[str, str]]:
 
 
 def _short(catalog: Catalog, name: str) -> str | None:
-    """The default class of requests to a tabular route or model: these are short."""
+    """Return the default class of a tabular route or model: its requests are short."""
     entry = catalog.named(name)
     if entry is None or entry.task is not Task.TABULAR:
         return None
@@ -279,7 +279,7 @@ def _batch_routes(batches: BatchService) -> dict[tuple[str, str], Route]:
 
 
 def _lazy(batches: BatchService, module: str, kind: str, method: str) -> Handler:
-    """A handler that is imported when it is first called: SQLAlchemy takes 0.3 s to import."""
+    """Return a handler imported at its first call: SQLAlchemy takes 0.3 s to import."""
 
     async def call(http: HttpRequest, **names: str) -> Reply:
         await batches.database()
@@ -292,5 +292,5 @@ def _lazy(batches: BatchService, module: str, kind: str, method: str) -> Handler
 
 
 def _shown(path: str) -> str:
-    """A path of the table as a person reads it: ``/v2/models/NAME/infer``."""
+    """Return a path of the table for a person: ``/v2/models/NAME/infer``."""
     return _VARIABLE.sub(lambda variable: variable[1].upper(), path)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 
-from turnout.catalog.pipeline import Pipeline, Reference, Stage
+from turnout.catalog.pipeline import Pipeline, Reference
 from turnout.catalog.schema import CatalogEntries
 from turnout.types import Signature, Task, TensorSpec
 
@@ -51,11 +51,11 @@ def plan(catalog: CatalogEntries, pipeline: Pipeline) -> Plan:
         return draft
     signatures: dict[str, Signature] = {}
     for name in draft.order:
-        called = _signature_of_stage(catalog, draft, name)
-        if called is None:
+        signature = _signature_of_stage(catalog, draft, name)
+        if signature is None:
             return draft
-        signatures[name] = called
-        _connect(draft, name, called, signatures)
+        signatures[name] = signature
+        _connect(draft, name, signatures)
     _bind_outputs(draft, signatures)
     idle = pipeline.stages.keys() - pipeline.needed()
     draft.problems += [f"stages.{n}: nothing in the answer comes from it" for n in sorted(idle)]
@@ -124,9 +124,7 @@ def _signature_of_stage(catalog: CatalogEntries, draft: Plan, name: str) -> Sign
     return first
 
 
-def _connect(
-    draft: Plan, name: str, signature: Signature, signatures: Mapping[str, Signature]
-) -> None:
+def _connect(draft: Plan, name: str, signatures: Mapping[str, Signature]) -> None:
     """Check that each input of a stage comes from a tensor of the same kind."""
     stage = draft.pipeline.stages[name]
     if (draft.tasks[name] is Task.CHAT) != (stage.prompt is not None):
@@ -137,9 +135,9 @@ def _connect(
         return
     if stage.prompt is not None:
         draft.one_row = True
-        _check_prompt(draft, name, stage, signatures)
+        _check_prompt(draft, name, signatures)
         return
-    inputs = {spec.name: spec for spec in signature.inputs}
+    inputs = {spec.name: spec for spec in signatures[name].inputs}
     for tensor in inputs.keys() - stage.inputs.keys():
         draft.problems.append(f"stages.{name}.in: input {tensor!r} of its route is missing")
     for tensor, text in stage.inputs.items():
@@ -159,10 +157,8 @@ def _connect(
             draft.problems.append(f"{where}: it takes {_shown(spec)}, {text} is {_shown(source)}")
 
 
-def _check_prompt(
-    draft: Plan, name: str, stage: Stage, signatures: Mapping[str, Signature]
-) -> None:
-    for reference in stage.references():
+def _check_prompt(draft: Plan, name: str, signatures: Mapping[str, Signature]) -> None:
+    for reference in draft.pipeline.stages[name].references():
         where = f"stages.{name}.prompt"
         if reference.stage is None:
             _bind_request_input(draft, where, reference.tensor, TensorSpec("text", "BYTES", (-1,)))
@@ -188,10 +184,9 @@ def _output(
     signature = signatures[reference.stage or ""]
     spec = next((spec for spec in signature.outputs if spec.name == reference.tensor), None)
     if spec is None:
-        outputs = ", ".join(spec.name for spec in signature.outputs)
+        out = ", ".join(spec.name for spec in signature.outputs)
         draft.problems.append(
-            f"{where}: stage {reference.stage!r} has no output {reference.tensor!r} "
-            f"(it has {outputs})"
+            f"{where}: stage {reference.stage!r} has no output {reference.tensor!r} (it has {out})"
         )
         return None
     shape = spec.shape[1:] if reference.first else spec.shape
@@ -215,11 +210,10 @@ def _bind_outputs(draft: Plan, signatures: Mapping[str, Signature]) -> None:
         if parameter.source is None:
             continue
         draft.one_row = True
-        spec = _output(
-            draft, f"parameters.{word}.from", Reference.read(parameter.source), signatures
-        )
+        where = f"parameters.{word}.from"
+        spec = _output(draft, where, Reference.read(parameter.source), signatures)
         if spec is not None and spec.datatype != "BYTES":
-            draft.problems.append(f"parameters.{word}.from: it is no text: {_shown(spec)}")
+            draft.problems.append(f"{where}: it is no text: {_shown(spec)}")
     key = draft.outputs.get(pipeline.sort_by or "")
     if pipeline.sort_by is not None and (
         key is None or key.datatype == "BYTES" or len(key.shape) != 1
@@ -227,11 +221,11 @@ def _bind_outputs(draft: Plan, signatures: Mapping[str, Signature]) -> None:
         draft.problems.append("sort_by: name an output of one number a row")
 
 
-def _fits(source: TensorSpec, wanted: TensorSpec) -> bool:
+def _fits(source: TensorSpec, needed: TensorSpec) -> bool:
     return (
-        source.datatype == wanted.datatype
-        and len(source.shape) == len(wanted.shape)
-        and all(-1 in (a, b) or a == b for a, b in zip(source.shape, wanted.shape, strict=True))
+        source.datatype == needed.datatype
+        and len(source.shape) == len(needed.shape)
+        and all(-1 in (a, b) or a == b for a, b in zip(source.shape, needed.shape, strict=True))
     )
 
 

@@ -85,15 +85,13 @@ def _problems(error: ValidationError, name: str, lines: dict[Path_, int]) -> lis
     for item in error.errors(include_url=False):
         path = as_written(tuple(str(part) for part in item["loc"]), lines)
         if not path and item["type"] == "value_error":
-            problems += [
-                _dangling_line(text, name, lines) for text in problem_text(item).split("; ")
-            ]
+            problems += [_dangling(text, name, lines) for text in problem_text(item).split("; ")]
             continue
         problems.append(f"{name}:{_line(path, lines)}: {_shown(path, lines)}: {problem_text(item)}")
     return list(dict.fromkeys(problems))
 
 
-def _dangling_line(text: str, name: str, lines: dict[Path_, int]) -> str:
+def _dangling(text: str, name: str, lines: dict[Path_, int]) -> str:
     key, colon, problem = text.partition(":")
     path = as_written(_parted(key.split("."), lines), lines)
     return f"{name}:{_line(path, lines)}: {'.'.join(path)}{colon}{problem}"

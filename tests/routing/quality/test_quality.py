@@ -88,7 +88,7 @@ def test_the_explanation_adds_up(shipped: LearnedQuality):
     found = explain(shipped, HARD, [SMALL, LARGE])
     total = sum(part.difficulty for part in found.contributions)
     assert total + shipped.cold_start.bias == pytest.approx(found.difficulty, abs=1e-3)
-    assert found.known == ()
+    assert found.by_head == ()
     assert set(found.p_good) == {"small-one", "large-one"}
 
 

@@ -11,7 +11,7 @@ from routing.training.response import (
     POOL_SLOPE,
     ability,
     fit_curves,
-    pools_slopes,
+    prior_slopes,
     response_curves,
 )
 
@@ -75,7 +75,7 @@ def test_a_memory_that_knows_no_question_counts_for_nothing():
     factors, score = asked(200, (1.0, 0.0))
     factors[:, 1] = 0.0
     word, own = fit_curves(factors, score, (0,))
-    assert pools_slopes(2, (0,))[0][1] > 0.0
+    assert prior_slopes(2, (0,))[0][1] > 0.0
     assert not word.slopes[1].any()
     assert not own.slopes[1].any()
 

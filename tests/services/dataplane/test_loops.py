@@ -87,7 +87,7 @@ async def test_a_line_that_cannot_be_made_costs_no_other(
     log.close()
     said = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["feedback"] for line in said if "feedback" in line] == [{"score": 1.0}]
-    assert "could not be made" in caplog.text
+    assert "could not be encoded" in caplog.text
 
 
 async def test_a_full_disk_does_not_end_the_decision_log(
@@ -116,7 +116,7 @@ class Beating(ServiceInstance):
 
 async def test_a_beat_that_fails_is_logged(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     endpoint = Beating(rig.plane)
-    await endpoint._beat()
-    await endpoint._beat()
+    await endpoint._update_once()
+    await endpoint._update_once()
     assert endpoint.beats == 2
     assert caplog.text.count("surprise") >= 2

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.http.messages import Reply
-from services.server.http1 import head_of, written
+from services.server.http1 import head_of, response_bytes
 
 
 def test_a_plain_head_is_read() -> None:
@@ -51,7 +51,7 @@ def test_noise_is_no_head(noise: bytes) -> None:
 
 def test_an_answer_has_its_headers_and_length() -> None:
     reply = Reply(200, [(b"content-type", b"text/plain")], b"hello")
-    head, body = written(reply, [(b"date", b"now")]).split(b"\r\n\r\n")
+    head, body = response_bytes(reply, [(b"date", b"now")]).split(b"\r\n\r\n")
     assert head.split(b"\r\n") == [
         b"HTTP/1.1 200 OK",
         b"date: now",
@@ -59,10 +59,10 @@ def test_an_answer_has_its_headers_and_length() -> None:
         b"content-length: 5",
     ]
     assert body == b"hello"
-    assert written(Reply(299, [(b"a", b"b")])).startswith(b"HTTP/1.1 299 \r\n")
+    assert response_bytes(Reply(299, [(b"a", b"b")])).startswith(b"HTTP/1.1 299 \r\n")
 
 
 @pytest.mark.parametrize("value", [b"a\r\nset-cookie: b", b"a\nb", b"\x00"])
 def test_a_header_cannot_carry_another(value: bytes) -> None:
     with pytest.raises(ValueError, match="control character"):
-        written(Reply(200, [(b"x-turnout-reason", value)]))
+        response_bytes(Reply(200, [(b"x-turnout-reason", value)]))
