@@ -83,7 +83,7 @@ def evaluate_pair(
         apgr = apgr_of_new(seen, p_good, table.score, rounds, seed)
     except DataError as error:
         return Evaluation(report, seen, None, f"; {error}")
-    note = f"; APGR of the others: {apgr} (for all else on those alone: --only-new)"
+    note = f"; APGR on the unseen ones: {apgr} (all figures on those alone: --only-new)"
     return Evaluation(report, seen, apgr, note)
 
 

@@ -50,11 +50,11 @@ class SeenQuestions:
     def __str__(self) -> str:
         n = len(self.asked_pool)
         if not self.count:
-            return f"this router knows none of these {n} questions"
+            return f"this router has seen none of these {n} questions"
         both = int((self.trained_on & self.asked_pool).sum())
         return (
-            f"this router knows {self.count} of these {n} questions (trained on "
-            f"{self.trained_on.sum()}, its pool was asked {self.asked_pool.sum()}"
+            f"this router has seen {self.count} of these {n} questions (trained on "
+            f"{self.trained_on.sum()}, its pool was scored on {self.asked_pool.sum()}"
             + (f", {both} of them both)" if both else ")")
         )
 
@@ -90,12 +90,12 @@ def apgr_of_new(seen: SeenQuestions, p_good: Any, score: Any, rounds: int, seed:
     """
     rows = seen.new
     if len(rows) < LEAST_NEW:
-        raise DataError(f"the {len(rows)} others are too few to judge it by (at least {LEAST_NEW})")
+        raise DataError(f"the {len(rows)} unseen ones are too few to judge by (need {LEAST_NEW})")
     gain, (weak, strong) = (p_good[:, 1] - p_good[:, 0])[rows], score[rows].T
     if strong.mean() <= weak.mean():
         raise DataError(
-            f"on the {len(rows)} others the strong model scores {strong.mean():.3f} and the weak "
-            f"one {weak.mean():.3f}: they cannot judge it"
+            f"on the {len(rows)} unseen ones the strong model scores {strong.mean():.3f} and the "
+            f"weak one {weak.mean():.3f}: no APGR can be computed"
         )
     return bootstrap(
         lambda i: pair_curve(gain[i], weak[i], strong[i]).apgr, len(rows), rounds=rounds, seed=seed

@@ -20,7 +20,7 @@ def measure_profiles(
 
     Args:
         catalog: the catalog.
-        report: told which model is measured.
+        report: called with the progress, by model.
         only: the name of the one model to measure; all if None.
 
     Returns:

@@ -21,7 +21,7 @@ _OF_OTHER_ENGINES = {"onnx": (".pt2",), "torch": (".onnx",)}
 
 
 def footprint(name: str, model: Model) -> Footprint:
-    """The estimated memory of a model, until it is measured."""
+    """Estimate the memory of a model, until it is measured."""
     if model.artifact is None:
         return Footprint(model.memory)
     try:
@@ -35,7 +35,7 @@ def footprint(name: str, model: Model) -> Footprint:
 
 
 def _engine_files(model: Model, folder: Path) -> list[str]:
-    """The files this engine reads; a folder may hold the same weights for several engines."""
+    """Return the files this engine reads; a folder may hold weights for several engines."""
     foreign = _OF_OTHER_ENGINES.get(model.runner.engine, ())
     return [name for name in files_of(folder) if not name.endswith(foreign)]
 

@@ -55,7 +55,7 @@ class ProfileWatch:
         self._watched: dict[str, _Watched] = {}
 
     def due(self) -> list[Member]:
-        """Compare every model; those whose profile should be renewed."""
+        """Compare every model; return those whose profile should be renewed."""
         return [member for member in self._ready() if self._is_due(member)]
 
     def renew(self, members: list[Member]) -> None:

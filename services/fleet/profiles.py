@@ -61,7 +61,7 @@ class Profile:
     curve: Mapping[str, Any] = field(default_factory=dict)
 
     def latency(self) -> ModelLatency:
-        """A fresh latency model that begins here."""
+        """Return a fresh latency model that begins with this profile."""
         return ModelLatency(self.base_ms / 1e3, self.per_unit_ms / 1e3, self.per_token_ms / 1e3)
 
 
@@ -85,13 +85,13 @@ class Profiles:
         return cls(path, _read(path))
 
     def of(self, name: str, model: Model) -> Profile | None:
-        """The profile of a model; None when there is none for its present key."""
+        """Return the profile of a model; None when there is none for its present key."""
         profile = self._profiles.get(name)
         is_valid = profile is not None and profile.key == key_of(model, self._host)
         return profile if is_valid else None
 
     def prior(self, name: str, model: Model) -> ModelLatency | None:
-        """The latency model that a fleet begins with; None leaves it to the catalog's estimate."""
+        """Return a model's initial latency model; None leaves it to the catalog's estimate."""
         profile = self.of(name, model)
         return None if profile is None else profile.latency()
 
@@ -110,7 +110,7 @@ class Profiles:
         self._profiles[name] = profile
 
     def _host(self, packages: tuple[str, ...]) -> Mapping[str, str | int]:
-        """The description of this host; read once per engine, as versions are read from disk."""
+        """Return the description of this host, cached per engine: versions are read from disk."""
         if packages not in self._hosts:
             self._hosts[packages] = host.described(packages)
         return self._hosts[packages]
@@ -122,7 +122,7 @@ def default_path() -> Path:
 
 
 def key_of(model: Model, describe: Describe = host.described) -> str | None:
-    """A hash of all that a profile of this model depends on; None where it has no files here."""
+    """Return a hash of all that a model's profile depends on; None where it has no files here."""
     packages = _PACKAGES.get(model.runner.engine)
     if packages is None or model.artifact is None:
         return None
@@ -142,7 +142,7 @@ def new_profile(
     source: str,
     curve: Mapping[str, Any] | None = None,
 ) -> Profile | None:
-    """A profile with today's date; None for a model that can have none."""
+    """Return a profile with today's date; None for a model that can have none."""
     key = key_of(model)
     if key is None:
         return None

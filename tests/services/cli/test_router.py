@@ -98,9 +98,9 @@ def test_why_new_questions_say_nothing_is_told(world: tuple[Path, Path, Path], t
     seen, _, router = world
     pair = ("--router", router, "--weak", "small", "--strong", "large", "--rounds", 5)
     text = said("evaluate", *pair, "--outcomes", seen)
-    assert "this router knows 700 of these 700 questions (trained on 700, its pool" in text
-    assert "the 0 others are too few to judge it by (at least 30)" in text
-    with pytest.raises(DataError, match="--only-new: this router knows 700 of these 700"):
+    assert "this router has seen 700 of these 700 questions (trained on 700, its pool" in text
+    assert "the 0 unseen ones are too few to judge by (need 30)" in text
+    with pytest.raises(DataError, match="--only-new: this router has seen 700 of these 700"):
         run("evaluate", *pair, "--outcomes", seen, "--only-new")
     old, new = pd.read_parquet(seen), tables.frame(100, 7)
     new["query_id"] = "n" + new["query_id"]
@@ -108,7 +108,7 @@ def test_why_new_questions_say_nothing_is_told(world: tuple[Path, Path, Path], t
     path = tmp_path / "worse.parquet"
     pd.concat([old, new]).to_parquet(path, index=False)
     text = said("evaluate", *pair, "--outcomes", path)
-    assert "on the 100 others the strong model scores 0.000 and the weak one 1.000" in text
+    assert "on the 100 unseen ones the strong model scores 0.000 and the weak one 1.000" in text
     assert run("evaluate", *pair, "--outcomes", path)["known"]["apgr_of_new"] is None
     assert "does not hold for others: try --only-new" in said(
         "calibrate", *pair[:-2], "--outcomes", seen, "--strong-share", 0.3
@@ -121,7 +121,7 @@ def test_a_router_that_knows_none_of_them_says_so(world: tuple[Path, Path, Path]
     new[~new["prompt"].isin(pd.read_parquet(seen)["prompt"])].to_parquet(tmp_path / "new.parquet")
     told = ("--outcomes", tmp_path / "new.parquet", "--weak", "small", "--strong", "large")
     text = said("evaluate", "--router", router, *told, "--rounds", 5)
-    assert "this router knows none of these" in text
+    assert "this router has seen none of these" in text
 
 
 def test_without_models_an_explanation_is_about_the_routers_own(world: tuple[Path, Path, Path]):
