@@ -32,7 +32,7 @@ try:
 except ImportError:  # uvicorn without httptools has no fast path
     HttpToolsProtocol = None
 
-logger = logging.getLogger("turnout.gate")
+logger = logging.getLogger("turnout.fast_path")
 
 MOST_BODY = 64 * 1024
 
