@@ -126,6 +126,10 @@ class Decider:
                 return self._draw_version(decided, rollout, request, state, state_of)
         return Decided(decision, view, steer, exploration, route)
 
+    def resolve(self, request: Request) -> Target:
+        """Return the deciding route and its candidates; see ``Router.resolve``."""
+        return self._router.resolve(request)
+
     def scored(self, decision: Decision, model: str, score: float) -> None:
         """Correct a model's expected quality by the score of an answer, in [0, 1]."""
         control = self.controls.get(decision.route)

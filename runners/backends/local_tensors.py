@@ -173,5 +173,5 @@ class LocalTensors:
     def _load(self) -> tuple[TensorRunner, TensorTask, ActiveEngine]:
         runner, task = self._make()
         active = runner.load()
-        check_fit(self._name, runner, task)
+        check_fit(self._name, runner, task, self._options.max_rows)
         return runner, task, active

@@ -83,7 +83,7 @@ class Slot:
         warm: whether such a window is open now.
         inner: its backend while it is loaded.
         in_flight: requests in ``inner`` now.
-            load_s: seconds its last load took; None before the first.
+        load_s: seconds its last load took; None before the first.
         why_not: why it could not be loaded; kept until a load succeeds.
         retry_s: monotonic instant before which a failed load is not tried again.
         parked: unloaded by an operator: not loaded again before ``Pool.load``.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from runners.tasks.outputs import table
+from runners.tasks.outputs import OutputMismatch, table
 from runners.tasks.rows import byte_rows
 from turnout.errors import ArtifactInvalid, InvalidRequest
 
@@ -121,9 +121,17 @@ class ImageTask:
         return {"image": np.concatenate([request["image"] for request in requests])}
 
     def finish(self, outputs: Tensors) -> Tensors:
-        """See ``TensorTask.finish``; takes ``logits`` FP32 [n, classes]."""
-        shares = _softmax(table(outputs, "logits", len(self._names)))
+        """See ``TensorTask.finish``; takes ``logits`` FP32 [n, classes].
+
+        There may be more classes than labels, but none of these may be the best.
+        """
+        shares = _softmax(table(outputs, "logits"))
         best = shares.argmax(axis=1)
+        if shares.shape[1] < len(self._names) or best.max(initial=0) >= len(self._names):
+            raise OutputMismatch(
+                f"output 'logits' has {shares.shape[1]} classes, and the best of a row is class "
+                f"{best.max()}; labels.json names {len(self._names)}"
+            )
         top = np.partition(shares, -2, axis=1)[:, -2:]
         return {
             "class_id": best.astype(np.int64),

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 _SEVERAL = 2
 
 
-def check_fit(name: str, runner: TensorRunner, task: TensorTask) -> None:
+def check_fit(name: str, runner: TensorRunner, task: TensorTask, max_rows: int) -> None:
     """Run one example row, then several; the first run also warms the engine up.
 
     Args:
         name: the model's name, for errors.
         runner: a loaded one; it is closed when the model does not fit.
         task: the task of the catalog entry.
+        max_rows: the most rows of one run; a model of one row a run is not tried with more.
 
     Raises:
         LoadFailed: the model takes other inputs, gives other outputs, or cannot run.
@@ -31,8 +32,9 @@ def check_fit(name: str, runner: TensorRunner, task: TensorTask) -> None:
         return
     try:
         check_rows(task.finish(runner.run(example)), 1)
-        with suppress(RunFailed):  # a graph of one row per run is served one row at a time
-            check_rows(task.finish(runner.run(several)), _SEVERAL)
+        if max_rows >= _SEVERAL:
+            with suppress(RunFailed):  # a graph of one row per run is served one row at a time
+                check_rows(task.finish(runner.run(several)), _SEVERAL)
     except RunFailed as error:
         why = error.problem
     except OutputMismatch as error:
@@ -41,6 +43,9 @@ def check_fit(name: str, runner: TensorRunner, task: TensorTask) -> None:
         why = f"it has no output named {error}"
     except (ValueError, IndexError, TypeError, AttributeError) as error:
         why = f"its outputs cannot be read: {type(error).__name__}: {error}"
+    except BaseException:
+        runner.close()
+        raise
     else:
         return
     runner.close()

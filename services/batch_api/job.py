@@ -117,7 +117,11 @@ class Job:
             message = "the worker vanished each time it ran this request"
             return False, jsonl.unanswered(portion.batch_id, row, custom_id, "worker_lost", message)
         answer = await self._answer(body, len(line))
-        return answer.status == 200, jsonl.result(portion.batch_id, row, custom_id, answer)
+        try:
+            return answer.status == 200, jsonl.result(portion.batch_id, row, custom_id, answer)
+        except (TypeError, ValueError) as error:  # one answer that is no JSON spoils no other row
+            answer = self.endpoints.refusal(self.endpoint, error)
+            return False, jsonl.result(portion.batch_id, row, custom_id, answer)
 
     async def _answer(self, body: dict[str, object], size_bytes: int) -> Answered:
         """Run a row until it is answered or has failed for good."""

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import orjson
+
 from services.batch_api.jsonl import Answered
 from services.dataplane.data_plane import DataPlane
 from services.protocols import errors
@@ -51,7 +53,7 @@ class Endpoints(Protocol):
         Args:
             url: the endpoint.
             body: the row's request.
-            size_bytes: of its line, which bounds the request as ``max_body`` bounds a body.
+            size_bytes: of its line; its body is measured only where the line exceeds ``max_body``.
 
         Raises:
             TurnoutError: it failed; see ``refusal`` for its answer.
@@ -97,8 +99,8 @@ class PlaneEndpoints:
         if body.get("stream"):
             raise InvalidRequest("a row of a batch cannot stream", param="stream")
         max_body = self._catalog.gateway.max_body
-        if size_bytes > max_body:
-            raise PayloadTooLarge(max_body, "the row")
+        if size_bytes > max_body and len(orjson.dumps(body)) > max_body:
+            raise PayloadTooLarge(max_body, "the row's body")
         headers = {} if _names_class(body) else self._headers
         if url == _CHAT:
             answer, document = await self._openai.chat_document(body, headers)

@@ -84,7 +84,7 @@ class Accounting:
         prediction = prediction_of(record.decision, outcome.model)
         self._end(record, outcome, request, prediction)
         if prediction is not None and outcome.model == record.decision.model:
-            self._learn(outcome.model, prediction, outcome.total_s)
+            self.learn_answer(outcome.model, prediction, outcome.total_s)
 
     def written(
         self,
@@ -117,7 +117,7 @@ class Accounting:
         if status == "ok":
             self._fleet.succeeded(name)
             if prediction is not None and name == record.decision.model:
-                self._learn_generation(name, prediction, last, own_first_s, total_s)
+                self.learn_generation(name, prediction, last, own_first_s, total_s)
 
     def feedback(self, decision_id: str, feedback: dict[str, Any]) -> bool:
         """Record feedback on an answer, ``score`` in [0, 1]; False for an unknown decision.
@@ -142,17 +142,26 @@ class Accounting:
         record_trial_score(record, score)
         return True
 
-    def _learn(self, name: str, prediction: Prediction, actual_s: float) -> None:
+    def learn_answer(self, name: str, prediction: Prediction, actual_s: float) -> None:
         """Update the chosen model's latency model with the actual time."""
         p = prediction
         spread = Spread(p.p50_s, p.p95_s, p.p99_s, p.expected_s, p.waited)
         if name in self._fleet.members:
             self._fleet.members[name].latency.observe_answer(spread, actual_s)
 
-    def _learn_generation(
+    def learn_generation(
         self, name: str, prediction: Prediction, last: Piece, first_s: float, total_s: float
     ) -> None:
-        self._learn(name, prediction, first_s)
+        """Update the latency model of a model that wrote an answer.
+
+        Args:
+            name: the model.
+            prediction: made at the request's arrival.
+            last: the last piece.
+            first_s: from the request's arrival to the model's first piece.
+            total_s: from the request's arrival to the last piece.
+        """
+        self.learn_answer(name, prediction, first_s)
         if name not in self._fleet.members:
             return
         latency = self._fleet.members[name].latency

@@ -50,6 +50,7 @@ class OpenInferenceProtocol:
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
+        self._catalog = plane.catalog
         self._targets: dict[str, _Target] = {}
 
     def _target(self, name: str) -> _Target:
@@ -58,9 +59,11 @@ class OpenInferenceProtocol:
         Raises:
             UnknownModel: there is no model or route of this name.
         """
+        catalog = self._plane.catalog
+        if catalog is not self._catalog:  # a reload may have changed what a name means
+            self._catalog, self._targets = catalog, {}
         target = self._targets.get(name)
         if target is None:
-            catalog = self._plane.catalog
             task, signature = task_of(catalog, name), catalog.signature_of(name)
             if signature is None:
                 raise UnknownModel(name, catalog.names)

@@ -158,7 +158,7 @@ class FastPathProtocol(asyncio.Protocol):
     async def _answer(self, route: Route, http: HttpRequest, cycle: _Cycle) -> None:
         dispatcher, inner = self._dispatcher, self._inner
         admission = dispatcher.admission
-        entered_s = admission.enter()
+        entered_s, began_s = admission.enter(), time.monotonic()
         try:
             reply = await dispatcher.answer(route, http)
             if inner.flow.write_paused:
@@ -166,7 +166,7 @@ class FastPathProtocol(asyncio.Protocol):
             if not cycle.disconnected:
                 self._write(reply, cycle)
             if dispatcher.access_log is not None:
-                dispatcher.access_log.add(http, reply, time.monotonic() - entered_s)
+                dispatcher.access_log.add(http, reply, time.monotonic() - began_s)
         except asyncio.CancelledError:
             if not cycle.disconnected:
                 raise

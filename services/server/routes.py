@@ -40,6 +40,7 @@ ErrorShape = Callable[[Exception], Reply]
 _OWN_PREFIXES = ("/v1/", "/v2/")
 _ALIASES = ("production", "canary")
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_ID = re.compile(r"[\w-]+", re.ASCII)
 _VARIABLE = re.compile(r"\{(\w+)(?::path)?\}")
 
 
@@ -223,7 +224,8 @@ def _named(catalog: Catalog, name: str, version: str | None) -> str:
 
 def _inference_paths(catalog: Catalog) -> Iterator[tuple[str, str]]:
     """Yield every inference path, with the name it means."""
-    for name in catalog.names:
+    by_alias = [f"{name}@{alias}" for name in catalog.versioned for alias in _ALIASES]
+    for name in (*catalog.names, *by_alias):
         yield f"/v2/models/{name}/infer", name
         versioned = catalog.versioned.get(name)
         for version in (ONLY,) if versioned is None else (*versioned.versions, *_ALIASES):
@@ -282,6 +284,8 @@ def _lazy(batches: BatchService, module: str, kind: str, method: str) -> Handler
     """Return a handler imported at its first call: SQLAlchemy takes 0.3 s to import."""
 
     async def call(http: HttpRequest, **names: str) -> Reply:
+        if not all(map(_ID.fullmatch, names.values())):
+            raise UnknownPath(http.path, ("/v1/files/NAME", "/v1/batches/NAME"))
         await batches.database()
         handlers = await asyncio.to_thread(import_module, f"services.batch_api.{module}")
         handler: Callable[..., Coroutine[Any, Any, Reply]]

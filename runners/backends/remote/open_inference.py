@@ -83,6 +83,7 @@ class OpenInferenceBackend(RemoteModel):
                 f"(it gave {', '.join(produced)})",
             )
         rows = len(next(iter(tensors.values())))
+        produced = {name: produced[name] for name in self._outputs}
         try:
             check_rows(produced, rows)
         except OutputMismatch as error:

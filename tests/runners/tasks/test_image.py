@@ -11,6 +11,7 @@ from PIL import Image
 
 from runners.tasks import load_task
 from runners.tasks.image import MAX_ROWS, ImageTask, Preprocess, pixels_of
+from runners.tasks.outputs import OutputMismatch
 from turnout.errors import ArtifactInvalid, InvalidRequest
 from turnout.types import SIGNATURES, Task
 
@@ -194,3 +195,14 @@ def test_it_is_loaded_from_a_folder(tmp_path: Path) -> None:
 def test_a_folder_without_its_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactInvalid, match="build the model again"):
         load_task(Task.IMAGE, tmp_path)
+
+
+def test_more_classes_than_labels_are_taken_while_none_of_them_is_the_best(task: ImageTask) -> None:
+    logits = np.zeros((1, 12), np.float32)
+    logits[0, 3] = 2.0
+    assert task.finish({"logits": logits})["class_id"].tolist() == [3]
+    logits[0, 11] = 9.0
+    with pytest.raises(OutputMismatch, match="12 classes, and the best of a row is class 11"):
+        task.finish({"logits": logits})
+    with pytest.raises(OutputMismatch, match="9 classes"):
+        task.finish({"logits": np.zeros((1, 9), np.float32)})

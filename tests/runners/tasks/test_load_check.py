@@ -52,7 +52,7 @@ def test_a_model_that_fits_has_run_one_row_and_several_and_stays_open(
     shape: Callable[[int], tuple[int, ...]],
 ) -> None:
     runner = Echo(shape)
-    check_fit("m", runner, TabularTask())
+    check_fit("m", runner, TabularTask(), 8)
     rows, columns = zip(*(one["features"].shape for one in runner.given), strict=True)
     assert rows[0] == 1 < rows[1]
     assert set(columns) == {len(FEATURES)}
@@ -85,7 +85,7 @@ def test_a_model_whose_outputs_have_other_rows_does_not_load(
 ) -> None:
     runner = Echo(shape)
     with pytest.raises(LoadFailed, match="output 'probability' has shape"):
-        check_fit("m", runner, TabularTask())
+        check_fit("m", runner, TabularTask(), 8)
     assert runner.closed
 
 
@@ -97,7 +97,7 @@ def test_a_graph_that_takes_one_row_a_run_loads() -> None:
             return super().run(tensors)
 
     runner = OneRow(lambda n: (n,))
-    check_fit("m", runner, TabularTask())
+    check_fit("m", runner, TabularTask(), 8)
     assert not runner.closed
 
 
@@ -118,11 +118,25 @@ def test_a_model_that_does_not_fit_is_closed_and_says_what_to_do(
 ) -> None:
     runner = Scorer(outputs)
     with pytest.raises(LoadFailed, match=rf"does not fit TabularTask: .*{said}.*export it again"):
-        check_fit("m", runner, TabularTask())
+        check_fit("m", runner, TabularTask(), 8)
     assert runner.closed
 
 
 def test_a_task_that_knows_no_example_asks_nothing() -> None:
     runner = Scorer(RuntimeError("never called"))
-    check_fit("m", runner, PassThrough())
+    check_fit("m", runner, PassThrough(), 8)
     assert runner.given == []
+
+
+def test_a_model_of_one_row_a_run_is_tried_with_one() -> None:
+    runner = Echo(lambda n: (1,))
+    check_fit("m", runner, TabularTask(), 1)
+    assert [len(tensors["features"]) for tensors in runner.given] == [1]
+    assert not runner.closed
+
+
+def test_a_runner_that_fails_in_its_own_way_is_closed() -> None:
+    runner = Scorer(RuntimeError("of the engine"))
+    with pytest.raises(RuntimeError, match="of the engine"):
+        check_fit("m", runner, TabularTask(), 8)
+    assert runner.closed

@@ -41,6 +41,7 @@ class Squares:
     Attributes:
         problems: raised, one after the other, by runs of that ``x``.
         gate: when set, runs wait for it.
+        answers: of some ``x``, in place of its square.
         known: whether the catalog has the endpoint.
         surprises: raised when asked how many rows may run at once.
     """
@@ -48,6 +49,7 @@ class Squares:
     rows: int = 4
     problems: dict[int, list[TurnoutError]] = field(default_factory=dict)
     gate: asyncio.Event | None = None
+    answers: dict[int, object] = field(default_factory=dict)
     known: bool = True
     surprises: list[Exception] = field(default_factory=list)
     ran: list[int] = field(default_factory=list)
@@ -76,7 +78,7 @@ class Squares:
         if self.problems.get(x):
             raise self.problems[x].pop(0)
         self.ran.append(x)
-        return Answered(200, f"req-{x}", {"y": x * x})
+        return Answered(200, f"req-{x}", {"y": self.answers.get(x, x * x)})
 
     def refusal(self, url: str, error: Exception) -> Answered:
         del url

@@ -33,6 +33,18 @@ async def test_a_batch_is_answered_in_input_order(
     assert len({line["id"] for line in lines}) == 50
 
 
+async def test_an_answer_that_is_no_json_fails_its_own_row(
+    database: Database, make_worker: Make, clock: Clock, squares: Squares
+) -> None:
+    squares.answers[2] = object()
+    batch = await submit(database, lines_of(list(range(4))), clock)
+    make_worker().start()
+    done = await until(database, batch.id, "completed")
+    assert (done.completed, done.failed) == (3, 1)
+    [line] = await content(database, done.error_file_id)
+    assert line["custom_id"] == "id-2"
+
+
 async def test_two_workers_share_a_batch(
     database: Database, make_worker: Make, clock: Clock
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from services.fleet.fleet import Fleet
 from services.metrics.metrics import Metrics
 from tests.services.conftest import StandIn
 from turnout.catalog.reading import parse
-from turnout.errors import Draining, RunFailed
+from turnout.errors import Draining, RunFailed, UnknownModel, WrongTask
 from turnout.types import Generation, Message, Request, Task
 
 CATALOG = """version: 1
@@ -38,7 +39,7 @@ class Made:
         fleet = Fleet(catalog, lambda name, model, latency: self.backend)
         metrics = Metrics(self.registry)
         self.plane = SingleModelPlane(
-            catalog, fleet, RequestAnalyzer(catalog), metrics, self.log, lambda: 0.0
+            catalog, fleet, RequestAnalyzer(catalog), metrics, self.log, lambda: 1.0
         )
 
     def request(self) -> Request:
@@ -92,3 +93,31 @@ async def test_nothing_new_is_taken_while_it_drains(made: Made) -> None:
     made.plane.draining = True
     with pytest.raises(Draining):
         await answered(made)
+
+
+async def test_it_learns_how_fast_its_model_is(made: Made) -> None:
+    latency = made.plane.fleet.members["m"].latency
+    for _ in range(3):
+        await answered(made)
+    assert latency.observations == 3
+
+
+async def test_a_request_for_another_model_is_refused(made: Made) -> None:
+    request = replace(made.request(), target="another")
+    with pytest.raises(UnknownModel):
+        await made.plane.infer(request)
+    with pytest.raises(UnknownModel):
+        await made.plane.generate(request)
+
+
+async def test_a_request_for_another_task_is_refused(made: Made) -> None:
+    with pytest.raises(WrongTask):
+        await made.plane.infer(replace(made.request(), task=Task.EMBED))
+
+
+async def test_a_failing_model_is_out_of_service_until_its_breaker_closes(made: Made) -> None:
+    made.backend.error = RunFailed("m", "broken")
+    for _ in range(50):
+        with pytest.raises(RunFailed):
+            await answered(made)
+    assert made.plane.fleet.broken(made.plane.fleet.members["m"]) is not None

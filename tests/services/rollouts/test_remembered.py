@@ -33,3 +33,13 @@ async def test_an_operator_who_names_a_route_is_told_its_models(serve: Serve) ->
         reply = await gateway.move(verb, "rank", **body)
         assert reply.status_code == 400
         assert "'rank' is a route; name one of its models" in reply.json()["error"]
+
+
+async def test_an_alias_in_a_name_has_the_route_of_its_version(serve: Serve) -> None:
+    gateway = await serve()
+    app = gateway.client._transport.app  # type: ignore[attr-defined]
+    await gateway.client.get("/readyz")
+    known = paths_of(app)
+    for alias in ("production", "canary"):
+        assert f"/v2/models/ranker@{alias}/infer" in known
+        assert f"/v2/models/ranker/versions/{alias}/infer" in known

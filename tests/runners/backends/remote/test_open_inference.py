@@ -164,3 +164,10 @@ async def test_an_answer_of_other_rows_is_the_upstreams_error(upstream, backend,
     answer(upstream, {"probability": np.zeros(shape, np.float32)})
     with pytest.raises(UpstreamFailed, match="inputs of 2 rows"):
         await backend.infer(TENSORS, ticket())
+
+
+async def test_tensors_that_nobody_requested_are_left_out(upstream, backend):
+    more = {"model_version": np.array([7], np.int64)}
+    answer(upstream, {"probability": np.array([0.5, 0.25], np.float32)} | more)
+    ran = await backend.infer(TENSORS, ticket())
+    assert list(ran.tensors) == ["probability"]
