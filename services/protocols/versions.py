@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, TypeVar
+from typing import Annotated, TypeVar
 
 from pydantic import BeforeValidator
 
@@ -45,8 +45,6 @@ class RollbackBody(JsonBody):
 
 class VersionsProtocol:
     """The versions adapter over one plane."""
-
-    VERBS: ClassVar = frozenset({"canary", "promote", "rollback"})
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ from runners.backends.remote.upstream import Upstream
 from runners.protocol import ActiveEngine, BackendLoad
 
 
-class RemoteModel:
+class RemoteModel(ABC):
     """The part of a ``Backend`` that does not depend on the server's protocol.
 
     Args:
@@ -61,6 +62,6 @@ class RemoteModel:
         """Close every connection."""
         await self._upstream.close()
 
+    @abstractmethod
     async def _open(self) -> None:
         """Open the connection and wait until the server is ready; see ``Upstream.open``."""
-        raise NotImplementedError
