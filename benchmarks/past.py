@@ -1,9 +1,10 @@
 """This checkout beside an earlier commit of its own, alternating in one run.
 
     python -m benchmarks.past [--commit 8e08678] [--rounds 7] [--knee] [--json FILE]
+    python -m benchmarks.past --only-fraud --rate 2000 --rounds 12
 
-Fraud scoring (p50, p99 and CPU a request at 1,000 a second; with ``--knee`` the highest rate with
-p99 within 100 ms), cold start (time and CPU of a whole process) and gateway start (time until
+Fraud scoring (p50, p99 and CPU a request at ``--rate`` a second; with ``--knee`` the highest rate
+with p99 within 100 ms), cold start (time and CPU of a whole process) and gateway start (time until
 ready). Each figure is the ratio new / old of every pair of runs; the median is what counts. Both
 use this environment, the same model store and the same catalog.
 """
@@ -32,7 +33,6 @@ _BENTOML = [str(Path(sys.executable).parent / "bentoml"), "serve", "services.gat
 _CATALOG = str(PROJECT / "benchmarks" / "fraud.yaml")
 _SECONDS = 5.0
 _WARM_SECONDS = 4.0
-_RATE = 1000.0
 
 Figures = dict[str, float]
 
@@ -58,21 +58,23 @@ def _gateway(code: Path) -> Iterator[Any]:
         yield server
 
 
-def fraud_scoring(past: Path, rounds: int, *, knee: bool) -> Iterator[tuple[Figures, Figures]]:
-    """Pairs of figures at 1,000 requests a second; both gateways run, one is asked at a time."""
+def fraud_scoring(
+    past: Path, rounds: int, rate: float, *, knee: bool
+) -> Iterator[tuple[Figures, Figures]]:
+    """Pairs of figures at one rate a second; both gateways run, one is asked at a time."""
     with _gateway(PROJECT) as new, _gateway(past) as old:
         for server in (new, old):
-            fraud.measure(server, fraud.PATH, _RATE, _WARM_SECONDS)
+            fraud.measure(server, fraud.PATH, rate, _WARM_SECONDS)
         for turn in range(rounds):
-            pair = [_fraud_figures(server) for server in _in_turn(turn, new, old)]
+            pair = [_fraud_figures(server, rate) for server in _in_turn(turn, new, old)]
             yield tuple(_in_turn(turn, *pair))
         if knee:
             rates = [{"knee": fraud.held(fraud.knee(each, fraud.PATH))} for each in (new, old)]
             yield rates[0], rates[1]
 
 
-def _fraud_figures(server: Any) -> Figures:
-    step = fraud.measure(server, fraud.PATH, _RATE, _SECONDS)
+def _fraud_figures(server: Any, rate: float) -> Figures:
+    step = fraud.measure(server, fraud.PATH, rate, _SECONDS)
     return {name: step[name] for name in ("cpu_us_per_request", "p50_ms", "p99_ms")}
 
 
@@ -139,15 +141,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="This checkout beside an earlier commit.")
     parser.add_argument("--commit", default="8e08678")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rate", type=float, default=1000.0, help="requests a second")
+    parser.add_argument("--only-fraud", action="store_true", help="no cold or gateway starts")
     parser.add_argument("--knee", action="store_true", help="also the highest rate, once each")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     pairs: list[tuple[Figures, Figures]] = []
     with checkout(options.commit) as past, tempfile.TemporaryDirectory() as scratch:
-        image = draw(Path(scratch) / "clock.jpg")
-        pairs += alternating(lambda code: cold_start(code, image), past, 2 * options.rounds)
-        pairs += alternating(gateway_start, past, options.rounds)
-        pairs += fraud_scoring(past, options.rounds, knee=options.knee)
+        if not options.only_fraud:
+            image = draw(Path(scratch) / "clock.jpg")
+            pairs += alternating(lambda code: cold_start(code, image), past, 2 * options.rounds)
+            pairs += alternating(gateway_start, past, options.rounds)
+        pairs += fraud_scoring(past, options.rounds, options.rate, knee=options.knee)
     result = summary(pairs)
     for name, figure in result.items():
         print(f"{name:<22} new {figure['new']:>9}  old {figure['old']:>9}  ratio {figure['ratio']}")
